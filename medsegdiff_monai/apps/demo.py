@@ -1,0 +1,115 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from medsegdiff_monai.apps.figure import OverviewRow, save_overview
+from medsegdiff_monai.data import case_name, load_cases
+from medsegdiff_monai.data.phantoms import write_phantoms
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["run_demo"]
+
+_PHANTOMS = {"num_training": 200, "num_validation": 20, "num_test": 20, "size": 96}
+_TRAINING_IMAGES = 6000  # images seen in training: about three minutes on two cores
+_ROWS = 6
+
+
+def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: int) -> None:
+    """The main job from end to end: data, training, inference, evaluation, and a picture of the results.
+
+    Args:
+        out: folder of everything that is made.
+        data: folder with a ``datalist.json``; None makes phantoms.
+        bundle: folder of the thyroid bundle.
+        epochs: number of training epochs; None for about three minutes on two cores.
+        seed: seed of the phantoms and the training.
+
+    Raises:
+        InputError: when the bundle or the data is missing, or a step fails.
+    """
+    start = time.monotonic()
+    configs = Path(bundle) / "configs"
+    if not (configs / "train.json").is_file():
+        raise InputError(f"There is no bundle in {bundle}: run from the repository's root or give --bundle.")
+    folder = check_writable(out)
+    dataset = Path(data) if data is not None else folder / "data"
+    if data is None:
+        write_phantoms(dataset, kind="ultrasound", seed=seed, **_PHANTOMS)
+    training = load_cases(dataset, "training")
+    epochs = max(1, round(_TRAINING_IMAGES / len(training))) if epochs is None else epochs
+
+    common = {"bundle_root": bundle, "dataset_dir": dataset}
+    trained = {**common, "checkpoint": folder / "models" / "model.pt"}
+    _bundle_run(
+        [configs / "train.json", configs / "small.json"],
+        **common,
+        ckpt_dir=folder / "models",
+        output_dir=folder / "training",
+        max_epochs=epochs,
+        seed=seed,
+    )
+    inference = [configs / "inference.json", configs / "small.json"]
+    _bundle_run(inference, **trained, output_dir=folder / "results")
+    _bundle_run([*inference, configs / "evaluate.json"], **trained, output_dir=folder / "evaluation")
+    _draw(dataset, folder)
+    dice = pd.read_csv(folder / "evaluation" / "metrics.csv")["dice"].mean()
+    print(
+        f"\nTest Dice {dice:.3f} after {(time.monotonic() - start) / 60:.1f} minutes in all. Look at:\n"
+        f"  {folder / 'overview.png'}: image, reference, prediction and uncertainty side by side\n"
+        f"  {folder / 'results'}: mask, probability map and uncertainty map of each test image\n"
+        f"  {folder / 'evaluation' / 'metrics.csv'}: metrics of each test image; summary in metrics.md beside it"
+    )
+
+
+def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
+    """Run a bundle workflow as a user would: ``python -m monai.bundle run``."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str([str(f) for f in config_files])]
+    for key, value in overrides.items():
+        command += [f"--{key}", str(value)]
+    print("\n$", " ".join(["python", *command[1:]]), flush=True)
+    result = subprocess.run(command, check=False)
+    if result.returncode != 0:
+        raise InputError(f"The step above ended with exit status {result.returncode}; its message says why.")
+
+
+def _draw(dataset: Path, folder: Path) -> None:
+    """One picture of the first test cases: image, reference, prediction, probability and uncertainty."""
+    rows = []
+    for case in load_cases(dataset, "test")[:_ROWS]:
+        name = case_name(case["image"])
+        maps = {p: _read(folder / "results" / f"{name}_{p}.png") for p in ("seg", "probability", "uncertainty")}
+        rows.append(
+            OverviewRow(
+                name=name,
+                image=_read(Path(case["image"])),
+                label=_read(Path(case["label"])) > 0,
+                mask=maps["seg"] > 0,
+                probability=maps["probability"] / 65535.0,
+                uncertainty=maps["uncertainty"] / 65535.0,
+            )
+        )
+    save_overview(folder / "overview.png", rows)
+
+
+def _read(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)

@@ -1,0 +1,108 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["IMAGE_SUFFIXES", "case_name", "find_cases", "load_cases"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")
+
+
+def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str = "datalist.json") -> list[dict]:
+    """The cases of one section of a datalist in the form of the Medical Segmentation Decathlon.
+
+    Args:
+        dataset_dir: folder that the paths in the datalist start from.
+        section: ``"training"``, ``"validation"`` or ``"test"``.
+        datalist: file name of the datalist in the folder.
+
+    Returns:
+        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``. Whether
+        the files are there is found case by case when they are read.
+
+    Raises:
+        InputError: when the datalist is missing or not readable, or the section is missing or empty.
+    """
+    path = Path(dataset_dir) / datalist
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"Cannot read the datalist {path} ({e.strerror}): give the folder that holds it.") from e
+    except ValueError as e:
+        raise InputError(f"The datalist {path} is not valid JSON ({e}): write it again.") from e
+    cases = content.get(section) if isinstance(content, dict) else None
+    if not isinstance(cases, list) or not cases:
+        known = [k for k, v in content.items() if isinstance(v, list)] if isinstance(content, dict) else []
+        raise InputError(f"The datalist {path} has no cases under {section!r}; it has {', '.join(known) or 'none'}.")
+    return [_absolute(case, path, i) for i, case in enumerate(cases)]
+
+
+def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
+    case = {"image": case} if isinstance(case, str) else case
+    if not isinstance(case, dict) or "image" not in case:
+        raise InputError(f"Entry {index} of a section of {datalist} has no 'image': add the path of its image.")
+    resolved = dict(case)
+    for key in ("image", "label"):
+        if key in case:
+            files = case[key] if isinstance(case[key], list) else [case[key]]
+            paths = [str(datalist.parent / f) for f in files]
+            resolved[key] = paths if isinstance(case[key], list) else paths[0]
+    return resolved
+
+
+def find_cases(
+    dataset_dir: str | os.PathLike[str], section: str = "test", datalist: str = "datalist.json"
+) -> list[dict]:
+    """The cases to infer: a section of the folder's datalist, or every image in a folder without one.
+
+    Args:
+        dataset_dir: folder of the images.
+        section: section of the datalist, where there is one.
+        datalist: file name of the datalist.
+
+    Returns:
+        A dictionary for each case with the path of its ``image``, sorted by name in a plain folder.
+
+    Raises:
+        InputError: when the folder is missing or has no images, or two images would give results of one name.
+    """
+    folder = Path(dataset_dir)
+    if not folder.is_dir():
+        raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
+    if (folder / datalist).is_file():
+        return load_cases(folder, section, datalist)
+    images = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
+    if not images:
+        raise InputError(
+            f"The dataset folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}) and no {datalist}: "
+            "give another folder as --dataset_dir."
+        )
+    names: dict[str, Path] = {}
+    for image in images:
+        twin = names.setdefault(case_name(image), image)
+        if twin is not image:
+            raise InputError(f"{twin.name} and {image.name} in {folder} would give results of one name: rename one.")
+    return [{"image": str(p)} for p in images]
+
+
+def case_name(image: str | os.PathLike[str]) -> str:
+    """Name of a case: the file name of its image without the image suffix (``scan.nii.gz`` is ``scan``)."""
+    name = Path(image).name
+    suffixes = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+    suffix = next((s for s in suffixes if name.lower().endswith(s)), "")
+    return name[: len(name) - len(suffix)]

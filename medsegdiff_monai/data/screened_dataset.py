@@ -1,0 +1,104 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from monai.data import CacheDataset
+from monai.transforms import Compose
+from tqdm import tqdm
+
+from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.utils import InputError, reason_of
+
+__all__ = ["ScreenedDataset"]
+
+logger = logging.getLogger(__name__)
+
+
+class ScreenedDataset(CacheDataset):
+    """A dataset of those cases that can be read and prepared; the others are listed, and named again at the end.
+
+    Every case goes once through the deterministic part of the transform before any work starts: a damaged file costs
+    one line, not the run. What that pass made is kept as in MONAI's ``CacheDataset``.
+
+    Args:
+        data: cases, each with the path of its ``image`` (or a list of paths).
+        transform: transforms of a case.
+        cache_rate: share of the cases that is kept in memory: 1 for images, 0 for volumes.
+        progress: whether the screening shows a progress bar.
+
+    Raises:
+        InputError: when there is no case that can be used.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable | Sequence[Callable],
+        cache_rate: float = 1.0,
+        progress: bool = True,
+    ) -> None:
+        self.failures: dict[str, str] = {}
+        compose = transform if isinstance(transform, Compose) else Compose(transform)
+        super().__init__(data, compose, cache_rate=cache_rate, progress=progress)
+
+    def set_data(self, data: Sequence[dict[str, Any]]) -> None:
+        """Screen and hold other cases.
+
+        Args:
+            data: cases, each with the path of its ``image``.
+
+        Raises:
+            InputError: when there is no case that can be used.
+        """
+        self.failures = {}
+        self.data = list(data)
+        keep = int(len(self.data) * self.set_rate)
+        usable: list[dict[str, Any]] = []
+        items: list[Any] = []
+        bar = tqdm(self.data, desc="Reading", unit="case", leave=False, disable=not self.progress)
+        for index, case in enumerate(bar):
+            try:
+                item = self._load_cache_item(index)
+            except (RuntimeError, ValueError, OSError) as e:
+                self._leave_out(case, e)
+                continue
+            usable.append(case)
+            if len(items) < keep:
+                items.append(item)
+        if not usable:
+            raise InputError(f"None of the {len(self.data)} cases can be used. {self._failure_list()}")
+        self.data, self._cache, self.cache_num = usable, items, len(items)
+
+    def _leave_out(self, case: dict[str, Any], error: Exception) -> None:
+        image = case["image"]
+        name = case_name(image[0] if isinstance(image, list) else image)
+        self.failures[name] = reason_of(error)
+        logger.warning("Case %s is left out: %s", name, self.failures[name])
+
+    def _failure_list(self) -> str:
+        return "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
+
+    def report(self) -> None:
+        """Name at the end of a run the cases that were left out.
+
+        Raises:
+            InputError: when there are any; the other cases have been processed by then.
+        """
+        if self.failures:
+            raise InputError(
+                f"{len(self.failures)} of {len(self.failures) + len(self.data)} cases could not be used (the others "
+                f"were processed). {self._failure_list()}"
+            )

@@ -1,0 +1,208 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import DiskSaver
+from monai.engines import Evaluator
+from torch import nn
+
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["BestModelSaver", "LoadWeights", "ResumableCheckpoint", "load_checkpoint", "load_weights"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
+    """What a checkpoint file holds, read without running any code in it.
+
+    Args:
+        path: the file.
+        map_location: where tensors go, see ``torch.load``.
+
+    Raises:
+        InputError: when the file is missing, damaged or not a checkpoint.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"The checkpoint {path} does not exist: train first or give the path of an existing one.")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as e:  # torch.load raises whatever its zip, pickle and storage readers raise
+        raise InputError(f"The checkpoint {path} is damaged or not a PyTorch checkpoint: give another one.") from e
+    if not isinstance(content, dict):
+        raise InputError(f"The checkpoint {path} holds no state dictionary: give another one.")
+    return content
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
+    """Load weights into a network, all of them or none.
+
+    Args:
+        network: the network.
+        path: checkpoint file.
+        key: entry of the checkpoint that holds the weights; None where the checkpoint is the weights.
+
+    Raises:
+        InputError: when the checkpoint cannot be read, or is that of another architecture.
+    """
+    content = load_checkpoint(path)
+    weights = content if key is None else content.get(key)
+    if not isinstance(weights, dict):
+        raise InputError(f"The checkpoint {path} has no entry {key!r}; it has {', '.join(map(str, content))}.")
+    own = network.state_dict()
+    missing = [k for k in own if k not in weights]
+    unexpected = [k for k in weights if k not in own]
+    shapes = [k for k in own if k in weights and getattr(weights[k], "shape", None) != own[k].shape]
+    if missing or unexpected or shapes:
+        first = (missing + unexpected + shapes)[0]
+        raise InputError(
+            f"The checkpoint {path} was made for another architecture ({len(missing)} weights missing, "
+            f"{len(unexpected)} unexpected, {len(shapes)} of another shape, the first is {first}): set the network as "
+            "it was trained or give another checkpoint."
+        )
+    network.load_state_dict(weights)
+
+
+class LoadWeights:
+    """Load a network's weights when an engine starts, strictly.
+
+    Args:
+        network: the network.
+        path: checkpoint file.
+        key: entry of the checkpoint that holds the weights; None where the checkpoint is the weights.
+    """
+
+    def __init__(self, network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
+        self.network = network
+        self.path = path
+        self.key = key
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an engine."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights."""
+        load_weights(self.network, self.path, self.key)
+        logger.info("Loaded weights from %s", self.path)
+
+
+def _write(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint at once or not at all (MONAI's ``CheckpointSaver`` writes in place)."""
+    try:
+        DiskSaver(str(path.parent), atomic=True, require_empty=False)(content, path.name)
+    except (OSError, RuntimeError) as e:
+        raise InputError(f"Cannot write the checkpoint {path} ({e}): free space or choose another folder.") from e
+
+
+class BestModelSaver:
+    """Save a network whenever the key metric of its validation is the best so far.
+
+    Attached to the evaluator. The best value is part of its state, so a resumed run never replaces a better network.
+
+    Args:
+        path: the file, holding the network's state dictionary and nothing else.
+        network: the network, such as one around the averaged weights.
+
+    Raises:
+        InputError: when the folder cannot be written to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.best = -math.inf
+        check_writable(self.path.parent)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator that has a key metric."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Evaluator) -> None:
+        """Save the network if the metric is better than before."""
+        name = str(engine.state.key_metric_name)
+        value = float(engine.state.metrics[name])
+        if value > self.best:
+            self.best = value
+            _write(self.network.state_dict(), self.path)
+            logger.info("Best %s so far: %.4f, saved to %s", name, value, self.path)
+
+    def state_dict(self) -> dict[str, float]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from the best value of another run."""
+        self.best = float(state["best"])
+
+
+class ResumableCheckpoint:
+    """Everything that a training run needs to go on, written after each epoch, and read again on request.
+
+    Attach it last, so that all that belongs to the epoch (validation, learning rate) is in it. A run that is killed at
+    any moment loses at most the epoch it was in.
+
+    Args:
+        path: the file.
+        objects: what to save, by name: anything with ``state_dict`` and ``load_state_dict``.
+        resume: whether to go on from the file when the trainer starts.
+
+    Raises:
+        InputError: when the folder cannot be written to, or there is nothing to resume from.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False) -> None:
+        self.path = Path(path)
+        self.objects = dict(objects)
+        self.resume = resume
+        check_writable(self.path.parent)
+        if resume and not self.path.is_file():
+            raise InputError(f"There is no run to resume: {self.path} does not exist; start without --resume.")
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, whose own state is saved as well."""
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def _save(self, engine: Engine) -> None:
+        states = {name: item.state_dict() for name, item in self.objects.items()}
+        _write({**states, "trainer": dict(engine.state_dict())}, self.path)
+
+    def _load(self, engine: Engine) -> None:
+        content = load_checkpoint(self.path)
+        absent = [name for name in (*self.objects, "trainer") if name not in content]
+        if absent:
+            raise InputError(f"{self.path} is not a checkpoint to resume from: it has no {', '.join(absent)}.")
+        if content["trainer"]["epoch_length"] != engine.state.epoch_length:
+            raise InputError(
+                f"{self.path} is of a run with {content['trainer']['epoch_length']} iterations an epoch, this one has "
+                f"{engine.state.epoch_length}: resume with the same data and batch size, or start without --resume."
+            )
+        max_epochs = engine.state.max_epochs
+        for name, item in self.objects.items():
+            if isinstance(item, nn.Module):
+                load_weights(item, self.path, name)
+            else:
+                item.load_state_dict(content[name])
+        engine.load_state_dict(content["trainer"])
+        engine.state.max_epochs = max_epochs
+        logger.info("Resumed from %s after epoch %d", self.path, engine.state.epoch)

@@ -1,0 +1,83 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.utils import string_list_all_gather
+
+from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.transforms.save import replace_atomically
+from medsegdiff_monai.utils import check_writable
+
+__all__ = ["MetricsTable"]
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsTable:
+    """Write the metrics of an evaluation, case by case, as ``metrics.csv``, and their summary as ``metrics.md``.
+
+    The columns are the evaluator's metrics by name, one for each channel where there are several. Cases without a
+    value (a distance to an empty mask) have an empty field and are left out of the summary, which counts them.
+
+    Args:
+        output_dir: folder of the two files.
+
+    Raises:
+        InputError: when the folder cannot be written to.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = Path(check_writable(output_dir))
+        self.names: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self.names = []
+
+    def _collect(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        self.names += [case_name(str(item["image"].meta["filename_or_obj"])) for item in output]
+
+    def _write(self, engine: Evaluator) -> None:
+        table = pd.DataFrame({"case": string_list_all_gather(self.names)})
+        for name, values in engine.state.metric_details.items():
+            array = np.asarray(values.cpu(), dtype=float).reshape(len(table), -1)
+            for c in range(array.shape[1]):
+                table[name if array.shape[1] == 1 else f"{name}_{c}"] = array[:, c]
+        table = table.replace([np.inf, -np.inf], np.nan)
+        summary = _summary(table)
+        replace_atomically(self.output_dir / "metrics.csv", lambda p: table.to_csv(p, index=False, float_format="%.6g"))
+        replace_atomically(self.output_dir / "metrics.md", lambda p: p.write_text(summary, encoding="utf-8"))
+        logger.info("Metrics of %d cases:\n%s", len(table), summary)
+
+
+def _summary(table: pd.DataFrame) -> str:
+    lines = ["| metric | mean | standard deviation | median | worst decile | cases |", "|---|---|---|---|---|---|"]
+    for name in table.columns[1:]:
+        v = table[name].dropna()
+        worst = v.quantile(0.9 if name.startswith("hd") else 0.1)
+        lines.append(f"| {name} | {v.mean():.4f} | {v.std(ddof=0):.4f} | {v.median():.4f} | {worst:.4f} | {len(v)} |")
+    return "\n".join(lines) + "\n"

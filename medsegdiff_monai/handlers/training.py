@@ -1,0 +1,164 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data.utils import set_rnd
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.utils import set_determinism
+from monai.utils.enums import CommonKeys
+from torch import nn
+from torch.utils.data import DistributedSampler
+from tqdm import tqdm
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["ClipGradients", "ProgressBar", "SeedEpochs", "StopOnNonFinite"]
+
+
+class SeedEpochs:
+    """Make all randomness of an epoch a function of the seed and the epoch's number.
+
+    A run that is resumed then draws what the unbroken run would have drawn: shuffling, augmentation, noise, timesteps
+    and whatever else uses the global generators of Python, NumPy or PyTorch, on the host or a GPU, with any number of
+    loader workers. The seed is the whole random state and is saved as such.
+
+    Args:
+        seed: seed of the run.
+        dataset: dataset whose transforms have random states of their own.
+        rank: number of the process in distributed training; the processes draw differently.
+    """
+
+    def __init__(self, seed: int, dataset: Any = None, rank: int = 0) -> None:
+        self.seed = seed
+        self.dataset = dataset
+        self.rank = rank
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed the epoch that starts."""
+        seed = (self.seed * 1_000_003 + engine.state.epoch * 1_009 + self.rank) % 2**31
+        set_determinism(seed)
+        if self.dataset is not None:
+            set_rnd(self.dataset, seed)
+        sampler = getattr(getattr(engine.state, "dataloader", None), "sampler", None)
+        if isinstance(sampler, DistributedSampler):
+            sampler.set_epoch(engine.state.epoch)
+
+    def state_dict(self) -> dict[str, int]:
+        """The seed."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on under the seed of another run."""
+        self.seed = int(state["seed"])
+
+
+class StopOnNonFinite:
+    """End training at the first loss that is NaN or infinite, before it can reach the weights.
+
+    Args:
+        checkpoint: path of the last good checkpoint, for the message.
+    """
+
+    def __init__(self, checkpoint: str = "") -> None:
+        self.checkpoint = checkpoint
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a MONAI trainer."""
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """
+        Raises:
+            InputError: when the loss is not finite.
+        """
+        output: Any = engine.state.output
+        loss = float(output[CommonKeys.LOSS])
+        if not math.isfinite(loss):
+            kept = f" The state after the last whole epoch is in {self.checkpoint}." if self.checkpoint else ""
+            raise InputError(
+                f"Training stopped: the loss became {loss} at epoch {engine.state.epoch}, iteration "
+                f"{engine.state.iteration}; lower the learning rate or switch amp off.{kept}"
+            )
+
+
+class ClipGradients:
+    """Clip the norm of the gradients before each optimizer step.
+
+    Args:
+        network: network that is trained.
+        max_norm: largest norm of all gradients together.
+    """
+
+    def __init__(self, network: nn.Module, max_norm: float = 1.0) -> None:
+        self.network = network
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a MONAI trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        """Clip, after taking the loss scale of mixed precision out of the gradients."""
+        if engine.amp and engine.scaler is not None:
+            engine.scaler.unscale_(engine.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+
+
+class ProgressBar:
+    """One bar with the remaining time over all iterations of an engine, with the loss and the validation's metric.
+
+    Args:
+        desc: what the bar stands for.
+        evaluator: evaluator whose key metric is shown, for a trainer.
+    """
+
+    def __init__(self, desc: str, evaluator: Engine | None = None) -> None:
+        self.desc = desc
+        self.evaluator = evaluator
+        self.bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer or an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+
+    def _open(self, engine: Engine) -> None:
+        total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 0)
+        self.bar = tqdm(total=total, initial=engine.state.iteration, desc=self.desc, unit="batch", mininterval=1.0)
+
+    def _update(self, engine: Engine) -> None:
+        if self.bar is None:
+            return
+        self.bar.update()
+        output = engine.state.output
+        if isinstance(output, list) and output and CommonKeys.LOSS in output[0]:
+            shown = {"epoch": engine.state.epoch, "loss": f"{float(output[0][CommonKeys.LOSS]):.3f}"}
+            best = getattr(getattr(self.evaluator, "state", None), "best_metric", -1)
+            if best > 0:
+                shown["best validation"] = f"{best:.4f}"
+            self.bar.set_postfix(shown, refresh=False)
+
+    def _close(self, engine: Engine) -> None:
+        if self.bar is not None:
+            self.bar.close()

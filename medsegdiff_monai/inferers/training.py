@@ -1,0 +1,97 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.inferers import DiffusionInferer
+
+from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, predicted_original
+
+__all__ = ["DiffusionTrainingInferer"]
+
+
+class DiffusionTrainingInferer(DiffusionInferer):
+    """MONAI's diffusion forward pass for training, with recycling of the network's own estimates.
+
+    A network that has only seen ``x_t`` made from true masks loses accuracy at each sampler step, where ``x_t`` is
+    made from its own estimates. With a given probability, ``x_t`` of a batch is therefore built from the network's
+    estimate at ``t = T`` from pure noise, while the target stays the true mask (compare the second pass of
+    self-conditioning, Chen et al., https://arxiv.org/abs/2208.04202).
+
+    Args:
+        scheduler: noise schedule and prediction type; its ``"sample"`` stands for mask logits.
+        signal_scale: magnitude of the diffused mask.
+        recycling_probability: share of the batches that are recycled; 0 is plain diffusion training.
+        amp_dtype: where given, forward passes on a CPU run under autocast to this type ("bfloat16"). On a GPU the
+            trainer's own ``amp`` does this.
+
+    Raises:
+        ValueError: when the probability is not within [0, 1].
+    """
+
+    def __init__(
+        self,
+        scheduler: LinearStepScheduler,
+        signal_scale: float = 1.0,
+        recycling_probability: float = 0.0,
+        amp_dtype: str | None = None,
+    ) -> None:
+        super().__init__(scheduler)
+        self.prediction_type = scheduler.prediction_type
+        if not 0.0 <= recycling_probability <= 1.0:
+            raise ValueError(f"recycling_probability must be within 0 and 1, got {recycling_probability}.")
+        self.mask_scale = MaskScale(signal_scale)
+        self.recycling_probability = recycling_probability
+        self.amp_dtype = None if amp_dtype is None else getattr(torch, amp_dtype)
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: torch.Tensor,
+        diffusion_model: Any,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        condition: torch.Tensor,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """
+        Args:
+            inputs: diffused variable ``x_0`` of shape ``(B, C, *spatial)``.
+            diffusion_model: denoiser, called as ``diffusion_model(x, timesteps=t, context=condition)``.
+            noise: Gaussian noise of the shape of ``inputs``.
+            timesteps: timestep of each case, of shape ``(B,)``.
+            condition: image of shape ``(B, context_channels, *spatial)``.
+            kwargs: further arguments of MONAI's ``DiffusionInferer``.
+
+        Returns:
+            The prediction in float32, of shape ``(B, C, *spatial)``.
+        """
+        autocast = torch.autocast(
+            "cpu", self.amp_dtype, enabled=self.amp_dtype is not None and inputs.device.type == "cpu"
+        )
+        with autocast:
+            if self.recycling_probability > 0 and float(torch.rand(())) < self.recycling_probability:
+                inputs = self._own_estimate(inputs, diffusion_model, condition)
+            return super().__call__(inputs, diffusion_model, noise, timesteps, condition, **kwargs).float()
+
+    @torch.no_grad()
+    def _own_estimate(self, inputs: torch.Tensor, model: Any, condition: torch.Tensor) -> torch.Tensor:
+        last = self.scheduler.num_train_timesteps - 1
+        x = torch.randn_like(inputs)
+        timesteps = torch.full((inputs.shape[0],), last, device=inputs.device)
+        output = model(x=x, timesteps=timesteps, context=condition).float()
+        if self.prediction_type == "sample":
+            return self.mask_scale.from_logits(output)
+        abar = float(self.scheduler.alphas_cumprod[last])
+        original = predicted_original(output, x, abar**0.5, (1 - abar) ** 0.5, self.prediction_type)
+        return original.clamp(-self.mask_scale.scale, self.mask_scale.scale)

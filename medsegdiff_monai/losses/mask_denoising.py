@@ -1,0 +1,57 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+from monai.losses import DiceLoss
+from torch import nn
+
+__all__ = ["MaskDenoisingLoss"]
+
+
+class MaskDenoisingLoss(nn.Module):
+    """Dice plus binary cross-entropy of predicted mask logits: the loss of the default recipe.
+
+    With a region loss the very first denoising step already gives a segmentation network's answer. (The paper's
+    recipe, Eq. 7, predicts the noise under ``torch.nn.MSELoss``.) Channels are independent regions, which may overlap.
+
+    Args:
+        dice_weight: weight of the soft Dice loss, computed over each case and channel.
+        bce_weight: weight of the binary cross-entropy.
+        mse_weight: weight of the squared error of the probability, the loss of plain ``x_0`` prediction.
+
+    Raises:
+        ValueError: when a weight is negative or all are 0.
+    """
+
+    def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, mse_weight: float = 0.0) -> None:
+        super().__init__()
+        weights = (dice_weight, bce_weight, mse_weight)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"Loss weights must not be negative and not all be 0, got {weights}.")
+        self.dice_weight, self.bce_weight, self.mse_weight = weights
+        self.dice = DiceLoss(sigmoid=True)
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            logits: mask logits of shape ``(B, C, *spatial)``.
+            target: mask of the same shape in [0, 1].
+
+        Returns:
+            Scalar loss.
+        """
+        loss = self.dice_weight * self.dice(logits, target)
+        loss = loss + self.bce_weight * nn.functional.binary_cross_entropy_with_logits(logits, target)
+        if self.mse_weight > 0:
+            loss = loss + self.mse_weight * nn.functional.mse_loss(logits.sigmoid(), target)
+        return loss

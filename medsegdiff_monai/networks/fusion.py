@@ -1,0 +1,86 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["FUSIONS", "fuse_members", "staple"]
+
+FUSIONS = ("mean", "majority", "staple")
+
+
+def staple(votes: torch.Tensor, tolerance: float = 1e-7, max_iterations: int = 500) -> torch.Tensor:
+    """Probability of the true segmentation given binary votes, by expectation maximisation.
+
+    Simultaneous Truth and Performance Level Estimation (Warfield, Zou and Wells, IEEE TMI 23(7), 2004), with the
+    global prior, the start (the mean vote) and the end of ITK's ``STAPLEImageFilter``.
+
+    Args:
+        votes: binary votes of shape ``(N, V)``: N raters, V elements.
+        tolerance: the end is reached when no rater's sensitivity or specificity moves by more; ITK's value.
+        max_iterations: upper bound of the number of iterations.
+
+    Returns:
+        Probability of shape ``(V,)`` in double precision. Where every vote is the same there is nothing to estimate,
+        and the result is that vote (ITK returns NaN).
+    """
+    d = votes.to(torch.float64)
+    w = d.mean(0)
+    prior = float(w.mean())
+    if prior == 0.0 or prior == 1.0:
+        return w
+    p = torch.zeros(d.shape[0], 1, dtype=torch.float64, device=d.device)
+    q = torch.zeros(d.shape[0], 1, dtype=torch.float64, device=d.device)
+    change = 1.0
+    iteration = 0
+    while change > tolerance and iteration < max_iterations:
+        # M step, Eqs. 18 and 19 of the paper: the raters' sensitivity p and specificity q from the weights.
+        new_p = (d * w).sum(1, keepdim=True) / w.sum()
+        new_q = ((1.0 - d) * (1.0 - w)).sum(1, keepdim=True) / (1.0 - w).sum()
+        change = float(torch.max((new_p - p).abs().max(), (new_q - q).abs().max()))
+        p, q = new_p, new_q
+        # E step, Eq. 14: the weights from the raters' performance.
+        positive = prior * torch.where(d > 0.5, p, 1.0 - p).prod(0)
+        negative = (1.0 - prior) * torch.where(d > 0.5, 1.0 - q, q).prod(0)
+        w = positive / (positive + negative)
+        iteration += 1
+    return w
+
+
+def fuse_members(members: torch.Tensor, fusion: str) -> torch.Tensor:
+    """Fuse the members of an ensemble into one probability.
+
+    Args:
+        members: probabilities of shape ``(B, N, C, *spatial)`` in [0, 1]; N members.
+        fusion: ``"mean"`` of the probabilities; ``"majority"``, the share of members that vote for the class (more
+            than 0.5 is the majority); ``"staple"``, the posterior of :func:`staple` for each case and channel. A
+            member votes for a class where its probability is at least 0.5.
+
+    Returns:
+        Probability of shape ``(B, C, *spatial)`` and of the dtype of ``members``.
+
+    Raises:
+        ValueError: when there is no such fusion.
+    """
+    if fusion == "mean":
+        return members.mean(1)
+    votes = (members >= 0.5).to(members.dtype)
+    if fusion == "majority":
+        return votes.mean(1)
+    if fusion == "staple":
+        fused = torch.empty_like(members[:, 0])
+        for b in range(members.shape[0]):
+            for c in range(members.shape[2]):
+                truth = staple(votes[b, :, c].flatten(1))
+                fused[b, c] = truth.to(members.dtype).reshape(members.shape[3:])
+        return fused
+    raise ValueError(f"fusion must be 'mean', 'majority' or 'staple', got {fusion}.")

@@ -1,0 +1,384 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.blocks import SpatialAttentionBlock
+from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
+from torch import nn
+
+from medsegdiff_monai.networks.blocks import (
+    DynamicConditionalFusion,
+    ResidualBlock,
+    conv,
+    initialise_convolutions,
+    norm_groups,
+)
+
+__all__ = ["VARIANTS", "DCEUNet"]
+
+# Number of down-samplings after Table 1 of the paper; blocks per stage as in ResNet34 (3, 4, 6, 3) below a one-block
+# stage at full resolution. The paper states no widths: these are ours.
+VARIANTS: dict[str, dict[str, tuple]] = {
+    "S": {"channels": (32, 64, 128, 256, 256), "num_res_blocks": (1, 3, 4, 6, 3)},
+    "B": {"channels": (32, 64, 128, 256, 256, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3)},
+    "L": {"channels": (32, 64, 128, 256, 256, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
+    "++": {"channels": (64, 128, 256, 384, 512, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
+}
+
+
+class _Stage(nn.Module):
+    """The residual blocks of one resolution, with self-attention behind them where asked for."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        time_channels: int | None,
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [out_channels] * num_blocks
+        self.blocks = nn.ModuleList(
+            [ResidualBlock(spatial_dims, widths[i], widths[i + 1], time_channels) for i in range(num_blocks)]
+        )
+        self.attention: nn.Module = nn.Identity()
+        if attention:
+            self.attention = SpatialAttentionBlock(
+                spatial_dims, out_channels, norm_num_groups=norm_groups(out_channels), use_flash_attention=True
+            )
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor | None) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x, embedding)
+        return self.attention(x)
+
+
+class _Encoder(nn.Module):
+    """Stem, then a stage for each resolution with strided convolutions between them."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        channels: Sequence[int],
+        num_res_blocks: Sequence[int],
+        time_channels: Sequence[int | None],
+    ) -> None:
+        super().__init__()
+        self.stem = conv(spatial_dims, in_channels, channels[0])
+        self.stages = nn.ModuleList(
+            [_Stage(spatial_dims, c, c, n, t) for c, n, t in zip(channels, num_res_blocks, time_channels)]
+        )
+        self.downs = nn.ModuleList([nn.Identity()])
+        self.downs.extend([conv(spatial_dims, a, b, stride=2) for a, b in itertools.pairwise(channels)])
+
+
+class _Decoder(nn.Module):
+    """From the deepest stage back to full resolution, with the sum of both encodings as skip connection."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: Sequence[int],
+        num_blocks: int,
+        time_channels: int,
+        attention_levels: Sequence[bool],
+    ) -> None:
+        super().__init__()
+        last = len(channels) - 1
+        self.bottleneck = _Stage(
+            spatial_dims, channels[last], channels[last], num_blocks, time_channels, attention_levels[last]
+        )
+        self.ups = nn.ModuleList([conv(spatial_dims, channels[i + 1], channels[i], 1) for i in reversed(range(last))])
+        self.stages = nn.ModuleList(
+            [
+                _Stage(spatial_dims, 2 * channels[i], channels[i], num_blocks, time_channels, attention_levels[i])
+                for i in reversed(range(last))
+            ]
+        )
+
+    def forward(self, skips: list[torch.Tensor], embedding: torch.Tensor) -> torch.Tensor:
+        x = self.bottleneck(skips[-1], embedding)
+        level = len(skips) - 2
+        for up, stage in zip(self.ups, self.stages):
+            # A 1x1 convolution commutes with nearest-neighbour up-sampling: at the small size it costs 1/2^dims.
+            x = nn.functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
+            x = stage(torch.cat([x, skips[level]], dim=1), embedding)
+            level -= 1
+        return x
+
+
+class _NoFusion(nn.Module):
+    """The levels at which image features pass unchanged."""
+
+    def forward(self, image_features: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
+        return image_features
+
+
+class DCEUNet(nn.Module):
+    """Denoising U-Net with dynamic conditional encoding, the network of MedSegDiff.
+
+    Image and noisy mask have two separate residual encoders. At the fusion levels the image features are re-weighted
+    by the features of the noisy mask (:class:`DynamicConditionalFusion`), so that the condition follows the current
+    estimate; the two encodings are added and decoded by a U-Net decoder: ``D((E_I + E_x, t), t)`` (Section 3 of
+    Wu et al., MIDL 2023, https://arxiv.org/abs/2211.00611). Ours is the strength at which the mask's encoding is added:
+    a gain for each channel that follows the time, since how much the noisy mask can tell depends on how noisy it is.
+
+    The image encoder does not see ``x`` or the time above its first fusion, so that part is computed once an image:
+    ``forward(x, t, image)`` is ``denoise(x, t, encode_image(image))``, and a sampler calls the two separately. The
+    calling convention of ``forward`` is that of MONAI's ``DiffusionModelUNet``.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of channels of the noisy mask ``x``.
+        out_channels: number of channels of the prediction.
+        context_channels: number of channels of the conditioning image.
+        channels: number of channels at each resolution, the first at full resolution; each further one halves it.
+        num_res_blocks: number of residual blocks at each resolution of both encoders, one number for all or a tuple.
+            0 leaves only the stem, or the strided convolution, which is a saving at full resolution.
+        fusion_levels: whether the encodings are fused at each resolution. The paper fuses at the middle stages.
+        attention_levels: whether the decoder has self-attention at each resolution; nowhere by default.
+        num_decoder_blocks: number of residual blocks at each resolution of the decoder.
+        spatial_size: image size for which the FF-Parsers' maps are exact; they are resampled at any other.
+        use_ff_parser: whether the fusion filters the mask features.
+        fusion_residual: whether the fusion returns ``m_I + A`` in place of the paper's ``A``.
+
+    Raises:
+        ValueError: when ``spatial_dims`` is not 2 or 3, or the per-resolution tuples differ in length.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        context_channels: int,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        num_res_blocks: Sequence[int] | int = 2,
+        fusion_levels: Sequence[bool] = (False, True, True, False),
+        attention_levels: Sequence[bool] | None = None,
+        num_decoder_blocks: int = 1,
+        spatial_size: Sequence[int] | int = 128,
+        use_ff_parser: bool = True,
+        fusion_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        levels = len(channels)
+        blocks = (num_res_blocks,) * levels if isinstance(num_res_blocks, int) else tuple(num_res_blocks)
+        attention = (False,) * levels if attention_levels is None else tuple(attention_levels)
+        self._check_settings(spatial_dims, channels, blocks, tuple(fusion_levels), attention, num_decoder_blocks)
+
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.context_channels = context_channels
+        self.divisor = 2 ** (levels - 1)
+        self.embedding_channels = channels[0]
+        self.first_fusion = tuple(fusion_levels).index(True) if any(fusion_levels) else levels - 1
+
+        time_channels = 4 * channels[0]
+        self.time_embedding = nn.Sequential(nn.Linear(self.embedding_channels, time_channels), nn.SiLU())
+        self.image_encoder = _Encoder(
+            spatial_dims,
+            context_channels,
+            channels,
+            blocks,
+            [None if i <= self.first_fusion else time_channels for i in range(levels)],
+        )
+        self.mask_encoder = _Encoder(spatial_dims, in_channels, channels, blocks, [time_channels] * levels)
+        size = (spatial_size,) * spatial_dims if isinstance(spatial_size, int) else tuple(spatial_size)
+        self.fusions = nn.ModuleList(
+            [
+                DynamicConditionalFusion(
+                    c, [max(s >> i, 1) for s in size], spatial_dims, use_ff_parser, fusion_residual
+                )
+                if fused
+                else _NoFusion()
+                for i, (c, fused) in enumerate(zip(channels, fusion_levels))
+            ]
+        )
+        self.mask_gains = nn.ModuleList([nn.Linear(time_channels, c) for c in channels])
+        self.decoder = _Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention)
+        self.head = nn.Sequential(
+            nn.GroupNorm(norm_groups(channels[0]), channels[0]),
+            nn.SiLU(),
+            conv(spatial_dims, channels[0], out_channels),
+        )
+        initialise_convolutions(self)
+        self._let_the_image_lead()
+
+    def _let_the_image_lead(self) -> None:
+        """Start near a plain U-Net on the image: at ``t = T``, where sampling starts, the noisy mask holds no signal.
+
+        With both encodings added at equal strength, training first has to unlearn the noise. The mask's gains start at
+        a tenth, and its attention (the normalised mask features of Eq. 3) at one plus a tenth of its value.
+        """
+        for gain in self.mask_gains:
+            if isinstance(gain, nn.Linear):
+                nn.init.normal_(gain.weight, std=1e-3)
+                nn.init.constant_(gain.bias, 0.1)
+        for fusion in self.fusions:
+            if isinstance(fusion, DynamicConditionalFusion):
+                nn.init.constant_(fusion.norm_mask.weight, 0.1)
+                nn.init.ones_(fusion.norm_mask.bias)
+
+    @staticmethod
+    def _check_settings(
+        spatial_dims: int,
+        channels: Sequence[int],
+        num_res_blocks: Sequence[int],
+        fusion_levels: Sequence[bool],
+        attention_levels: Sequence[bool],
+        num_decoder_blocks: int,
+    ) -> None:
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+        for name, values in (
+            ("num_res_blocks", num_res_blocks),
+            ("fusion_levels", fusion_levels),
+            ("attention_levels", attention_levels),
+        ):
+            if len(values) != len(channels):
+                raise ValueError(
+                    f"{name} must have one entry for each entry of channels, got {name}={tuple(values)} for "
+                    f"channels={tuple(channels)}."
+                )
+        if min(channels) < 1 or min(num_res_blocks) < 0 or num_decoder_blocks < 1:
+            raise ValueError(
+                f"channels and num_decoder_blocks must be positive and num_res_blocks not negative, got "
+                f"{tuple(channels)}, {num_decoder_blocks} and {tuple(num_res_blocks)}."
+            )
+
+    @classmethod
+    def from_variant(
+        cls,
+        name: str,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        context_channels: int,
+        **settings: Any,
+    ) -> DCEUNet:
+        """Build the paper's variant ``"S"``, ``"B"``, ``"L"`` or ``"++"`` (4, 5, 6 and 6 down-samplings).
+
+        Args:
+            name: name of the variant.
+            spatial_dims: number of spatial dimensions, 2 or 3.
+            in_channels: number of channels of the noisy mask.
+            out_channels: number of channels of the prediction.
+            context_channels: number of channels of the conditioning image.
+            settings: further arguments of the constructor; they take precedence over the variant's.
+
+        Raises:
+            ValueError: when there is no variant of that name.
+        """
+        if name not in VARIANTS:
+            raise ValueError(f"There is no variant {name!r}; choose one of {', '.join(VARIANTS)}.")
+        levels = len(VARIANTS[name]["channels"])
+        middle = tuple(0 < i < levels - 1 and abs(2 * i - levels + 1) <= 2 for i in range(levels))
+        return cls(
+            spatial_dims,
+            in_channels,
+            out_channels,
+            context_channels,
+            **{**VARIANTS[name], "fusion_levels": middle, **settings},
+        )
+
+    @torch.jit.export
+    def encode_image(self, context: torch.Tensor) -> list[torch.Tensor]:
+        """Features of the image that depend neither on the noisy mask nor on the time.
+
+        Args:
+            context: image of shape ``(B, context_channels, *spatial)``.
+
+        Returns:
+            Feature maps from full resolution down to the first fusion level.
+
+        Raises:
+            ValueError: when the image has other dimensions or channels, or a size not divisible by the total stride.
+        """
+        self._check_input(context, self.context_channels, "image")
+        h = self.image_encoder.stem(context)
+        features: list[torch.Tensor] = []
+        for i, (down, stage) in enumerate(zip(self.image_encoder.downs, self.image_encoder.stages)):
+            if i <= self.first_fusion:
+                h = stage(down(h), None)
+                features.append(h)
+        return features
+
+    @torch.jit.export
+    def denoise(self, x: torch.Tensor, timesteps: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """The prediction from a noisy mask and the features of its image.
+
+        Args:
+            x: noisy mask of shape ``(B, in_channels, *spatial)``.
+            timesteps: time of each case, of shape ``(B,)``, or ``(1,)`` for one time for all.
+            features: what :meth:`encode_image` gave for the image.
+
+        Returns:
+            Prediction of shape ``(B, out_channels, *spatial)``: noise, velocity or mask logits, as it was trained.
+        """
+        self._check_input(x, self.in_channels, "noisy mask")
+        embedding = self.time_embedding(get_timestep_embedding(timesteps, self.embedding_channels).to(x.dtype))
+        embedding = embedding.expand(x.shape[0], -1)
+        mask = self.mask_encoder.stem(x)
+        image = features[0]
+        skips: list[torch.Tensor] = []
+        for i, (mask_down, mask_stage, image_down, image_stage, fusion, mask_gain) in enumerate(
+            zip(
+                self.mask_encoder.downs,
+                self.mask_encoder.stages,
+                self.image_encoder.downs,
+                self.image_encoder.stages,
+                self.fusions,
+                self.mask_gains,
+            )
+        ):
+            mask = mask_stage(mask_down(mask), embedding)
+            image = features[i] if i <= self.first_fusion else image_stage(image_down(image), embedding)
+            image = fusion(image, mask)
+            gain = mask_gain(embedding)
+            skips.append(image + gain.reshape(list(gain.shape) + [1] * self.spatial_dims) * mask)
+        return self.head(self.decoder(skips, embedding))
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Args:
+            x: noisy mask of shape ``(B, in_channels, *spatial)``.
+            timesteps: time of each case, of shape ``(B,)``, or ``(1,)`` for one time for all.
+            context: image of shape ``(B, context_channels, *spatial)``.
+
+        Returns:
+            Prediction of shape ``(B, out_channels, *spatial)``.
+        """
+        if context is None:
+            raise ValueError("DCEUNet needs the image: give it as context.")
+        return self.denoise(x, timesteps, self.encode_image(context))
+
+    def _check_input(self, x: torch.Tensor, channels: int, name: str) -> None:
+        if x.dim() != self.spatial_dims + 2:
+            raise ValueError(f"The {name} must have {self.spatial_dims + 2} dimensions, got {x.dim()}.")
+        if x.shape[1] != channels:
+            raise ValueError(f"The {name} must have {channels} channels, got {x.shape[1]}.")
+        for size in x.shape[2:]:
+            if size % self.divisor != 0:
+                raise ValueError(
+                    f"The spatial size of the {name} must be divisible by {self.divisor}, got {x.shape[2:]}; "
+                    "pad or resize it."
+                )

@@ -1,0 +1,142 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members
+from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, linear_step, predicted_original
+
+__all__ = ["MedSegDiff"]
+
+
+class MedSegDiff(nn.Module):
+    """Image in, probability out: the denoiser with its sampler and fusion inside, as one network.
+
+    The denoiser is what training optimises; everything else is fixed by the scheduler and has no weights, so one
+    state dict serves training, inference and export. The sampler's steps are plain numbers that are known at
+    construction: the network scripts, and on an accelerator no step waits for the host.
+
+    Args:
+        denoiser: network with ``encode_image``, ``denoise``, ``in_channels`` and ``divisor``, such as ``DCEUNet``.
+        scheduler: sampler and noise schedule. With its prediction type ``"sample"`` the denoiser's output is taken
+            as mask logits.
+        num_inference_steps: number of sampler steps that ``forward`` takes.
+        num_ensemble: number of members that ``forward`` fuses.
+        fusion: ``"mean"``, ``"majority"`` or ``"staple"``.
+        signal_scale: magnitude of the diffused mask, see :class:`MaskScale`.
+
+    Raises:
+        ValueError: when the fusion is unknown, or the number of steps or members is out of range.
+    """
+
+    def __init__(
+        self,
+        denoiser: Any,
+        scheduler: LinearStepScheduler,
+        num_inference_steps: int = 10,
+        num_ensemble: int = 5,
+        fusion: str = "mean",
+        signal_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
+        if num_ensemble < 1:
+            raise ValueError(f"num_ensemble must be at least 1, got {num_ensemble}.")
+        self.denoiser = denoiser
+        self.mask_scale = MaskScale(signal_scale)
+        self.fusion = fusion
+        self.num_ensemble = num_ensemble
+        self.prediction_type = scheduler.prediction_type
+        self.divisor = int(denoiser.divisor)
+        self.mask_channels = int(denoiser.in_channels)
+        self.timesteps: list[int] = scheduler.spread(num_inference_steps)
+        self.coefficients: list[list[float]] = scheduler.step_coefficients(self.timesteps).tolist()
+        self.alphas_cumprod: list[float] = scheduler.alphas_cumprod.double().tolist()
+
+    @torch.jit.export
+    def encode_image(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Features that all steps and members share, from an image of shape ``(B, context_channels, *spatial)``."""
+        return self.denoiser.encode_image(image)
+
+    @torch.jit.export
+    def estimate(self, x: torch.Tensor, timestep: int, features: list[torch.Tensor]) -> torch.Tensor:
+        """The denoiser's estimate of the diffused variable ``x_0``.
+
+        Args:
+            x: noisy mask of shape ``(B, C, *spatial)``.
+            timestep: its timestep.
+            features: what :meth:`encode_image` gave.
+        """
+        output = self.denoiser.denoise(x, torch.full((1,), timestep, device=x.device), features).float()
+        if self.prediction_type == "sample":
+            return self.mask_scale.from_logits(output)
+        abar = self.alphas_cumprod[timestep]
+        original = predicted_original(output, x, abar**0.5, (1.0 - abar) ** 0.5, self.prediction_type)
+        return original.clamp(-self.mask_scale.scale, self.mask_scale.scale)
+
+    @torch.jit.export
+    def step(
+        self,
+        x: torch.Tensor,
+        previous_original: torch.Tensor,
+        timestep: int,
+        coefficients: list[float],
+        features: list[torch.Tensor],
+        noise: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of a sampler.
+
+        Args:
+            x: noisy mask of shape ``(B, C, *spatial)``.
+            previous_original: estimate of ``x_0`` at the step before, of the same shape.
+            timestep: timestep of ``x``.
+            coefficients: the four numbers of the step, see :func:`linear_step`.
+            features: what :meth:`encode_image` gave.
+            noise: fresh noise, for samplers that need it.
+
+        Returns:
+            The mask at the next timestep and the estimate of ``x_0`` at this one.
+        """
+        original = self.estimate(x, timestep, features)
+        return linear_step(coefficients, x, original, previous_original, noise), original
+
+    @torch.jit.export
+    def decode(self, x: torch.Tensor) -> torch.Tensor:
+        """Diffused variable, of any shape, to probability in [0, 1]."""
+        return self.mask_scale.decode(x)
+
+    def forward(self, image: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Args:
+            image: image of shape ``(B, context_channels, *spatial)``.
+            noise: the Gaussian start of each member, of shape ``(B, N, C, *spatial)``; drawn from the global
+                generator where it is not given.
+
+        Returns:
+            Fused probability of shape ``(B, C, *spatial)`` in [0, 1].
+        """
+        if noise is None:
+            shape = [image.shape[0], self.num_ensemble, self.mask_channels, *list(image.shape[2:])]
+            noise = torch.randn(shape, device=image.device)
+        members = noise.shape[1]
+        features = [f.repeat_interleave(members, 0) for f in self.encode_image(image)]
+        x = noise.flatten(0, 1)
+        previous = x
+        for timestep, coefficients in zip(self.timesteps, self.coefficients):
+            fresh = torch.randn_like(x) if coefficients[3] != 0.0 else None
+            x, previous = self.step(x, previous, timestep, coefficients, features, fresh)
+        return fuse_members(self.decode(x).reshape(noise.shape), self.fusion)

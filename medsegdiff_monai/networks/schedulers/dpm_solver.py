@@ -1,0 +1,44 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+
+from medsegdiff_monai.networks.schedulers.linear_step import LinearStepScheduler
+
+__all__ = ["DPMSolverScheduler"]
+
+
+class DPMSolverScheduler(LinearStepScheduler):
+    """DPM-Solver++(2M): a deterministic second-order multistep solver of the diffusion ODE.
+
+    Algorithm 2 of Lu et al., "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
+    https://arxiv.org/abs/2211.01095. It needs one network evaluation a step; ten to twenty steps do what hundreds of
+    ancestral ones do. The first step and the last one, which ends at ``sigma = 0``, are of first order.
+
+    See :class:`LinearStepScheduler` for the arguments.
+    """
+
+    def _coefficients(self, alpha: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        log_snr = torch.log(alpha[:-1]) - torch.log(sigma[:-1])  # lambda; the end, sigma = 0, is at infinity
+        h = log_snr.diff()
+        table = torch.zeros(len(alpha) - 1, 4, dtype=torch.float64)
+        table[-1, 1] = 1.0  # x = x_0, the limit of the first-order step for h to infinity
+        for i in range(len(h)):
+            # x_t = sigma_t / sigma_s x_s - alpha_t (exp(-h) - 1) D
+            table[i, 0] = sigma[i + 1] / sigma[i]
+            weight = -alpha[i + 1] * torch.expm1(-h[i])
+            # D = (1 + 1 / 2r) x_0 - 1 / 2r x_0_previous with r = h_previous / h
+            extrapolation = 0.5 * h[i] / h[i - 1] if i > 0 else torch.tensor(0.0)
+            table[i, 1] = weight * (1.0 + extrapolation)
+            table[i, 2] = -weight * extrapolation
+        return table

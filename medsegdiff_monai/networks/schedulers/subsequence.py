@@ -1,0 +1,67 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from medsegdiff_monai.networks.schedulers.linear_step import LinearStepScheduler
+
+__all__ = ["DDIMSubsequenceScheduler", "DDPMSubsequenceScheduler"]
+
+
+class DDIMSubsequenceScheduler(LinearStepScheduler):
+    """DDIM on any subsequence of the trained timesteps.
+
+    Eqs. 12 and 16 of Song et al., "Denoising Diffusion Implicit Models", https://arxiv.org/abs/2010.02502. MONAI's
+    ``DDIMScheduler`` spreads its timesteps in one way and steps in another; here each step goes from a member of the
+    chain to the next, whatever the chain.
+
+    Args:
+        args: positional arguments of :class:`LinearStepScheduler`.
+        eta: share of fresh noise: 0 is deterministic, 1 is ancestral sampling.
+        kwargs: keyword arguments of :class:`LinearStepScheduler`.
+
+    Raises:
+        ValueError: when ``eta`` is not within [0, 1].
+    """
+
+    def __init__(self, *args: Any, eta: float = 0.0, **kwargs: Any) -> None:
+        if not 0.0 <= eta <= 1.0:
+            raise ValueError(f"eta must be within 0 and 1, got {eta}.")
+        self.eta = eta
+        super().__init__(*args, **kwargs)
+
+    def _coefficients(self, alpha: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        alpha_s, alpha_t, sigma_s, sigma_t = alpha[:-1], alpha[1:], sigma[:-1], sigma[1:]
+        # Eq. 16: the standard deviation of the noise, eta times that of the posterior q(x_t | x_s, x_0).
+        deviation = self.eta * sigma_t / sigma_s * (1.0 - (alpha_s / alpha_t) ** 2).clamp(min=0.0).sqrt()
+        # Eq. 12 with eps = (x_s - alpha_s x_0) / sigma_s.
+        direction = (sigma_t**2 - deviation**2).clamp(min=0.0).sqrt() / sigma_s
+        zero = torch.zeros_like(direction)
+        return torch.stack([direction, alpha_t - direction * alpha_s, zero, deviation], dim=1)
+
+
+class DDPMSubsequenceScheduler(DDIMSubsequenceScheduler):
+    """Ancestral sampling (Ho et al. 2020, https://arxiv.org/abs/2006.11239) on any subsequence of the timesteps.
+
+    The posterior ``q(x_t | x_s, x_0)`` between two members of the chain is that of the schedule with the members'
+    ``abar`` (Nichol and Dhariwal, https://arxiv.org/abs/2102.09672, Section 4): DDIM's step at ``eta = 1``.
+
+    Args:
+        args: positional arguments of :class:`LinearStepScheduler`.
+        kwargs: keyword arguments of :class:`LinearStepScheduler`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, eta=1.0, **kwargs)

@@ -1,0 +1,153 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["CheckImaged", "LabelToRegionsd"]
+
+# Compression may move the three channels of a grey image by a rounding step apart.
+_GREY_TOLERANCE = 2
+
+
+def _source(image: torch.Tensor) -> str:
+    meta = getattr(image, "meta", {})
+    return str(meta.get("filename_or_obj", "in memory"))
+
+
+def _is_grey(image: torch.Tensor) -> bool:
+    return float((image.float().amax(0) - image.float().amin(0)).max()) <= _GREY_TOLERANCE
+
+
+class CheckImaged(MapTransform):
+    """Refuse images from which no honest segmentation can come.
+
+    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is.
+
+    Args:
+        keys: keys of images of shape ``(C, *spatial)``.
+        num_channels: number of channels that the images must have.
+        spatial_dims: number of spatial dimensions that they must have.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, num_channels: int, spatial_dims: int, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.num_channels = num_channels
+        self.spatial_dims = spatial_dims
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with images under the keys.
+
+        Raises:
+            InputError: when an image has another number of dimensions or channels, NaN or infinite pixels, or only
+                one value.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self._check(d[key], str(key))
+        return d
+
+    def _check(self, image: torch.Tensor, key: str) -> torch.Tensor:
+        source = _source(image)
+        if image.dim() != self.spatial_dims + 1:
+            raise InputError(
+                f"The {key} {source} has {image.dim() - 1} spatial dimensions, {self.spatial_dims} are expected: use "
+                "the bundle for such images."
+            )
+        if self.num_channels == 1 and image.shape[0] == 3 and _is_grey(image):
+            image = image[:1]
+        if image.shape[0] != self.num_channels:
+            raise InputError(
+                f"The {key} {source} has {image.shape[0]} channels, {self.num_channels} expected: convert it."
+            )
+        if not bool(torch.isfinite(image).all()):
+            raise InputError(f"The {key} {source} has NaN or infinite pixels: mend or replace it.")
+        if float(image.amin()) == float(image.amax()):
+            raise InputError(
+                f"The {key} {source} is constant (every pixel is {float(image.amin()):g}), so there is nothing to "
+                "segment: replace it."
+            )
+        return image
+
+
+class LabelToRegionsd(MapTransform):
+    """Label maps to one binary channel for each region, refusing values that nobody declared.
+
+    Args:
+        keys: keys of label maps of shape ``(1, *spatial)``.
+        regions: label values that make up each region, in the order of the channels. Regions may overlap.
+        background: label values that belong to no region.
+        image_key: key of the image, whose spatial shape the label must have; None where it is not to be compared.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        regions: Sequence[Sequence[int]],
+        background: Sequence[int] = (0,),
+        image_key: str | None = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.regions = [list(r) for r in regions]
+        self.declared = sorted({*background, *(v for r in regions for v in r)})
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with label maps under the keys.
+
+        Returns:
+            The case with float masks of shape ``(len(regions), *spatial)`` in {0, 1} under the keys.
+
+        Raises:
+            InputError: when a label map has undeclared values, several channels, or another size than the image.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            label = d[key]
+            self._check(label, str(key), d.get(self.image_key))
+            masks = [torch.isin(label, torch.tensor(r, dtype=label.dtype)) for r in self.regions]
+            d[key] = torch.cat(masks, dim=0).to(torch.float32)
+        return d
+
+    def _check(self, label: torch.Tensor, key: str, image: torch.Tensor | None) -> None:
+        source = _source(label)
+        if label.shape[0] != 1:
+            raise InputError(f"The {key} {source} has {label.shape[0]} channels: give a map of label values.")
+        if image is not None and image.shape[1:] != label.shape[1:]:
+            raise InputError(
+                f"The {key} {source} has the size {tuple(label.shape[1:])} and its image {tuple(image.shape[1:])}: "
+                "give a label on the image's grid."
+            )
+        values = torch.unique(label).tolist()
+        undeclared = [v for v in values if v not in self.declared]
+        if undeclared:
+            shown = ", ".join(f"{v:g}" for v in undeclared[:5]) + (", ..." if len(undeclared) > 5 else "")
+            raise InputError(
+                f"The {key} {source} holds the undeclared values {shown} (declared: "
+                f"{', '.join(map(str, self.declared))}): mend it or declare them."
+            )

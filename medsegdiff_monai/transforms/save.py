@@ -1,0 +1,135 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
+from PIL import Image
+
+from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["SaveSegmentationd", "replace_atomically"]
+
+# Okabe and Ito's colours, which colour-blind readers tell apart: background, then classes 1, 2, ...
+_PALETTE = [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0)]
+_FULL_SCALE = 65535
+
+
+def replace_atomically(path: Path, write: Any) -> None:
+    """Write a file under a temporary name beside its place and move it there, so that none is ever half written.
+
+    Args:
+        path: the place.
+        write: called with the temporary path, which has the suffix of ``path``.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    suffix = path.name[path.name.index(".") :]
+    temporary = Path(tempfile.mktemp(dir=path.parent, prefix=".partial-", suffix=suffix))
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as e:
+        raise InputError(f"Cannot write {path} ({e.strerror}): free space or choose another output folder.") from e
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class SaveSegmentationd(MapTransform):
+    """Write the results of a case in the kind of file that its image came in, on that image's own grid.
+
+    An image from NIfTI gives NIfTI with its affine: label maps as uint8, maps in [0, 1] as float32. Any other gives
+    PNG: label maps as palette images, whose pixels are the label values and which a viewer shows in colour, maps in
+    [0, 1] as 16-bit grey, with 65535 for 1. Files are ``<case>_<postfix>``.
+
+    Args:
+        keys: keys of results of shape ``(1, *spatial)``.
+        postfixes: postfix of the file name for each key.
+        output_dir: folder of the results, made where it is missing.
+        label_keys: those of the keys that hold label maps.
+        allow_missing_keys: whether keys may be absent.
+
+    Raises:
+        InputError: when the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        postfixes: Sequence[str],
+        output_dir: str | os.PathLike[str],
+        label_keys: KeysCollection = ("pred",),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if len(postfixes) != len(self.keys):
+            raise ValueError(f"postfixes must have one entry for each key, got {postfixes} for {self.keys}.")
+        self.postfixes = tuple(postfixes)
+        self.label_keys = ensure_tuple(label_keys)
+        self.output_dir = check_writable(output_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with results as ``MetaTensor`` under the keys.
+
+        Returns:
+            The case unchanged.
+
+        Raises:
+            InputError: when a file cannot be written.
+            ValueError: when a result has several channels.
+        """
+        d = dict(data)
+        for key, postfix in self.key_iterator(d, self.postfixes):
+            self._save(d[key], postfix, key in self.label_keys)
+        return d
+
+    def _save(self, result: Any, postfix: str, is_label: bool) -> None:
+        if result.shape[0] != 1:
+            raise ValueError(f"A result must have one channel to be saved, got {result.shape[0]}.")
+        source = str(result.meta["filename_or_obj"])
+        array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
+        stem = self.output_dir / f"{case_name(source)}_{postfix}"
+        if source.lower().endswith((".nii", ".nii.gz")):
+            image = nib.Nifti1Image(array, np.asarray(result.affine, dtype=np.float64))
+            image.header.set_xyzt_units("mm")
+            replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))
+        else:
+            picture = _label_picture(array) if is_label else _map_picture(array)
+            replace_atomically(stem.with_name(stem.name + ".png"), picture.save)
+
+
+def _label_picture(array: np.ndarray) -> Image.Image:
+    """Label values ``(X, Y)``, in MONAI's axis order, as a palette image of width X and height Y."""
+    picture = Image.fromarray(np.ascontiguousarray(array.T)).convert("L")
+    colours = _PALETTE + [_PALETTE[1 + i % (len(_PALETTE) - 1)] for i in range(256 - len(_PALETTE))]
+    picture.putpalette([v for colour in colours for v in colour])
+    return picture
+
+
+def _map_picture(array: np.ndarray) -> Image.Image:
+    """A map in [0, 1] of shape ``(X, Y)`` as a 16-bit grey image of width X and height Y."""
+    scaled = np.rint(np.clip(array.T, 0.0, 1.0) * _FULL_SCALE).astype(np.uint16)
+    return Image.fromarray(np.ascontiguousarray(scaled))

@@ -1,0 +1,85 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["InputError", "check_writable", "find_input_error", "install_error_hook", "reason_of"]
+
+
+class InputError(ValueError):
+    """Input that a user can mend. Its message is one sentence: which case, which file, what to do."""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def find_input_error(error: BaseException) -> InputError | None:
+    """The :class:`InputError` that an exception was raised from, or None."""
+    return next((e for e in _chain(error) if isinstance(e, InputError)), None)
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says why: the message of the :class:`InputError` behind an exception, or else of its root."""
+    root = find_input_error(error) or list(_chain(error))[-1]
+    text = " ".join(str(root).split())
+    return text if isinstance(root, InputError) else f"{type(root).__name__}: {text}"
+
+
+def install_error_hook() -> None:
+    """Let a program that ends by an :class:`InputError` print its one sentence in place of a traceback.
+
+    Configuration files run in programs that are not ours (``python -m monai.bundle``), which wrap an exception several
+    times. The exit status stays that of an uncaught exception, 1. Every other exception is shown as before.
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        cause = find_input_error(error)
+        if cause is None:
+            previous(kind, error, traceback)
+        else:
+            print(f"Error: {cause}", file=sys.stderr)
+
+    sys.excepthook = hook
+
+
+def check_writable(folder: str | os.PathLike[str]) -> Path:
+    """Make an output folder and prove that files can be written to it.
+
+    Args:
+        folder: the folder; parents are made as needed.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: when it cannot be made or written to.
+    """
+    path = Path(folder)
+    probe = path / f".write-test-{os.getpid()}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise InputError(
+            f"Cannot write to the output folder {path} ({e.strerror}): choose another folder or mend its permissions."
+        ) from e
+    return path

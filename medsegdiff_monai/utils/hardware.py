@@ -1,0 +1,25 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["fast_cpu_dtype"]
+
+
+def fast_cpu_dtype() -> str | None:
+    """``"bfloat16"`` where the processor multiplies in it natively (AVX512-BF16 or AMX), else None.
+
+    On such a processor training under autocast takes about two thirds of the time; on any other it is far slower.
+    """
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if has_bf16 else None

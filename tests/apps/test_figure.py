@@ -1,0 +1,192 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from medsegdiff_monai.apps.figure import PREDICTION_COLOUR, REFERENCE_COLOUR, OverviewRow, save_curve, save_overview
+from medsegdiff_monai.utils import InputError
+
+
+def square(low: int, high: int, size: int = 48) -> np.ndarray:
+    mask = np.zeros((size, size), bool)
+    mask[low:high, low:high] = True
+    return mask
+
+
+def make_row(name: str = "case_1", size: int = 48, **parts: np.ndarray | None) -> OverviewRow:
+    """Grey noise, a reference square and a prediction that is shifted from it."""
+    prediction = square(14, 30, size)
+    given: dict = {
+        "image": np.random.default_rng(0).integers(60, 120, (size, size)).astype(np.uint8),
+        "label": square(10, 26, size),
+        "mask": prediction,
+        "probability": 0.9 * prediction,
+        "uncertainty": np.where(prediction, 0.2, 0.0),
+    }
+    return OverviewRow(name, **{**given, **parts})
+
+
+def pixels_of(path: Path, colour: str) -> int:
+    with Image.open(path) as picture:
+        picture.load()
+        pixels = np.asarray(picture.convert("RGB")).astype(float) / 255.0
+    return int((np.abs(pixels - to_rgb(colour)).max(axis=-1) < 0.03).sum())
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        picture.verify()
+        assert picture.format == "PNG"
+        return picture.size
+
+
+def test_dice_of_a_row() -> None:
+    assert make_row().dice == pytest.approx(2 * 12**2 / (2 * 16**2))
+    assert make_row(label=None).dice is None
+    empty = np.zeros((48, 48), np.uint8)
+    assert make_row(label=empty).dice == 0.0
+    assert make_row(label=empty, mask=empty).dice == 1.0
+    assert make_row(label=2 * square(10, 26), mask=square(10, 26)).dice == 1.0  # any value but 0 is foreground
+
+
+def test_overview_shows_both_outlines(tmp_path: Path) -> None:
+    path = save_overview(tmp_path / "made" / "overview.png", [make_row("a"), make_row("b")], title="Two cases")
+    width, height = size_of(path)
+    assert 1200 <= width <= 2400
+    assert 600 <= height <= 1500
+    nothing = np.zeros((48, 48), bool)
+    bare = save_overview(
+        tmp_path / "bare.png", [make_row("a", label=None, mask=nothing), make_row("b", label=None, mask=nothing)]
+    )
+    for colour in (REFERENCE_COLOUR, PREDICTION_COLOUR):  # the bare one has them in its legend only
+        assert pixels_of(path, colour) > pixels_of(bare, colour) + 300
+
+
+def test_only_the_prediction_is_drawn_without_a_reference(tmp_path: Path) -> None:
+    both = save_overview(tmp_path / "both.png", [make_row()])
+    one = save_overview(tmp_path / "one.png", [make_row(label=None)])
+    assert pixels_of(one, REFERENCE_COLOUR) < pixels_of(both, REFERENCE_COLOUR) - 300
+    assert pixels_of(one, PREDICTION_COLOUR) > pixels_of(both, PREDICTION_COLOUR)  # a full line in place of dashes
+
+
+def test_a_mask_that_fills_the_image_is_outlined_along_the_border(tmp_path: Path) -> None:
+    full = np.ones((48, 48), bool)
+    path = save_overview(tmp_path / "full.png", [make_row(mask=full)])
+    usual = save_overview(tmp_path / "usual.png", [make_row()])
+    assert pixels_of(path, PREDICTION_COLOUR) > pixels_of(usual, PREDICTION_COLOUR)
+
+
+def test_maps_are_drawn_on_common_scales(tmp_path: Path) -> None:
+    certain, doubtful = np.zeros((48, 48)), np.full((48, 48), 1.0)
+    path = save_overview(
+        tmp_path / "maps.png",
+        [make_row(probability=certain, uncertainty=certain), make_row(probability=doubtful, uncertainty=doubtful)],
+    )
+    # Ends of viridis and cividis, each over a whole panel.
+    for colour in ("#440154", "#FDE725", "#00224E", "#FEE838"):
+        assert pixels_of(path, colour) > 50_000
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.random.default_rng(1).integers(0, 255, (48, 48, 3)).astype(np.uint8),
+        np.random.default_rng(1).normal(0.0, 300.0, (48, 48)).astype(np.float32),
+        np.random.default_rng(1).normal(0.0, 1.0, (48, 48, 3)),
+        np.full((48, 48), 7, np.int16),
+        np.full((48, 48), np.nan),
+    ],
+    ids=["rgb", "signed", "normalised rgb", "constant", "nan"],
+)
+def test_images_of_any_range_are_drawn(image: np.ndarray, tmp_path: Path) -> None:
+    path = save_overview(tmp_path / "any.png", [make_row(image=image)])
+    assert pixels_of(path, PREDICTION_COLOUR) > 300
+
+
+def test_rows_of_unequal_shape_and_long_names(tmp_path: Path) -> None:
+    wide = {
+        "image": np.zeros((30, 90)),
+        "label": None,
+        "mask": np.eye(30, 90),
+        "probability": np.zeros((30, 90)),
+        "uncertainty": np.zeros((30, 90)),
+    }
+    rows = [make_row("a_name_without_any_space_" * 5), make_row("some words " * 20, **wide)]
+    width, height = size_of(save_overview(tmp_path / "mixed.png", rows))
+    assert 1200 <= width <= 2400
+    assert 500 <= height <= 1500
+
+
+def test_pictures_do_not_touch_the_state_of_pyplot(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    before = pyplot.get_fignums()
+    save_overview(tmp_path / "a.png", [make_row()])
+    save_curve(tmp_path / "b.png", [1, 2], {"a": [0.0, 1.0]}, "x", "y")
+    assert pyplot.get_fignums() == before
+
+
+@pytest.mark.parametrize("part", ["label", "mask", "probability", "uncertainty"])
+def test_unequal_shapes_are_refused(part: str) -> None:
+    with pytest.raises(InputError, match=rf"The {part} of 'case_1' must have the shape of its image, \(48, 48\)"):
+        make_row(**{part: np.zeros((48, 47))})
+
+
+@pytest.mark.parametrize("shape", [(48,), (48, 48, 4), (1, 48, 48, 3)])
+def test_images_that_are_no_pictures_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="The image of 'case_1' must have the shape"):
+        make_row(image=np.zeros(shape))
+
+
+def test_an_overview_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one case"):
+        save_overview(tmp_path / "none.png", [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_have_their_colours_and_a_legend(tmp_path: Path) -> None:
+    steps = list(range(1, 51))
+    one = save_curve(tmp_path / "one.png", steps, {"loss": [1.0 / s for s in steps]}, "epoch", "loss")
+    two = save_curve(
+        tmp_path / "two.png",
+        steps,
+        {
+            "training": [1.0 / s for s in steps],
+            "validation": [1.0 / s + 0.1 if s % 5 == 0 else float("nan") for s in steps],
+        },
+        "epoch",
+        "loss",
+    )
+    assert size_of(one) == size_of(two) == (900, 600)
+    assert pixels_of(one, "#0072B2") > 500
+    assert pixels_of(one, "#D55E00") == 0
+    assert pixels_of(two, "#D55E00") > 30
+
+
+@pytest.mark.parametrize(
+    ("steps", "series", "message"),
+    [
+        ([1, 2], {}, "at least one series"),
+        ([], {"a": []}, "at least one series"),
+        ([1, 2], {"a": [1.0, 2.0], "b": [1.0]}, "'b'.*got 1 for 2"),
+    ],
+)
+def test_curves_without_values_are_refused(steps: list, series: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        save_curve(tmp_path / "bad.png", steps, series, "x", "y")

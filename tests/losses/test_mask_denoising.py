@@ -1,0 +1,70 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medsegdiff_monai.losses import MaskDenoisingLoss
+
+
+def by_hand(logits: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
+    """Soft Dice loss over each case and channel, binary cross-entropy and squared error."""
+    p = 1 / (1 + np.exp(-logits))
+    axes = tuple(range(2, logits.ndim))
+    dice = 1 - 2 * (p * target).sum(axes) / (p.sum(axes) + target.sum(axes))
+    cross_entropy = -(target * np.log(p) + (1 - target) * np.log(1 - p))
+    return dice.mean(), cross_entropy.mean(), ((p - target) ** 2).mean()
+
+
+@pytest.mark.parametrize("form", [lambda m: m, torch.jit.script], ids=["eager", "scripted"])
+@pytest.mark.parametrize("weights", [(1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 2, 3)], ids=str)
+@pytest.mark.parametrize("size", [(6, 7), (4, 5, 6)], ids=["2d", "3d"])
+def test_equals_the_weighted_sum_by_hand(size, weights, form):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (2, 3, *size))
+    target = (rng.random(logits.shape) < np.array([0.7, 0.3, 0.1]).reshape(1, 3, *[1] * len(size))).astype(float)
+    expected = np.dot(weights, by_hand(logits, target))
+    actual = form(MaskDenoisingLoss(*weights))(torch.from_numpy(logits), torch.from_numpy(target))
+    assert actual.shape == ()
+    assert float(actual) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_default_is_dice_plus_cross_entropy():
+    logits = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]]]])
+    target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    assert float(MaskDenoisingLoss()(logits, target)) == pytest.approx(0.5 + np.log(2), rel=1e-4)
+
+
+def test_a_right_and_certain_prediction_costs_nothing():
+    target = (torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    loss = MaskDenoisingLoss(1, 1, 1)
+    assert loss(40 * (2 * target - 1), target) < 1e-4
+    assert loss(40 * (1 - 2 * target), target) > 40
+
+
+@pytest.mark.parametrize("foreground", [0.0, 1.0])
+@pytest.mark.parametrize("logit", [-1000.0, 0.0, 1000.0])
+def test_empty_masks_and_extreme_logits_give_finite_gradients(foreground, logit):
+    logits = torch.full((1, 1, 4, 4), logit, requires_grad=True)
+    loss = MaskDenoisingLoss(1, 1, 1)(logits, torch.full((1, 1, 4, 4), foreground))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("weights", [(-1, 1, 0), (0, 0, 0)])
+def test_refuses_impossible_weights(weights):
+    with pytest.raises(ValueError, match="must not be negative and not all be 0"):
+        MaskDenoisingLoss(*weights)

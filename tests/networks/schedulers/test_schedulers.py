@@ -1,0 +1,428 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
+
+from medsegdiff_monai.networks.schedulers import (
+    DDIMSubsequenceScheduler,
+    DDPMSubsequenceScheduler,
+    DPMSolverScheduler,
+    MaskScale,
+    linear_step,
+    log_snr_timesteps,
+    predicted_original,
+)
+
+MEAN, STD = 0.5, 0.2
+PREDICTIONS = ["epsilon", "v_prediction", "sample"]
+SCHEDULERS = [DPMSolverScheduler, DDIMSubsequenceScheduler, DDPMSubsequenceScheduler]
+ABAR = np.cumprod(1.0 - np.linspace(1e-4, 2e-2, 1000))
+SMALL = {"num_train_timesteps": 20, "beta_start": 1e-3, "beta_end": 0.3}
+
+all_schedulers = pytest.mark.parametrize("scheduler_class", SCHEDULERS, ids=lambda c: c.__name__)
+all_predictions = pytest.mark.parametrize("prediction_type", PREDICTIONS)
+
+
+def gaussian_denoiser(x: torch.Tensor, abar: float, prediction_type: str = "sample") -> torch.Tensor:
+    """What a perfect network predicts where ``x_0`` is ``N(MEAN, STD^2)``: from the posterior mean of ``x_0``."""
+    alpha, sigma = abar**0.5, (1.0 - abar) ** 0.5
+    original = MEAN + alpha * STD**2 / (abar * STD**2 + sigma**2) * (x - alpha * MEAN)
+    noise = (x - alpha * original) / sigma
+    return {"epsilon": noise, "v_prediction": alpha * noise - sigma * original, "sample": original}[prediction_type]
+
+
+def sampled_mean_and_std(scheduler, prediction_type: str) -> tuple[float, float]:
+    """Moments of the samples that a deterministic sampler grows from ``N(0, 1)``.
+
+    With the denoiser of a Gaussian the chain is an affine function of its start: where 0 and 1 end says it all.
+    """
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    for t in scheduler.timesteps:
+        output = gaussian_denoiser(x, float(scheduler.alphas_cumprod[t]), prediction_type)
+        x, _ = scheduler.step(output, t, x)
+    return float(x[0]), float(x[1] - x[0])
+
+
+def ancestral_mean_and_std(scheduler, prediction_type: str) -> tuple[float, float]:
+    """Moments of the samples that a stochastic one-step sampler grows from ``N(0, 1)``, step by step."""
+    mean, variance = 0.0, 1.0
+    for t in scheduler.timesteps:
+        x = torch.tensor([mean, mean + 1.0, mean], dtype=torch.float64)
+        noise = torch.randn(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        output = gaussian_denoiser(x, float(scheduler.alphas_cumprod[t]), prediction_type)
+        y, _ = scheduler.step(output, t, x, generator=torch.Generator().manual_seed(0))
+        noise_weight = float((y[2] - y[0]) / (noise[2] - noise[0]))
+        y = y - noise_weight * noise
+        mean, variance = float(y[0]), float(y[1] - y[0]) ** 2 * variance + noise_weight**2
+    return mean, variance**0.5
+
+
+@pytest.mark.parametrize("steps", [10, 20, 50, 1000])
+@all_predictions
+def test_dpm_solver_samples_a_gaussian(prediction_type, steps):
+    scheduler = DPMSolverScheduler(prediction_type=prediction_type)
+    scheduler.set_timesteps(steps)
+    mean, std = sampled_mean_and_std(scheduler, prediction_type)
+    assert mean == pytest.approx(MEAN, abs=0.005)
+    assert std == pytest.approx(STD, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("scheduler_class", "moments", "steps", "tolerance"),
+    [
+        (DDIMSubsequenceScheduler, sampled_mean_and_std, 100, 0.03),
+        (DDIMSubsequenceScheduler, sampled_mean_and_std, 1000, 0.01),
+        (DDPMSubsequenceScheduler, ancestral_mean_and_std, 100, 0.05),
+        (DDPMSubsequenceScheduler, ancestral_mean_and_std, 1000, 0.02),
+    ],
+)
+@all_predictions
+def test_first_order_samplers_of_a_gaussian(prediction_type, scheduler_class, moments, steps, tolerance):
+    scheduler = scheduler_class(prediction_type=prediction_type)
+    scheduler.set_timesteps(steps)
+    mean, std = moments(scheduler, prediction_type)
+    assert mean == pytest.approx(MEAN, abs=0.005)
+    assert std == pytest.approx(STD, rel=tolerance)
+
+
+def test_monai_ddim_spreads_its_steps_in_one_way_and_takes_them_in_another():
+    """Why the package has samplers of its own: ours is right at ten steps, where MONAI 1.6.1's is 25 % off."""
+    ours = DPMSolverScheduler(prediction_type="epsilon")
+    theirs = DDIMScheduler(clip_sample=False)
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(10)
+    assert sampled_mean_and_std(ours, "epsilon")[1] == pytest.approx(STD, rel=0.02)
+    assert sampled_mean_and_std(theirs, "epsilon")[1] == pytest.approx(0.151, abs=0.002)
+
+    x = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    first, second = (int(t) for t in theirs.timesteps[-3:-1])
+    noise = gaussian_denoiser(x, ABAR[first], "epsilon")
+    original = (x - (1 - ABAR[first]) ** 0.5 * noise) / ABAR[first] ** 0.5
+    expected = ABAR[second] ** 0.5 * original + (1 - ABAR[second]) ** 0.5 * noise
+    same_chain = DDIMSubsequenceScheduler(prediction_type="epsilon")
+    same_chain.set_timesteps(timesteps=theirs.timesteps.tolist())
+    assert (theirs.step(noise, first, x)[0] - expected).abs().max() > 0.01
+    torch.testing.assert_close(same_chain.step(noise, first, x)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def ode_solution(x: float, abar_s: float, abar_t: float) -> float:
+    """Closed form of the probability flow from time s to time t for ``N(MEAN, STD^2)``: quantiles are kept."""
+    spread = ((abar_t * STD**2 + 1 - abar_t) / (abar_s * STD**2 + 1 - abar_s)) ** 0.5
+    return MEAN * abar_t**0.5 + (x - MEAN * abar_s**0.5) * spread
+
+
+def error_at(scheduler, chain: list[int], x: float) -> float:
+    """Error of the state at the last timestep of the chain against the closed form."""
+    scheduler.set_timesteps(timesteps=chain)
+    state = torch.tensor([x], dtype=torch.float64)
+    for t in chain[:-1]:
+        state, _ = scheduler.step(gaussian_denoiser(state, float(scheduler.alphas_cumprod[t])), t, state)
+    abar = scheduler.alphas_cumprod.double()
+    return abs(float(state) - ode_solution(x, float(abar[chain[0]]), float(abar[chain[-1]])))
+
+
+@pytest.mark.parametrize(
+    ("scheduler_class", "order"), [(DPMSolverScheduler, 2), (DDIMSubsequenceScheduler, 1)], ids=["dpm_solver", "ddim"]
+)
+@pytest.mark.parametrize("x", [-1.0, 1.5])
+def test_order_of_convergence(scheduler_class, order, x):
+    """Halving the step divides the error by 2 to the power of the order."""
+    scheduler = scheduler_class(num_train_timesteps=10000, beta_start=1e-5, beta_end=2e-3, prediction_type="sample")
+    abar = scheduler.alphas_cumprod.double()
+    log_snr = torch.log(abar / (1 - abar))
+    errors = []
+    for steps in (10, 20, 40, 80):
+        wanted = torch.linspace(float(log_snr[9000]), float(log_snr[1000]), steps + 1, dtype=torch.float64)
+        chain = [int((log_snr - value).abs().argmin()) for value in wanted]
+        errors.append(error_at(scheduler, chain, x))
+    for coarse, fine in pairwise(errors):
+        assert 0.75 * 2**order < coarse / fine < 1.3 * 2**order
+
+
+@pytest.mark.parametrize("chain", [[999, 700, 300, 50], [900, 899, 3, 0], [500]], ids=str)
+@all_predictions
+def test_ddim_equals_the_closed_form_on_any_chain(prediction_type, chain):
+    """Eq. 12 of the DDIM paper at eta = 0: the noise that the prediction implies is kept."""
+    scheduler = DDIMSubsequenceScheduler(prediction_type=prediction_type)
+    scheduler.set_timesteps(timesteps=chain)
+    x = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    for t, abar, abar_next in zip(chain, ABAR[chain], [*ABAR[chain[1:]], 1.0]):
+        output = gaussian_denoiser(x, abar, prediction_type)
+        original, noise = gaussian_denoiser(x, abar, "sample"), gaussian_denoiser(x, abar, "epsilon")
+        expected = abar_next**0.5 * original + (1 - abar_next) ** 0.5 * noise
+        x, estimate = scheduler.step(output, t, x)
+        torch.testing.assert_close(estimate, original, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(x, expected, atol=1e-4, rtol=1e-4)
+        x = expected
+
+
+def posterior(abar_s: float, abar_t: float) -> tuple[float, float, float]:
+    """Weights of ``x_s`` and ``x_0`` in the mean of ``q(x_t | x_s, x_0)``, and its standard deviation.
+
+    By Bayes' rule from ``q(x_s | x_t) = N(sqrt(a) x_t, 1 - a)``, ``a = abar_s / abar_t``, and ``q(x_t | x_0)``.
+    """
+    a = abar_s / abar_t
+    precision = a / (1 - a) + 1 / (1 - abar_t)
+    return a**0.5 / (1 - a) / precision, abar_t**0.5 / (1 - abar_t) / precision, precision**-0.5
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+@pytest.mark.parametrize("chain", [list(range(990, -1, -30)), [999, 998, 500, 30, 29, 2]], ids=["strided", "irregular"])
+def test_stochastic_steps_equal_the_posterior_on_any_chain(chain, eta):
+    """At eta = 1 it is the posterior; at any eta the marginal ``q(x_t | x_0)`` is kept (Eqs. 12 and 16 of DDIM)."""
+    scheduler = DDIMSubsequenceScheduler(prediction_type="sample", eta=eta)
+    if eta == 1.0:
+        scheduler = DDPMSubsequenceScheduler(prediction_type="sample")
+    scheduler.set_timesteps(timesteps=chain)
+    for s, t in pairwise(chain):
+        seeded = torch.Generator().manual_seed(s)
+        noise = torch.randn(1000, generator=torch.Generator().manual_seed(s), dtype=torch.float64)
+        x = torch.linspace(-2, 2, 1000, dtype=torch.float64)
+        original = torch.cos(7 * x)
+        actual, _ = scheduler.step(original, s, x, generator=seeded)
+        columns = torch.stack([x, original, noise], 1)
+        weights = torch.linalg.lstsq(columns, actual[:, None]).solution[:, 0]
+        torch.testing.assert_close(columns @ weights, actual)
+
+        of_x, of_original, deviation = posterior(ABAR[s], ABAR[t])
+        assert weights[2] == pytest.approx(eta * deviation, rel=2e-3)
+        if eta == 1.0:
+            assert weights[0] == pytest.approx(of_x, rel=2e-3)
+            assert weights[1] == pytest.approx(of_original, rel=2e-3)
+        assert weights[0] * ABAR[s] ** 0.5 + weights[1] == pytest.approx(ABAR[t] ** 0.5, rel=1e-4)
+        assert weights[0] ** 2 * (1 - ABAR[s]) + weights[2] ** 2 == pytest.approx(1 - ABAR[t], rel=2e-3)
+
+
+@all_predictions
+@pytest.mark.parametrize("clip", [False, True], ids=["free", "clipped"])
+def test_ancestral_sampling_on_every_timestep_equals_monai(prediction_type, clip):
+    arguments = {"num_train_timesteps": 100, "prediction_type": prediction_type, "clip_sample": clip}
+    ours, theirs = DDPMSubsequenceScheduler(**arguments), DDPMScheduler(**arguments)
+    assert torch.equal(ours.timesteps, theirs.timesteps)
+    states = []
+    for scheduler in (ours, theirs):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(2, 1, 4, 4, generator=generator)
+        for t in scheduler.timesteps:
+            output = gaussian_denoiser(3 * x, float(theirs.alphas_cumprod[t]), prediction_type)
+            x, _ = scheduler.step(output, t, x, generator=generator)
+        states.append(x)
+    torch.testing.assert_close(*states, atol=1e-3, rtol=1e-3)
+
+
+def test_the_last_step_is_the_estimate_itself():
+    for scheduler_class in SCHEDULERS:
+        scheduler = scheduler_class(prediction_type="sample")
+        scheduler.set_timesteps(7)
+        x, original = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+        for t in scheduler.timesteps:
+            x, _ = scheduler.step(original, t, x)
+        torch.testing.assert_close(x, original)
+
+
+@pytest.mark.parametrize("scheduler_class", [DPMSolverScheduler, DDIMSubsequenceScheduler], ids=lambda c: c.__name__)
+def test_a_chain_starts_afresh(scheduler_class):
+    """No history of one image, or of a chain that was left, enters the next."""
+    scheduler = scheduler_class(prediction_type="sample")
+    x = torch.randn(4, generator=torch.Generator().manual_seed(0))
+
+    def sample() -> torch.Tensor:
+        state = x
+        for t in scheduler.timesteps:
+            state, _ = scheduler.step(gaussian_denoiser(state, float(scheduler.alphas_cumprod[t])), t, state)
+        return state
+
+    scheduler.set_timesteps(5)
+    expected = sample()
+    assert torch.equal(sample(), expected)
+    scheduler.step(100 * x, scheduler.timesteps[0], x)
+    assert torch.equal(sample(), expected)
+
+
+@all_schedulers
+def test_step_coefficients_drive_step(scheduler_class):
+    scheduler = scheduler_class(prediction_type="sample")
+    scheduler.set_timesteps(6)
+    coefficients = scheduler.step_coefficients(scheduler.timesteps.tolist()).tolist()
+    generator, same = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    x, previous = torch.ones(3), torch.zeros(3)
+    for i, t in enumerate(scheduler.timesteps):
+        original = torch.full((3,), 0.1 * (i + 1))
+        noise = torch.randn(3, generator=same) if coefficients[i][3] else None
+        expected = linear_step(coefficients[i], x, original, previous, noise)
+        x, _ = scheduler.step(original, t, x, generator=generator)
+        torch.testing.assert_close(x, expected)
+        previous = original
+
+
+@all_predictions
+def test_clipping_bounds_the_estimate(prediction_type):
+    scheduler = DPMSolverScheduler(
+        prediction_type=prediction_type, clip_sample=True, clip_sample_min=-0.3, clip_sample_max=0.2
+    )
+    x = torch.linspace(-5, 5, 11)
+    _, original = scheduler.step(2 * x, 999, x)
+    assert (original.min(), original.max()) == (pytest.approx(-0.3), pytest.approx(0.2))
+
+
+@pytest.mark.parametrize("schedule", ["linear_beta", "scaled_linear_beta", "sigmoid_beta", "cosine"])
+@all_schedulers
+def test_every_noise_schedule_of_monai_gives_finite_steps(scheduler_class, schedule):
+    scheduler = scheduler_class(schedule=schedule)
+    for steps in (1, 2, 10, 1000):
+        assert torch.isfinite(scheduler.step_coefficients(scheduler.spread(steps))).all()
+
+
+@pytest.mark.parametrize("spacing", ["log_snr", "uniform"])
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(steps=st.integers(1, 1000))
+def test_timesteps_are_distinct_for_any_number_of_steps(spacing, steps):
+    scheduler = _cached(spacing)
+    timesteps = scheduler.spread(steps)
+    assert len(timesteps) == steps
+    assert timesteps[0] == 999
+    assert all(a > b for a, b in pairwise(timesteps))
+    assert timesteps[-1] >= 0
+    assert steps == 1 or timesteps[-1] == 0
+    assert torch.isfinite(scheduler.step_coefficients(timesteps)).all()
+
+
+_SPACED: dict[str, DPMSolverScheduler] = {}
+
+
+def _cached(spacing: str) -> DPMSolverScheduler:
+    if spacing not in _SPACED:
+        _SPACED[spacing] = DPMSolverScheduler(timestep_spacing=spacing)
+    return _SPACED[spacing]
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_log_snr_timesteps_are_distinct_for_any_schedule(data):
+    length = data.draw(st.integers(1, 60))
+    betas = data.draw(st.lists(st.floats(1e-5, 0.9), min_size=length, max_size=length))
+    steps = data.draw(st.integers(1, length))
+    timesteps = log_snr_timesteps(torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), 0), steps)
+    assert len(timesteps) == steps
+    assert timesteps[0] == length - 1
+    assert timesteps[-1] >= 0
+    assert all(a > b for a, b in pairwise(timesteps))
+
+
+@pytest.mark.parametrize("steps", [5, 10])
+def test_few_steps_are_uniform_in_log_snr(steps):
+    timesteps = DPMSolverScheduler().spread(steps)
+    log_snr = np.log(ABAR[timesteps] / (1 - ABAR[timesteps]))
+    gaps = np.diff(log_snr)
+    np.testing.assert_allclose(gaps, gaps.mean(), rtol=0.05)
+
+
+def test_uniform_steps_are_uniform_in_time():
+    assert DPMSolverScheduler(timestep_spacing="uniform").spread(4) == [999, 666, 333, 0]
+
+
+@all_schedulers
+@pytest.mark.parametrize("steps", [-1, 0, 21])
+def test_refuses_an_impossible_number_of_steps(scheduler_class, steps):
+    scheduler = scheduler_class(**SMALL)
+    for method in (scheduler.spread, scheduler.set_timesteps):
+        with pytest.raises(ValueError, match=f"between 1 and the schedule's 20 trained timesteps, got {steps}"):
+            method(steps)
+
+
+@all_schedulers
+@pytest.mark.parametrize(
+    ("chain", "message"),
+    [
+        ([3, 9, 1], "strictly falling"),
+        ([9, 9], "strictly falling"),
+        ([], "strictly falling"),
+        ([20, 1], "within 0 and 19"),
+        ([5, -1], "within 0 and 19"),
+    ],
+    ids=str,
+)
+def test_refuses_an_impossible_chain(scheduler_class, chain, message):
+    with pytest.raises(ValueError, match=message):
+        scheduler_class(**SMALL).set_timesteps(timesteps=chain)
+
+
+@all_schedulers
+def test_refuses_a_timestep_that_is_not_in_the_chain(scheduler_class):
+    scheduler = scheduler_class(**SMALL)
+    scheduler.set_timesteps(timesteps=[19, 7, 0])
+    with pytest.raises(ValueError, match=r"Timestep 8 is not in the chain \[19, 7, 0\]"):
+        scheduler.step(torch.zeros(1), 8, torch.zeros(1))
+
+
+def test_refuses_unknown_settings():
+    with pytest.raises(ValueError, match=r"prediction_type must be one of .*sample.*, got 'mask'"):
+        DPMSolverScheduler(prediction_type="mask")
+    with pytest.raises(ValueError, match="timestep_spacing must be one of log_snr, uniform, got 'even'"):
+        DPMSolverScheduler(timestep_spacing="even")
+    with pytest.raises(ValueError, match=r"eta must be within 0 and 1, got 1\.5"):
+        DDIMSubsequenceScheduler(eta=1.5)
+
+
+@all_predictions
+def test_predicted_original_undoes_the_diffusion(prediction_type):
+    generator = torch.Generator().manual_seed(0)
+    original, noise = torch.randn(2, 3, 4, 4, generator=generator, dtype=torch.float64)
+    for abar in (0.999, 0.5, 0.01):
+        alpha, sigma = abar**0.5, (1 - abar) ** 0.5
+        output = {"epsilon": noise, "v_prediction": alpha * noise - sigma * original, "sample": original}
+        x = alpha * original + sigma * noise
+        torch.testing.assert_close(
+            predicted_original(output[prediction_type], x, alpha, sigma, prediction_type), original
+        )
+
+
+def test_predicted_original_refuses_an_unknown_prediction():
+    with pytest.raises(ValueError, match="got mask"):
+        predicted_original(torch.zeros(1), torch.zeros(1), 0.5, 0.5, "mask")
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 1.0, 2.0])
+def test_mask_scale_goes_there_and_back(scale):
+    mask_scale = MaskScale(scale)
+    mask = torch.linspace(0, 1, 11)
+    encoded = mask_scale.encode(mask)
+    torch.testing.assert_close(encoded, torch.linspace(-scale, scale, 11))
+    torch.testing.assert_close(mask_scale.decode(encoded), mask)
+    torch.testing.assert_close(mask_scale.decode(torch.tensor([-9.0, 9.0])), torch.tensor([0.0, 1.0]))
+    logits = torch.linspace(-20, 20, 41)
+    torch.testing.assert_close(mask_scale.from_logits(logits), mask_scale.encode(torch.sigmoid(logits)))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_mask_scale_must_be_positive(scale):
+    with pytest.raises(ValueError, match="signal scale must be positive"):
+        MaskScale(scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_noising_a_batch_of_another_precision_leaves_the_schedule_alone(dtype):
+    scheduler = DPMSolverScheduler()
+    before = scheduler.alphas_cumprod.double().tolist()
+    batch = torch.ones(2, 1, 4, 4, dtype=dtype)
+    scheduler.add_noise(batch, batch, torch.tensor([0, 999]))
+    scheduler.get_velocity(batch, batch, torch.tensor([0, 999]))
+    assert scheduler.alphas_cumprod.double().tolist() == before
