@@ -102,7 +102,8 @@ def _contour(axes: Axes, mask: np.ndarray, colour: str, style: str) -> None:
     contours = axes.contour(
         np.arange(width) - 1, np.arange(height) - 1, foreground.astype(float), [0.5], colors=colour, linestyles=style
     )
-    contours.set(linewidth=1.5, path_effects=[withStroke(linewidth=2.7, foreground="black", alpha=0.6)])
+    stroke = withStroke(linewidth=2.7, foreground="black", alpha=0.6)
+    contours.set(linewidth=1.5, path_effects=[stroke], clip_on=False, zorder=3)  # above the frame, where they meet it
     axes.set(xlim=(-0.5, width - 2.5), ylim=(height - 2.5, -0.5))  # the rim of padding stays out of sight
 
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members
 from medsegdiff_monai.networks.nets import ContextDenoiser, MedSegDiff
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler
+from medsegdiff_monai.utils import InputError
 
 __all__ = ["DiffusionSegmentationInferer", "SegmentationPrediction", "predictive_entropy"]
 
@@ -71,7 +72,7 @@ class DiffusionSegmentationInferer(Inferer):
         mode: blending of the windows, ``"constant"`` or ``"gaussian"``.
 
     Raises:
-        ValueError: when a number is out of range or the fusion is unknown.
+        InputError: when a number is out of range or the fusion is unknown.
     """
 
     def __init__(
@@ -91,10 +92,10 @@ class DiffusionSegmentationInferer(Inferer):
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
-            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
+            raise InputError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
         for name, value in (("num_ensemble", num_ensemble), ("member_batch_size", member_batch_size)):
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+                raise InputError(f"{name} must be at least 1, got {value}.")
         self.scheduler = scheduler
         self.timesteps = scheduler.spread(num_inference_steps)
         self.coefficients: list[list[float]] = scheduler.step_coefficients(self.timesteps).tolist()

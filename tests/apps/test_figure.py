@@ -103,20 +103,17 @@ def test_maps_are_drawn_on_common_scales(tmp_path: Path) -> None:
         assert pixels_of(path, colour) > 50_000
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.random.default_rng(1).integers(0, 255, (48, 48, 3)).astype(np.uint8),
-        np.random.default_rng(1).normal(0.0, 300.0, (48, 48)).astype(np.float32),
-        np.random.default_rng(1).normal(0.0, 1.0, (48, 48, 3)),
-        np.full((48, 48), 7, np.int16),
-        np.full((48, 48), np.nan),
-    ],
-    ids=["rgb", "signed", "normalised rgb", "constant", "nan"],
-)
-def test_images_of_any_range_are_drawn(image: np.ndarray, tmp_path: Path) -> None:
-    path = save_overview(tmp_path / "any.png", [make_row(image=image)])
-    assert pixels_of(path, PREDICTION_COLOUR) > 300
+def test_images_of_any_range_are_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = {
+        "rgb": rng.integers(0, 255, (48, 48, 3)).astype(np.uint8),
+        "signed": rng.normal(0.0, 300.0, (48, 48)).astype(np.float32),
+        "normalised rgb": rng.normal(0.0, 1.0, (48, 48, 3)),
+        "constant": np.full((48, 48), 7, np.int16),
+        "nan": np.full((48, 48), np.nan),
+    }
+    path = save_overview(tmp_path / "any.png", [make_row(name, image=image) for name, image in images.items()])
+    assert pixels_of(path, PREDICTION_COLOUR) > 5 * 300
 
 
 def test_rows_of_unequal_shape_and_long_names(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 
 from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, linear_step, predicted_original
+from medsegdiff_monai.utils import InputError
 
 __all__ = ["MedSegDiff"]
 
@@ -39,7 +40,7 @@ class MedSegDiff(nn.Module):
         signal_scale: magnitude of the diffused mask, see :class:`MaskScale`.
 
     Raises:
-        ValueError: when the fusion is unknown, or the number of steps or members is out of range.
+        InputError: when the fusion is unknown, or the number of steps or members is out of range.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class MedSegDiff(nn.Module):
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
-            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
+            raise InputError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
         if num_ensemble < 1:
-            raise ValueError(f"num_ensemble must be at least 1, got {num_ensemble}.")
+            raise InputError(f"num_ensemble must be at least 1, got {num_ensemble}.")
         self.denoiser = denoiser
         self.mask_scale = MaskScale(signal_scale)
         self.fusion = fusion

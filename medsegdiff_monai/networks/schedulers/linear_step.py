@@ -20,6 +20,7 @@ from monai.networks.schedulers import Scheduler
 from monai.networks.schedulers.ddpm import DDPMPredictionType
 
 from medsegdiff_monai.networks.schedulers.prediction import predicted_original
+from medsegdiff_monai.utils import InputError
 
 __all__ = ["LinearStepScheduler", "linear_step", "log_snr_timesteps"]
 
@@ -148,10 +149,10 @@ class LinearStepScheduler(Scheduler, ABC):
         """``num_steps`` timesteps from the last trained one downwards.
 
         Raises:
-            ValueError: when ``num_steps`` is below 1 or above the number of trained timesteps.
+            InputError: when ``num_steps`` is below 1 or above the number of trained timesteps.
         """
         if not 1 <= num_steps <= self.num_train_timesteps:
-            raise ValueError(
+            raise InputError(
                 f"num_inference_steps must be between 1 and the schedule's {self.num_train_timesteps} trained "
                 f"timesteps, got {num_steps}."
             )

@@ -1,0 +1,94 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["FIELD_OF_VIEW_MM", "RENDER_SIZE", "blend", "reduce", "render_grid", "smooth_noise", "soft_step", "wobble"]
+
+RENDER_SIZE = (
+    224  # 2D phantoms are drawn at least this fine and then averaged, so that small ones look like resized ones
+)
+FIELD_OF_VIEW_MM = 192.0  # edge of the box that a brain phantom fills, whatever its number of voxels
+
+
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], lengths: Sequence[float] | float) -> np.ndarray:
+    """Gaussian noise of zero mean and unit variance.
+
+    Args:
+        rng: source of randomness.
+        shape: shape of the noise.
+        lengths: distance in pixels over which it varies, one for all axes or one for each.
+
+    Returns:
+        Array of the given shape.
+    """
+    each = [float(lengths)] * len(shape) if isinstance(lengths, (int, float)) else [float(v) for v in lengths]
+    sigmas = [length / 2 for length in each]
+    coarse = [math.ceil(n / sigma) + 6 for n, sigma in zip(shape, sigmas)]
+    noise = rng.standard_normal(coarse)
+    for n, sigma, knots in zip(shape, sigmas, coarse):  # Gaussian bumps on a coarse grid; each turn does the first axis
+        at = (np.arange(n) + 0.5) / sigma + 3.0
+        bumps = np.exp(-0.5 * (at[:, None] - np.arange(knots)[None, :]) ** 2)
+        noise = np.tensordot(noise, bumps, axes=(0, 1))
+    return (noise - noise.mean()) / (noise.std() + 1e-6)
+
+
+def wobble(rng: np.random.Generator, angle: np.ndarray, strength: float) -> np.ndarray:
+    """A random factor about 1 for the radius of a closed outline, from Fourier terms of low order.
+
+    Args:
+        rng: source of randomness.
+        angle: polar angle in radians, of any shape.
+        strength: 0 for a circle; 0.1 is plainly irregular.
+
+    Returns:
+        The factor, of the shape of ``angle``.
+    """
+    total = np.zeros_like(angle)
+    for order in range(2, 8):
+        total += rng.normal(0.0, strength / (order - 1)) * np.cos(order * angle + rng.uniform(0, 2 * math.pi))
+    return np.exp(np.clip(total, -0.5, 0.4))
+
+
+def soft_step(x: np.ndarray, width: float) -> np.ndarray:
+    """0 below and 1 above zero, with a smooth rise of about the given width."""
+    return 0.5 * (1.0 + np.tanh(x / width))
+
+
+def render_grid(size: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Pixel centres of a fine grid over an image.
+
+    Args:
+        size: ``(height, width)`` of the image.
+
+    Returns:
+        Row and column coordinates of shape ``(height * factor, 1)`` and ``(1, width * factor)`` in units of the
+        shorter side, and the factor.
+    """
+    factor = math.ceil(RENDER_SIZE / min(size))
+    rows, columns = [(np.arange(n * factor) + 0.5) / (min(size) * factor) for n in size]
+    return rows[:, None], columns[None, :], factor
+
+
+def blend(colour: np.ndarray, towards: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mix a colour, ``(H, W, 3)`` or ``(3,)``, into an image of shape ``(H, W, 3)`` by a weight of shape ``(H, W)``."""
+    return colour + weight[..., None] * (towards - colour)
+
+
+def reduce(fine: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over blocks of ``factor`` x ``factor`` pixels of an array of shape ``(H, W, ...)``."""
+    height, width = fine.shape[0] // factor, fine.shape[1] // factor
+    return fine.reshape(height, factor, width, factor, *fine.shape[2:]).mean(axis=(1, 3))

@@ -1,0 +1,209 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from medsegdiff_monai.data.phantoms.brain import BRAIN_CONTRASTS, draw_brain
+from medsegdiff_monai.data.phantoms.drawing import FIELD_OF_VIEW_MM
+from medsegdiff_monai.data.phantoms.fundus import draw_fundus
+from medsegdiff_monai.data.phantoms.ultrasound import draw_ultrasound
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["PHANTOM_KINDS", "make_phantom", "write_phantoms"]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    draw: Callable[[np.random.Generator, Sequence[int]], tuple[np.ndarray, np.ndarray]]
+    spatial_dims: int
+    min_size: int
+    suffix: str
+    title: str
+    modality: dict[str, str]
+    labels: dict[str, str]
+
+
+_KINDS = {
+    "ultrasound": _Kind(
+        draw_ultrasound,
+        2,
+        32,
+        ".png",
+        "thyroid ultrasound",
+        {"0": "simulated B-mode ultrasound (8 bit grey)"},
+        {"0": "background", "1": "nodule"},
+    ),
+    "fundus": _Kind(
+        draw_fundus,
+        2,
+        32,
+        ".png",
+        "optic disc",
+        {"0": "simulated colour fundus photograph (RGB)"},
+        {"0": "background", "1": "optic disc rim", "2": "optic cup"},
+    ),
+    "brain": _Kind(
+        draw_brain,
+        3,
+        16,
+        ".nii.gz",
+        "brain tumour",
+        {str(i): f"simulated {name}" for i, name in enumerate(BRAIN_CONTRASTS)},
+        {"0": "background", "1": "necrotic core", "2": "oedema", "4": "enhancing tumour"},
+    ),
+}
+
+PHANTOM_KINDS = tuple(_KINDS)
+
+
+def _check(kind: str, size: int | Sequence[int]) -> tuple[_Kind, tuple[int, ...]]:
+    if kind not in PHANTOM_KINDS:
+        raise InputError(f"There is no phantom of kind {kind!r}: choose one of {', '.join(PHANTOM_KINDS)}.")
+    known = _KINDS[kind]
+    each: tuple[Any, ...] = tuple(size) if isinstance(size, (list, tuple)) else (size,) * known.spatial_dims
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in each)
+    if len(each) != known.spatial_dims or not whole or min(each) < known.min_size:
+        raise InputError(
+            f"The size of a phantom of kind {kind!r} must be one whole number or {known.spatial_dims} of them, "
+            f"each at least {known.min_size}, got {size!r}."
+        )
+    return known, tuple(int(n) for n in each)
+
+
+def make_phantom(kind: str, rng: np.random.Generator, size: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one made-up case.
+
+    ========== ========================== ================================================================
+    kind       image                      label (uint8)
+    ========== ========================== ================================================================
+    ultrasound uint8 grey ``(H, W)``      ``(H, W)``: 1 nodule
+    fundus     uint8 RGB ``(H, W, 3)``    ``(H, W)``: 1 rim of the optic disc, 2 optic cup (disc: both)
+    brain      int16 ``(X, Y, Z, 4)``     ``(X, Y, Z)``: 1 necrotic core, 2 oedema, 4 enhancing tumour (BraTS)
+    ========== ========================== ================================================================
+
+    The brain's axes are RAS. Its channels are FLAIR, T1w, T1gd and T2w, in the order of the Medical Segmentation
+    Decathlon.
+
+    Args:
+        kind: ``"ultrasound"``, ``"fundus"`` or ``"brain"``.
+        rng: source of randomness; one state gives one case.
+        size: size of every axis, or ``(height, width)`` or ``(x, y, z)``; at least 32 in 2D and 16 in 3D.
+
+    Returns:
+        Image and label.
+
+    Raises:
+        InputError: when the kind is unknown or the size does not fit it.
+    """
+    known, shape = _check(kind, size)
+    return known.draw(rng, shape)
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    if path.suffix == ".png":
+        Image.fromarray(array).save(path)
+        return
+    spacing = [FIELD_OF_VIEW_MM / n for n in array.shape[:3]]
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [(v - FIELD_OF_VIEW_MM) / 2 for v in spacing]  # world origin in the middle, RAS
+    volume = nib.Nifti1Image(array, affine)
+    volume.header.set_xyzt_units("mm")
+    nib.save(volume, path)
+
+
+def _clear_datalist(path: Path, name: str) -> None:
+    """Take away the datalist of an earlier run, so that a broken run leaves none that names a mixture of cases."""
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("name", "")
+    except (OSError, ValueError, AttributeError):
+        found = ""
+    if not str(found).startswith("Phantoms of"):
+        raise InputError(f"{path} belongs to another dataset, which {name} would overwrite: choose an empty folder.")
+    path.unlink()
+
+
+def write_phantoms(
+    root: str | os.PathLike[str],
+    kind: str = "ultrasound",
+    num_training: int = 160,
+    num_validation: int = 20,
+    num_test: int = 40,
+    size: int | Sequence[int] = 64,
+    seed: int = 0,
+) -> Path:
+    """Write a dataset of made-up cases: ``images/``, ``labels/`` and a decathlon ``datalist.json``.
+
+    A case depends on the seed, its section and its number in the section alone, so that more cases in one section
+    change no others. The datalist is written last: where it exists, all its files do.
+
+    Args:
+        root: folder of the dataset, which is made as needed. An earlier dataset of phantoms in it is replaced.
+        kind: ``"ultrasound"``, ``"fundus"`` (both PNG) or ``"brain"`` (NIfTI, channels last).
+        num_training: number of training cases.
+        num_validation: number of validation cases.
+        num_test: number of test cases.
+        size: as for :func:`make_phantom`.
+        seed: a number not below 0; one seed gives one dataset.
+
+    Returns:
+        Path of the datalist.
+
+    Raises:
+        InputError: when the kind, the size, a count or the seed is wrong, when the folder cannot be written to or
+            when it holds another dataset.
+    """
+    known, shape = _check(kind, size)
+    counts = {"training": num_training, "validation": num_validation, "test": num_test}
+    for what, number in [*((f"num_{section}", n) for section, n in counts.items()), ("seed", seed)]:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise InputError(f"{what} must be a whole number not below 0, got {number!r}.")
+    if sum(counts.values()) == 0:
+        raise InputError("No phantoms were asked for: give at least one training, validation or test case.")
+    folder = check_writable(root)
+    name = f"Phantoms of {known.title}"
+    datalist = folder / "datalist.json"
+    _clear_datalist(datalist, name)
+    for part in ("images", "labels"):
+        check_writable(folder / part)
+
+    sections: dict[str, list[dict[str, str]]] = {section: [] for section in counts}
+    jobs = [(code, section, i) for code, section in enumerate(counts) for i in range(counts[section])]
+    for code, section, i in tqdm(jobs, desc=name, unit="case"):
+        rng = np.random.default_rng([seed, PHANTOM_KINDS.index(kind), code, i])
+        image, label = known.draw(rng, shape)
+        case = {part: f"{part}s/{section}_{i:04d}{known.suffix}" for part in ("image", "label")}
+        _save(image, folder / case["image"])
+        _save(label, folder / case["label"])
+        sections[section].append(case)
+    content: dict[str, Any] = {"name": name, "modality": known.modality, "labels": known.labels}
+    content |= {
+        "licence": "made up by medsegdiff_monai; free to use",
+        "tensorImageSize": "4D" if kind == "brain" else "2D",
+    }
+    content |= sections | {f"num{section.capitalize()}": number for section, number in counts.items()}
+    draft = datalist.with_suffix(".json.part")
+    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(draft, datalist)
+    return datalist

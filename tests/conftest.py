@@ -1,0 +1,52 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from medsegdiff_monai.data.phantoms import write_phantoms
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUNDLES = REPOSITORY / "bundle"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and lose much where other work runs beside the tests."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def thyroid_bundle() -> Path:
+    """Folder of the thyroid bundle."""
+    return BUNDLES / "thyroid_ultrasound_medsegdiff"
+
+
+@pytest.fixture(scope="session")
+def real_ddti() -> Path:
+    """Folder of the real thyroid images; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("MEDSEGDIFF_DATA", REPOSITORY.parent / "shared" / "data")) / "ultrasound_ddti"
+    if not (folder / "datalist.json").is_file():
+        pytest.skip(f"no real images in {folder}: set MEDSEGDIFF_DATA to the folder that holds ultrasound_ddti")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of a few small ultrasound phantoms."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, num_training=9, num_validation=3, num_test=3, size=48, seed=5)
+    return folder

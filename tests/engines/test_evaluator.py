@@ -1,0 +1,116 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines.utils import IterationEvents
+from monai.handlers import MeanDice, from_engine
+from monai.transforms import AsDiscreted
+from torch import nn
+
+from medsegdiff_monai.engines import DiffusionSegmentationEvaluator
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer
+from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
+
+
+class Watched(nn.Module):
+    """A denoiser with a weight, which notes under what circumstances it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[2.0]]))
+        self.calls: list[tuple[bool, bool, torch.dtype]] = []
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        flat = (context + 0.3 * x).flatten()[:, None]
+        logits = nn.functional.linear(flat, self.weight)
+        self.calls.append((self.training, torch.is_grad_enabled(), logits.dtype))
+        return logits.view_as(x)
+
+
+def cases(count: int = 3, label: bool = True) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(0)
+    items = []
+    for i in range(count):
+        image = MetaTensor(torch.randn(1, 6, 4, generator=generator), meta={"filename_or_obj": f"/data/{i}.png"})
+        items.append({"image": image, **({"label": (image.as_tensor() > 0).float()} if label else {})})
+    return items
+
+
+def inferer(members: int = 3) -> DiffusionSegmentationInferer:
+    return DiffusionSegmentationInferer(DPMSolverScheduler(prediction_type="sample"), 4, members, signal_scale=0.3)
+
+
+def evaluator(data: list, network: nn.Module, batch_size: int = 1, **settings: Any) -> DiffusionSegmentationEvaluator:
+    arguments = {"inferer": inferer(), "device": torch.device("cpu"), **settings}
+    loader = DataLoader(Dataset(data), batch_size=batch_size)
+    return DiffusionSegmentationEvaluator(val_data_loader=loader, network=network, **arguments)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("label", [True, False], ids=["labelled", "unlabelled"])
+def test_outputs_are_those_of_the_inferer_case_by_case(batch_size: int, label: bool) -> None:
+    data = cases(label=label)
+    seen: list[dict[str, Any]] = []
+    evaluator(data, Watched(), batch_size, postprocessing=lambda d: seen.append(dict(d)) or d).run()
+    assert [d["image"].meta["filename_or_obj"] for d in seen] == ["/data/0.png", "/data/1.png", "/data/2.png"]
+    for item, case in zip(seen, data, strict=True):
+        expected = inferer().predict(case["image"].as_tensor()[None], Watched())
+        torch.testing.assert_close(item["pred"].as_tensor(), expected.probability[0])
+        torch.testing.assert_close(item["uncertainty"].as_tensor(), expected.uncertainty[0])
+        assert 0.05 < float(item["uncertainty"].mean()) <= 1
+        assert item["pred"].meta["filename_or_obj"] == case["image"].meta["filename_or_obj"]
+        if label:
+            torch.testing.assert_close(item["label"], case["label"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("amp", [True, False])
+def test_network_runs_in_evaluation_mode_and_under_autocast_where_asked(training: bool, amp: bool) -> None:
+    network = Watched().train(training)
+    seen: list[torch.dtype] = []
+    postprocessing = lambda d: seen.append(d["pred"].dtype) or d  # noqa: E731
+    settings = {"amp": amp, "amp_kwargs": {"dtype": torch.bfloat16}, "postprocessing": postprocessing}
+    evaluator(cases(1), network, **settings).run()
+    assert set(network.calls) == {(False, False, torch.bfloat16 if amp else torch.float32)}
+    assert network.training == training
+    assert seen == [torch.float32]
+
+
+def test_metric_is_that_of_the_prediction() -> None:
+    data = cases()
+    data[1]["label"] = 1 - data[1]["label"]
+    metric = MeanDice(include_background=True, output_transform=from_engine(["pred", "label"]))
+    engine = evaluator(data, Watched(), postprocessing=AsDiscreted("pred", threshold=0.5), key_val_metric={"d": metric})
+    engine.run()
+    dice = []
+    for case in data:
+        pred = inferer().predict(case["image"].as_tensor()[None], Watched()).probability[0] > 0.5
+        label = case["label"] > 0
+        dice.append(2 * float((pred & label).sum()) / float(pred.sum() + label.sum()))
+    assert engine.state.metric_details["d"].flatten().tolist() == pytest.approx(dice)
+    assert engine.state.metrics["d"] == pytest.approx(sum(dice) / 3)
+    assert dice[0] > 0.9 > 0.2 > dice[1]
+
+
+def test_events_of_an_iteration_are_fired_in_their_order() -> None:
+    fired: list[str] = []
+    engine = evaluator(cases(1), Watched())
+    for event in (IterationEvents.MODEL_COMPLETED, IterationEvents.FORWARD_COMPLETED):
+        engine.add_event_handler(event, lambda e, n: fired.append((n, "uncertainty" in e.state.output)), event.name)
+    engine.run()
+    assert [name for name, _ in fired] == ["FORWARD_COMPLETED", "MODEL_COMPLETED"]
+    assert fired[0][1]

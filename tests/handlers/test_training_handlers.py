@@ -1,0 +1,243 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.data import CacheDataset, DataLoader
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.transforms import Compose, RandGaussianNoised
+from monai.utils import set_determinism
+from torch import nn
+from torch.utils.data import DistributedSampler
+
+from medsegdiff_monai.handlers import ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
+from medsegdiff_monai.utils import InputError
+
+
+@pytest.fixture(autouse=True)
+def _global_generators() -> Iterator[None]:
+    yield
+    set_determinism(None)
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def batches(count: int) -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [{k: torch.randn(2, n, generator=generator) for k, n in (("image", 3), ("label", 1))} for _ in range(count)]
+
+
+def trainer(network: nn.Module, data: Any, handlers: list, epochs: int = 1, lr: float = 0.1) -> SupervisedTrainer:
+    return SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=epochs,
+        train_data_loader=data,
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=lr),
+        loss_function=nn.MSELoss(),
+        train_handlers=handlers,
+        decollate=False,
+    )
+
+
+class TestStopOnNonFinite:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_training_ends_before_the_weights_change(self, value: float) -> None:
+        data = batches(3)
+        data[1]["label"][0] = value
+        until_then, stopped = linear(), linear()
+        trainer(until_then, data[:1], []).run()
+        with pytest.raises(InputError) as caught:
+            trainer(stopped, data, [StopOnNonFinite("models/last.pt")]).run()
+        assert torch.equal(stopped.weight, until_then.weight)
+        assert torch.equal(stopped.bias, until_then.bias)
+        assert str(caught.value) == (
+            f"Training stopped: the loss became {value} at epoch 1, iteration 2; lower the learning rate or switch amp "
+            "off. The state after the last whole epoch is in models/last.pt."
+        )
+
+    def test_finite_training_is_left_alone(self) -> None:
+        networks = [linear(), linear()]
+        for network, handlers in zip(networks, ([], [StopOnNonFinite()])):
+            trainer(network, batches(3), handlers).run()
+        assert torch.equal(networks[0].weight, networks[1].weight)
+
+    def test_message_names_no_checkpoint_where_there_is_none(self) -> None:
+        data = batches(1)
+        data[0]["image"] *= float("nan")
+        with pytest.raises(InputError, match="or switch amp off.$"):
+            trainer(linear(), data, [StopOnNonFinite()]).run()
+
+
+class TestClipGradients:
+    @staticmethod
+    def step(max_norm: float | None, scaler: Any = None) -> torch.Tensor:
+        """The change of all weights in one step of plain gradient descent with rate 1: minus the gradient."""
+        network = linear()
+        before = torch.cat([p.detach().clone().flatten() for p in network.parameters()])
+        engine = trainer(network, batches(1), [] if max_norm is None else [ClipGradients(network, max_norm)], lr=1.0)
+        if scaler is not None:
+            engine.amp, engine.scaler = True, scaler
+        engine.run()
+        return torch.cat([p.detach().flatten() for p in network.parameters()]) - before
+
+    def test_long_gradient_keeps_its_direction_and_short_one_its_length(self) -> None:
+        free = self.step(None)
+        length = float(free.norm())
+        torch.testing.assert_close(self.step(length / 4), free / 4, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(self.step(length * 4), free)
+
+    @pytest.mark.filterwarnings("ignore:.*autocast:UserWarning")
+    def test_norm_is_that_of_the_gradient_without_the_loss_scale(self) -> None:
+        free = self.step(None)
+        for share in (0.25, 4.0):
+            scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+            clipped = self.step(share * float(free.norm()), scaler)
+            torch.testing.assert_close(clipped, free * min(share, 1.0), rtol=1e-4, atol=1e-6)
+
+
+class TestSeedEpochs:
+    @staticmethod
+    def draws(handler: SeedEpochs, dataset: Any = None, epochs: int = 3) -> list[tuple]:
+        """What every source of randomness gives in each epoch."""
+        record: list[tuple] = []
+
+        def draw(engine: Engine, batch: Any) -> None:
+            values = (random.random(), float(np.random.rand()), float(torch.rand(())))
+            record.append((engine.state.epoch, *values, *(dataset[0]["image"].tolist() if dataset else ())))
+
+        engine = Engine(draw)
+        handler.attach(engine)
+        engine.run([0], max_epochs=epochs)
+        return record
+
+    @staticmethod
+    def noisy() -> CacheDataset:
+        noise = Compose([RandGaussianNoised("image", prob=1.0)])
+        return CacheDataset([{"image": torch.zeros(2)}], noise, progress=False)
+
+    def test_epoch_is_a_function_of_seed_and_number(self) -> None:
+        first, second = self.noisy(), self.noisy()
+        runs = [self.draws(SeedEpochs(5, d), d) for d in (first, second)]
+        assert runs[0] == runs[1]
+        assert [epoch for epoch, *_ in runs[0]] == [1, 2, 3]
+        sources = list(zip(*runs[0]))
+        assert len(sources) == 6
+        assert all(len(set(values)) == 3 for values in sources)
+
+    @pytest.mark.parametrize("other", [{"seed": 6}, {"seed": 5, "rank": 1}], ids=["seed", "rank"])
+    def test_other_seed_or_process_draws_otherwise(self, other: dict[str, int]) -> None:
+        values = [
+            {v for _, *draw in self.draws(SeedEpochs(**s), epochs=20) for v in draw} for s in ({"seed": 5}, other)
+        ]
+        assert not values[0] & values[1]
+
+    def test_seed_is_the_whole_state(self) -> None:
+        handler = SeedEpochs(1)
+        handler.load_state_dict(SeedEpochs(5).state_dict())
+        assert self.draws(handler) == self.draws(SeedEpochs(5))
+
+    @pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**40])
+    def test_any_seed_is_taken(self, seed: int) -> None:
+        assert len(self.draws(SeedEpochs(seed))) == 3
+
+    def test_distributed_sampler_is_told_the_epoch(self) -> None:
+        sampler = DistributedSampler(range(8), num_replicas=2, rank=0, seed=1)
+        orders = []
+        engine = Engine(lambda _, batch: orders[-1].append(int(batch)))
+        SeedEpochs(0).attach(engine)
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: orders.append([]))
+        engine.run(DataLoader(range(8), batch_size=1, sampler=sampler), max_epochs=3)
+        expected = []
+        for epoch in (1, 2, 3):
+            sampler.set_epoch(epoch)
+            expected.append(list(sampler))
+        assert orders == expected
+        assert len({tuple(o) for o in orders}) == 3
+
+
+class TestProgressBar:
+    def test_training_is_the_same_and_the_bar_complete(self, capsys: pytest.CaptureFixture[str]) -> None:
+        evaluator = SupervisedEvaluator(device=torch.device("cpu"), val_data_loader=batches(1), network=linear())
+        evaluator.state.best_metric = 0.75
+        networks, bar = [linear(), linear()], ProgressBar("Learning", evaluator)
+        for network, handlers in zip(networks, ([], [bar])):
+            engine = trainer(network, batches(3), handlers, epochs=2)
+            engine.decollate = False
+            engine.add_event_handler(Events.ITERATION_COMPLETED, as_list)
+            engine.run()
+        assert torch.equal(networks[0].weight, networks[1].weight)
+        assert bar.bar is not None
+        assert (bar.bar.n, bar.bar.total) == (6, 6)
+        shown = capsys.readouterr().err
+        assert "Learning" in shown
+        assert "6/6" in shown
+
+    def test_loss_and_best_validation_are_shown(self) -> None:
+        evaluator = SupervisedEvaluator(device=torch.device("cpu"), val_data_loader=batches(1), network=linear())
+        bar = ProgressBar("Learning", evaluator)
+        engine = Engine(lambda *_: [{"loss": torch.tensor(0.125)}])
+        bar.attach(engine)
+        shown: list[str] = []
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: shown.append(bar.bar.postfix))
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: setattr(evaluator.state, "best_metric", 0.75))
+        engine.run([0], max_epochs=2)
+        assert shown == ["epoch=1, loss=0.125", "epoch=2, loss=0.125, best validation=0.7500"]
+
+    @pytest.mark.parametrize("output", [None, [], [{"pred": 1}], {"loss": 1.0}, 3.0])
+    def test_any_output_is_borne(self, output: Any) -> None:
+        bar = ProgressBar("Segmenting")
+        engine = Engine(lambda *_: output)
+        bar.attach(engine)
+        engine.run([0, 1])
+        assert bar.bar.n == 2
+
+    def test_resumed_run_starts_where_it_was(self) -> None:
+        """The checkpoint is attached last (see ``ResumableCheckpoint``), so it is read after the bar's own start."""
+        bar = ProgressBar("Learning")
+        engine = Engine(lambda *_: None)
+        bar.attach(engine)
+        engine.add_event_handler(Events.STARTED, resume_after_two_of_three_epochs)
+        engine.run([0, 1], max_epochs=3)
+        assert (bar.bar.n, bar.bar.total) == (6, 6)
+
+
+def as_list(engine: Engine) -> None:
+    output: Any = engine.state.output
+    engine.state.output = [output] if isinstance(output, dict) else output
+
+
+def resume_after_two_of_three_epochs(engine: Engine) -> None:
+    engine.state.epoch, engine.state.iteration = 2, 4
+
+
+@pytest.mark.parametrize(
+    ("handler", "event"),
+    [
+        (StopOnNonFinite(), IterationEvents.LOSS_COMPLETED),
+        (ClipGradients(nn.Linear(1, 1)), IterationEvents.BACKWARD_COMPLETED),
+    ],
+)
+def test_handlers_of_an_iteration_act_at_their_moment(handler: Callable, event: IterationEvents) -> None:
+    engine = trainer(linear(), batches(1), [handler])
+    assert engine.has_event_handler(handler, event)

@@ -1,0 +1,161 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from medsegdiff_monai.transforms import CheckImaged, LabelToRegionsd
+from medsegdiff_monai.utils import InputError
+
+SOURCE = "/data/case7.png"
+
+
+def image(*shape: int, seed: int = 0) -> MetaTensor:
+    values = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed)).float()
+    return MetaTensor(values, affine=np.diag([2.0, 3.0, 4.0, 1.0]), meta={"filename_or_obj": SOURCE})
+
+
+def label(values: list) -> MetaTensor:
+    return MetaTensor(torch.tensor(values, dtype=torch.float32)[None], meta={"filename_or_obj": SOURCE})
+
+
+def check(x: torch.Tensor, channels: int, dims: int = 2) -> torch.Tensor:
+    return CheckImaged("image", num_channels=channels, spatial_dims=dims)({"image": x, "other": 1})["image"]
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, (5, 6)), (3, (5, 6)), (4, (5, 6, 7)), (1, (5, 6, 7))])
+def test_usable_image_passes_unchanged(channels: int, size: tuple[int, ...]) -> None:
+    x = image(channels, *size)
+    assert check(x, channels, len(size)) is x
+
+
+@pytest.mark.parametrize("difference", [0, 2])
+def test_grey_stored_as_rgb_becomes_one_channel(difference: int) -> None:
+    grey = image(1, 5, 6)
+    result = check(torch.cat([grey, grey + difference, grey]), 1)
+    assert result.shape == (1, 5, 6)
+    torch.testing.assert_close(result.as_tensor(), grey.as_tensor(), atol=difference, rtol=0)
+    np.testing.assert_array_equal(result.affine, grey.affine)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255], ids=["to 255", "to 1"])
+def test_colours_are_not_taken_for_grey(scale: float) -> None:
+    with pytest.raises(InputError, match=f"{SOURCE} has 3 channels, 1 expected: convert it"):
+        check(image(3, 5, 6) * scale, 1)
+
+
+@pytest.mark.parametrize(("has", "expected"), [(1, 3), (4, 3), (2, 1), (1, 4)])
+def test_other_number_of_channels_is_refused(has: int, expected: int) -> None:
+    with pytest.raises(InputError, match=f"The image {SOURCE} has {has} channels, {expected} expected"):
+        check(image(has, 5, 6), expected)
+
+
+@pytest.mark.parametrize(("size", "dims"), [((5, 6, 7), 2), ((5, 6), 3)])
+def test_other_number_of_dimensions_is_refused(size: tuple[int, ...], dims: int) -> None:
+    with pytest.raises(InputError, match=f"{SOURCE} has {len(size)} spatial dimensions, {dims} are expected"):
+        check(image(1, *size), 1, dims)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_pixel_that_is_no_number_is_refused(value: float) -> None:
+    x = image(2, 5, 6)
+    x[1, 2, 3] = value
+    with pytest.raises(InputError, match=f"{SOURCE} has NaN or infinite pixels"):
+        check(x, 2)
+
+
+@pytest.mark.parametrize("value", [0.0, 17.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_constant_image_is_refused_with_its_value(value: float, channels: int) -> None:
+    x = image(channels, 5, 6)
+    x[:] = value
+    with pytest.raises(InputError, match=rf"{SOURCE} is constant \(every pixel is {value:g}\)"):
+        check(x, channels)
+
+
+def test_tensor_without_metadata_is_checked_as_well() -> None:
+    x = torch.rand(1, 5, 6)
+    assert check(x, 1) is x
+    with pytest.raises(InputError, match="in memory"):
+        check(torch.zeros(1, 5, 6), 1)
+
+
+def test_absent_key_is_an_error_unless_allowed() -> None:
+    assert CheckImaged("image", 1, 2, allow_missing_keys=True)({}) == {}
+    assert LabelToRegionsd("label", [[1]], allow_missing_keys=True)({}) == {}
+    for transform in (CheckImaged("image", 1, 2), LabelToRegionsd("label", [[1]])):
+        with pytest.raises(KeyError):
+            transform({})
+
+
+@pytest.mark.parametrize(
+    ("regions", "background", "expected"),
+    [
+        ([[1, 255]], (0,), [[[0, 1], [1, 0]]]),
+        ([[1], [255]], (0,), [[[0, 1], [0, 0]], [[0, 0], [1, 0]]]),
+        ([[255, 1], [255]], (0,), [[[0, 1], [1, 0]], [[0, 0], [1, 0]]]),
+        ([[0], [0, 1]], (255,), [[[1, 0], [0, 1]], [[1, 1], [0, 1]]]),
+    ],
+    ids=["one of two values", "apart", "overlapping", "other background"],
+)
+def test_regions_are_channels_in_their_order(
+    regions: list[list[int]], background: tuple[int, ...], expected: list
+) -> None:
+    transform = LabelToRegionsd("label", regions, background)
+    masks = transform({"image": image(1, 2, 2), "label": label([[0, 1], [255, 0]])})["label"]
+    assert masks.dtype == torch.float32
+    assert masks.tolist() == expected
+
+
+def test_nested_tumour_regions_equal_the_definition() -> None:
+    """BraTS 2018-2021: tumour core is 1 and 4, whole tumour 1, 2 and 4, enhancing tumour 4."""
+    values = torch.randint(0, 4, (1, 6, 7, 5), generator=torch.Generator().manual_seed(0)).float()
+    values[values == 3] = 4
+    source = MetaTensor(values, affine=np.diag([1.0, 2.0, 3.0, 1.0]))
+    transform = LabelToRegionsd("label", [[1, 4], [1, 2, 4], [4]])
+    core, whole, enhancing = (m := transform({"image": image(4, 6, 7, 5), "label": source})["label"])
+    a = values[0].numpy()
+    np.testing.assert_array_equal(core, (a == 1) | (a == 4))
+    np.testing.assert_array_equal(whole, a > 0)
+    np.testing.assert_array_equal(enhancing, a == 4)
+    np.testing.assert_array_equal(m.affine, source.affine)
+
+
+def test_mask_of_0_and_255_needs_255_declared() -> None:
+    case = {"image": image(1, 2, 2), "label": label([[0, 255], [255, 0]])}
+    assert LabelToRegionsd("label", [[1, 255]])(case)["label"].tolist() == [[[0, 1], [1, 0]]]
+    with pytest.raises(InputError, match=rf"The label {SOURCE} holds the undeclared values 255 \(declared: 0, 1\)"):
+        LabelToRegionsd("label", [[1]])(case)
+
+
+def test_undeclared_values_are_listed_up_to_five() -> None:
+    case = {"label": label([[0, 1, 2, 3.5], [4, 5, 6, 7]])}
+    with pytest.raises(InputError, match=r"undeclared values 2, 3\.5, 4, 5, 6, \.\.\. \(declared: 0, 1\): mend it"):
+        LabelToRegionsd("label", [[1]])(case)
+    with pytest.raises(InputError, match="undeclared values nan"):
+        LabelToRegionsd("label", [[1]])({"label": label([[0, float("nan")]])})
+
+
+def test_label_of_another_size_or_with_channels_is_refused() -> None:
+    transform = LabelToRegionsd("label", [[1]])
+    with pytest.raises(InputError, match=rf"{SOURCE} has the size \(2, 3\) and its image \(3, 2\)"):
+        transform({"image": image(1, 3, 2), "label": label([[0, 1, 0], [1, 0, 0]])})
+    with pytest.raises(InputError, match=f"{SOURCE} has 3 channels: give a map of label values"):
+        transform({"image": image(3, 3, 2), "label": image(3, 3, 2)})
+
+
+def test_size_is_not_compared_without_an_image_key() -> None:
+    case = {"image": image(1, 3, 2), "label": label([[0, 1, 1]])}
+    assert LabelToRegionsd("label", [[1]], image_key=None)(case)["label"].tolist() == [[[0, 1, 1]]]

@@ -1,0 +1,211 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medsegdiff_monai.transforms import LoadCased, standard_mode
+from medsegdiff_monai.utils import InputError
+
+WIDTH, HEIGHT = 7, 4
+AFFINE = np.array([[0.0, -1.5, 0.25, 10.0], [2.0, 0.0, 0.5, -20.0], [0.0, 0.125, 3.0, 5.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+def pixels(*channels: int, top: int = 256, dtype: type = np.uint8) -> np.ndarray:
+    """Random pixels in the order of rows, columns and channels."""
+    return np.random.default_rng(0).integers(0, top, (HEIGHT, WIDTH, *channels)).astype(dtype)
+
+
+def save_png(path: Path, array: np.ndarray, mode: str | None = None) -> str:
+    image = Image.fromarray(array)
+    (image if mode is None else image.convert(mode)).save(path)
+    return str(path)
+
+
+def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> str:
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return str(path)
+
+
+def load(value: Any, key: str = "image") -> Any:
+    return LoadCased(["image", "label"], allow_missing_keys=True)({key: value})[key]
+
+
+def rows_first(image: torch.Tensor) -> np.ndarray:
+    """A loaded image ``(C, X, Y)`` as the file has it: rows, columns and then channels, if several."""
+    return np.squeeze(np.moveaxis(image.numpy(), (0, 1, 2), (2, 1, 0)), axis=2 if len(image) == 1 else ())
+
+
+def test_palette_image_is_its_colours_and_palette_label_its_indices(tmp_path: Path) -> None:
+    indices = pixels(top=3)
+    colours = np.array([[0, 0, 0], [200, 30, 5], [1, 2, 255]], dtype=np.uint8)
+    picture = Image.fromarray(indices)
+    picture.putpalette(colours.tobytes())
+    picture.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(rows_first(load(str(tmp_path / "a.png"))), colours[indices])
+    np.testing.assert_array_equal(rows_first(load(str(tmp_path / "a.png"), "label")), indices)
+
+
+def test_label_keys_can_be_others(tmp_path: Path) -> None:
+    picture = Image.fromarray(pixels(top=3))
+    picture.putpalette([9, 8, 7] * 3)
+    picture.save(tmp_path / "a.png")
+    loaded = LoadCased(["label", "rim"], label_keys="rim")(dict.fromkeys(["label", "rim"], str(tmp_path / "a.png")))
+    assert [loaded[k].shape[0] for k in ("label", "rim")] == [3, 1]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
+@pytest.mark.parametrize("array", [pixels(), pixels(3), pixels(top=65536, dtype=np.uint16)], ids=["grey", "rgb", "16"])
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_pixels_are_loaded_as_they_are(tmp_path: Path, array: np.ndarray, suffix: str, key: str) -> None:
+    image = load(save_png(tmp_path / f"a{suffix}", array), key)
+    assert image.shape[1:] == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(rows_first(image), array)
+
+
+def test_uppercase_suffix_is_read_like_any(tmp_path: Path) -> None:
+    picture = Image.fromarray(pixels(top=2))
+    picture.putpalette([0, 0, 0, 250, 250, 250])
+    picture.save(tmp_path / "A.PNG")
+    assert load(str(tmp_path / "A.PNG")).shape == (3, WIDTH, HEIGHT)
+
+
+def test_black_and_white_is_grey_and_as_label_binary(tmp_path: Path) -> None:
+    bits = pixels(top=2).astype(bool)
+    path = save_png(tmp_path / "a.png", bits)
+    assert Image.open(path).mode == "1"
+    np.testing.assert_array_equal(rows_first(load(path)), bits * 255)
+    np.testing.assert_array_equal(rows_first(load(path, "label")), bits)
+
+
+def test_rgb_grey_jpeg_has_three_nearly_equal_channels(tmp_path: Path) -> None:
+    grey = np.repeat(np.add.outer(np.arange(16) * 9, np.arange(24) * 4)[..., None], 3, axis=2).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "a.jpg", quality=95)
+    image = load(str(tmp_path / "a.jpg"))
+    assert image.shape == (3, 24, 16)
+    assert float((image.amax(0) - image.amin(0)).max()) <= 2
+    assert np.abs(rows_first(image) - grey).max() <= 8
+
+
+@pytest.mark.parametrize(("alpha", "channels"), [(255, 3), (254, 4)], ids=["opaque", "not opaque"])
+def test_only_an_opaque_alpha_channel_is_dropped(tmp_path: Path, alpha: int, channels: int) -> None:
+    array = pixels(4)
+    array[..., 3] = 255
+    array[1, 2, 3] = alpha
+    image = load(save_png(tmp_path / "a.png", array))
+    np.testing.assert_array_equal(rows_first(image), array[..., :channels])
+
+
+@pytest.mark.parametrize(
+    ("mode", "standard"),
+    [("1", "L"), ("L", "L"), ("LA", "L"), ("P", "RGB"), ("RGB", "RGB"), ("I;16", "I;16"), ("F", "F")],
+)
+def test_standard_mode_has_intensities(mode: str, standard: str) -> None:
+    assert standard_mode(Image.new(mode, (WIDTH, HEIGHT))).mode == standard
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4)], ids=["2d", "3d"])
+def test_nifti_keeps_voxels_and_affine(tmp_path: Path, shape: tuple[int, ...], suffix: str) -> None:
+    voxels = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    image = load(save_nifti(tmp_path / f"a{suffix}", voxels))
+    np.testing.assert_array_equal(image[0].numpy(), voxels)
+    np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
+
+
+def test_list_of_files_becomes_channels_in_its_order(tmp_path: Path) -> None:
+    volumes = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    files = [save_nifti(tmp_path / f"{n}.nii.gz", v) for n, v in zip("cab", volumes)]
+    image = load(files)
+    np.testing.assert_array_equal(image.numpy(), volumes)
+    np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
+    assert image.meta["filename_or_obj"] == files[0]
+
+
+def test_absent_key_is_an_error_unless_allowed(tmp_path: Path) -> None:
+    case = {"image": save_png(tmp_path / "a.png", pixels())}
+    assert list(LoadCased(["image", "label"], allow_missing_keys=True)(case)) == ["image"]
+    with pytest.raises(KeyError, match="label"):
+        LoadCased(["image", "label"])(case)
+
+
+def truncated(path: Path) -> str:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return str(path)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
+
+
+def unreadable(folder: Path, kind: str) -> str:
+    name, suffix = kind.split(maxsplit=1)
+    path = folder / f"x{suffix}"
+    if name == "text":
+        path.write_text("this is no image")
+    elif name == "empty":
+        path.touch()
+    elif name == "truncated" and suffix.startswith(".nii"):
+        return truncated(Path(save_nifti(path, noise(20, 20, 20))))
+    elif name == "truncated":
+        return truncated(Path(save_png(path, noise(80, 90, 3))))
+    elif name == "palette":
+        return truncated(Path(save_png(path, noise(80, 90), "P")))
+    elif name == "transparent":
+        return truncated(Path(save_png(path, noise(80, 90, 3), "RGBA")))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        f"{name} {suffix}"
+        for name, suffixes in {
+            "text": (".png", ".jpg", ".nii", ".nii.gz"),
+            "empty": (".png", ".nii.gz"),
+            "truncated": (".png", ".jpg", ".nii", ".nii.gz"),
+            "palette": (".png",),
+            "transparent": (".png",),
+        }.items()
+        for suffix in suffixes
+    ],
+)
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_unreadable_file_is_named_with_what_to_do(tmp_path: Path, kind: str, key: str) -> None:
+    path = unreadable(tmp_path, kind)
+    with pytest.raises(InputError, match=f"The {key} file {path} cannot be read: .*replace it") as caught:
+        load(path, key)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_contrast_is_the_one_that_is_named(tmp_path: Path) -> None:
+    files = [save_nifti(tmp_path / "t1.nii.gz", np.zeros((3, 3, 3), np.float32)), str(tmp_path / "t2.nii.gz")]
+    with pytest.raises(InputError, match=f"The image file {files[1]} does not exist: restore it"):
+        load(files)
+
+
+@pytest.mark.parametrize("other", ["size", "affine"])
+def test_contrasts_of_unequal_geometry_are_refused(tmp_path: Path, other: str) -> None:
+    volume = np.zeros((4, 5, 6), np.float32)
+    first = save_nifti(tmp_path / "t1.nii.gz", volume)
+    second = (volume[:3], AFFINE) if other == "size" else (volume, np.diag([2.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(InputError, match=r"t1.nii.gz.*t2.nii.gz") as caught:
+        load([first, save_nifti(tmp_path / "t2.nii.gz", *second)])
+    assert "damaged" not in str(caught.value)  # both files are whole

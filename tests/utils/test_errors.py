@@ -1,0 +1,106 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medsegdiff_monai.utils import InputError, check_writable, errors, find_input_error, reason_of
+
+ERRORS_FOLDER = Path(errors.__file__).parent  # imported alone in the subprocesses, which then need no PyTorch
+
+
+def wrapped(cause: BaseException, *wrappers: BaseException) -> BaseException:
+    """The outermost of exceptions that were raised each from the one before."""
+    for wrapper in wrappers:
+        try:
+            raise wrapper from cause
+        except BaseException as e:
+            cause = e
+    return cause
+
+
+def run(statements: str) -> subprocess.CompletedProcess[str]:
+    program = f"from errors import InputError, install_error_hook\ninstall_error_hook()\n{statements}\n"
+    environment = {**os.environ, "PYTHONPATH": str(ERRORS_FOLDER)}
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_input_error_is_found_behind_any_number_of_wrappers(depth: int) -> None:
+    cause = InputError("Case a is damaged: replace it.")
+    error = wrapped(cause, *(RuntimeError(f"applying transform {i}") for i in range(depth)))
+    assert find_input_error(error) is cause
+    assert reason_of(error) == "Case a is damaged: replace it."
+
+
+def test_input_error_is_found_behind_an_exception_raised_while_handling_it() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise InputError("Case a is damaged: replace it.")
+        except InputError:
+            raise RuntimeError("while cleaning up")  # noqa: B904
+    assert str(find_input_error(caught.value)) == "Case a is damaged: replace it."
+
+
+def test_reason_of_another_error_is_its_root_in_one_line() -> None:
+    error = wrapped(KeyError("image"), ValueError("in between"), RuntimeError("outermost"))
+    assert find_input_error(error) is None
+    assert reason_of(error) == "KeyError: 'image'"
+    assert reason_of(OSError("two\n   lines")) == "OSError: two lines"
+    assert isinstance(InputError(), ValueError)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "raise InputError('Case a is damaged: replace it.')",
+        "try:\n    raise InputError('Case a is damaged: replace it.')\n"
+        "except InputError as e:\n    raise RuntimeError('applying transform') from e",
+    ],
+    ids=["bare", "wrapped"],
+)
+def test_program_ends_with_the_sentence_alone(statements: str) -> None:
+    result = run(statements)
+    assert result.returncode == 1
+    assert (result.stdout, result.stderr) == ("", "Error: Case a is damaged: replace it.\n")
+
+
+def test_program_shows_any_other_error_as_before() -> None:
+    result = run("{}['absent']")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert result.stderr.endswith("KeyError: 'absent'\n")
+
+
+def test_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert check_writable(str(folder)) == folder
+    assert list(folder.iterdir()) == []
+    (folder / "old.txt").write_text("kept")
+    check_writable(folder)
+    assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("old.txt", "kept")]
+
+
+@pytest.mark.parametrize("below", ["", "results", "results/deep"])
+def test_folder_that_cannot_be_is_refused(tmp_path: Path, below: str) -> None:
+    # The tests may run as root, whom permissions do not stop: a regular file stands in the way.
+    (tmp_path / "file").write_text("kept")
+    folder = tmp_path / "file" / below
+    with pytest.raises(InputError, match=f"output folder {folder} .*choose another folder") as caught:
+        check_writable(folder)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert (tmp_path / "file").read_text() == "kept"
