@@ -66,17 +66,21 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
 
 
 def find_cases(
-    dataset_dir: str | os.PathLike[str], section: str = "test", datalist: str = "datalist.json"
+    dataset_dir: str | os.PathLike[str],
+    section: str = "test",
+    datalist: str = "datalist.json",
+    with_labels: bool = False,
 ) -> list[dict]:
-    """The cases to infer: a section of the folder's datalist, or every image in a folder without one.
+    """The cases to segment: a section of the folder's datalist, or every image in a folder without one.
 
     Args:
         dataset_dir: folder of the images.
         section: section of the datalist, where there is one.
         datalist: file name of the datalist.
+        with_labels: whether the cases are to be scored; the folder then has to have a datalist.
 
     Returns:
-        A dictionary for each case with the path of its ``image``, sorted by name in a plain folder.
+        A dictionary for each case with the path of its ``image`` (and ``label``), in a plain folder sorted by name.
 
     Raises:
         InputError: when the folder is missing or has no images, or two images would give results of one name.
@@ -84,20 +88,29 @@ def find_cases(
     folder = Path(dataset_dir)
     if not folder.is_dir():
         raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
-    if (folder / datalist).is_file():
-        return load_cases(folder, section, datalist)
-    images = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
-    if not images:
+    if with_labels or (folder / datalist).is_file():
+        cases = load_cases(folder, section, datalist)
+        if not with_labels:
+            cases = [{k: v for k, v in case.items() if k != "label"} for case in cases]
+    else:
+        images = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
+        cases = [{"image": str(p)} for p in images]
+    if not cases:
         raise InputError(
             f"The dataset folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}) and no {datalist}: "
             "give another folder as --dataset_dir."
         )
-    names: dict[str, Path] = {}
+    _refuse_twins([case["image"] for case in cases])
+    return cases
+
+
+def _refuse_twins(images: list[Any]) -> None:
+    names: dict[str, str] = {}
     for image in images:
-        twin = names.setdefault(case_name(image), image)
-        if twin is not image:
-            raise InputError(f"{twin.name} and {image.name} in {folder} would give results of one name: rename one.")
-    return [{"image": str(p)} for p in images]
+        first = str(image[0] if isinstance(image, list) else image)
+        twin = names.setdefault(case_name(first), first)
+        if twin is not first:
+            raise InputError(f"{twin} and {first} would give results of one name: rename one.")
 
 
 def case_name(image: str | os.PathLike[str]) -> str:

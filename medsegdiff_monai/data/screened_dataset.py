@@ -84,7 +84,9 @@ class ScreenedDataset(CacheDataset):
 
     def _leave_out(self, case: dict[str, Any], error: Exception) -> None:
         image = case["image"]
-        name = case_name(image[0] if isinstance(image, list) else image)
+        path = image[0] if isinstance(image, list) else image
+        name = case_name(path)
+        name = name if name not in self.failures else str(path)
         self.failures[name] = reason_of(error)
         logger.warning("Case %s is left out: %s", name, self.failures[name])
 

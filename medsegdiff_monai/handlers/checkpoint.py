@@ -183,13 +183,19 @@ class ResumableCheckpoint:
             engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
+    def _all_objects(self, engine: Engine) -> dict[str, Any]:
+        """The objects and, where the trainer has one, the loss scale of mixed precision, which a run starts anew."""
+        scaler = getattr(engine, "scaler", None)
+        return self.objects if scaler is None else {**self.objects, "scaler": scaler}
+
     def _save(self, engine: Engine) -> None:
-        states = {name: item.state_dict() for name, item in self.objects.items()}
+        states = {name: item.state_dict() for name, item in self._all_objects(engine).items()}
         _write({**states, "trainer": dict(engine.state_dict())}, self.path)
 
     def _load(self, engine: Engine) -> None:
         content = load_checkpoint(self.path)
-        absent = [name for name in (*self.objects, "trainer") if name not in content]
+        objects = self._all_objects(engine)
+        absent = [name for name in (*objects, "trainer") if name not in content]
         if absent:
             raise InputError(f"{self.path} is not a checkpoint to resume from: it has no {', '.join(absent)}.")
         if content["trainer"]["epoch_length"] != engine.state.epoch_length:
@@ -198,7 +204,7 @@ class ResumableCheckpoint:
                 f"{engine.state.epoch_length}: resume with the same data and batch size, or start without --resume."
             )
         max_epochs = engine.state.max_epochs
-        for name, item in self.objects.items():
+        for name, item in objects.items():
             if isinstance(item, nn.Module):
                 load_weights(item, self.path, name)
             else:

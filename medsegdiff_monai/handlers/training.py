@@ -92,7 +92,7 @@ class StopOnNonFinite:
             InputError: when the loss is not finite.
         """
         output: Any = engine.state.output
-        loss = float(output[CommonKeys.LOSS])
+        loss = float(output[CommonKeys.LOSS].detach())
         if not math.isfinite(loss):
             kept = f" The state after the last whole epoch is in {self.checkpoint}." if self.checkpoint else ""
             raise InputError(
@@ -139,11 +139,15 @@ class ProgressBar:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer or an evaluator."""
-        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
         engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _open(self, engine: Engine) -> None:
+        # At the first epoch, not at the start: by then a resumed run knows how far it is.
+        if self.bar is not None and not self.bar.disable:
+            return
         total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 0)
         self.bar = tqdm(total=total, initial=engine.state.iteration, desc=self.desc, unit="batch", mininterval=1.0)
 
@@ -162,3 +166,8 @@ class ProgressBar:
     def _close(self, engine: Engine) -> None:
         if self.bar is not None:
             self.bar.close()
+
+    def _fail(self, engine: Engine, error: Exception) -> None:
+        """Close the bar, so that it does not stand behind the message, and let the error go on (ignite stops it)."""
+        self._close(engine)
+        raise error

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["CheckImaged", "LabelToRegionsd"]
 
-# Compression may move the three channels of a grey image by a rounding step apart.
+# Compression may move the three channels of a grey image of whole numbers by a rounding step apart.
 _GREY_TOLERANCE = 2
 
 
@@ -32,7 +33,9 @@ def _source(image: torch.Tensor) -> str:
 
 
 def _is_grey(image: torch.Tensor) -> bool:
-    return float((image.float().amax(0) - image.float().amin(0)).max()) <= _GREY_TOLERANCE
+    values = image.float()
+    whole = bool((values == values.round()).all())
+    return float((values.amax(0) - values.amin(0)).max()) <= (_GREY_TOLERANCE if whole else 0.0)
 
 
 class CheckImaged(MapTransform):
@@ -91,6 +94,10 @@ class CheckImaged(MapTransform):
         return image
 
 
+def _same_affine(a: MetaTensor, b: MetaTensor) -> bool:
+    return torch.allclose(a.affine.double(), b.affine.double(), atol=1e-3)
+
+
 class LabelToRegionsd(MapTransform):
     """Label maps to one binary channel for each region, refusing values that nobody declared.
 
@@ -142,6 +149,10 @@ class LabelToRegionsd(MapTransform):
             raise InputError(
                 f"The {key} {source} has the size {tuple(label.shape[1:])} and its image {tuple(image.shape[1:])}: "
                 "give a label on the image's grid."
+            )
+        if isinstance(label, MetaTensor) and isinstance(image, MetaTensor) and not _same_affine(label, image):
+            raise InputError(
+                f"The {key} {source} has another affine than its image: resample it onto the image's grid."
             )
         values = torch.unique(label).tolist()
         undeclared = [v for v in values if v not in self.declared]

@@ -35,9 +35,9 @@ def standard_mode(image: Image.Image) -> Image.Image:
     Args:
         image: as PIL opened it, of any mode.
     """
-    if image.mode == "P":
+    if image.mode in ("P", "PA"):
         return image.convert("RGB")
-    if image.mode in ("1", "LA", "La", "PA"):
+    if image.mode in ("1", "LA"):
         return image.convert("L")
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
@@ -46,6 +46,15 @@ def standard_mode(image: Image.Image) -> Image.Image:
 
 def _channel_first(reader: PILReader | None = None) -> LoadImage:
     return LoadImage(reader=reader, image_only=True, ensure_channel_first=True)
+
+
+def _loads(load: LoadImage, file: Path) -> bool:
+    """Whether a file can be read by itself."""
+    try:
+        load(file)
+    except Exception:  # as above
+        return False
+    return True
 
 
 class LoadCased(MapTransform):
@@ -97,9 +106,12 @@ class LoadCased(MapTransform):
             load = self.load_label_picture if key in self.label_keys else self.load_picture
         try:
             image = load(value)
-        except (RuntimeError, OSError, ValueError, SyntaxError) as e:
-            # SyntaxError is what PIL raises for some damaged PNG chunks.
+        except Exception as e:  # the readers raise whatever their decoders raise
             names = ", ".join(str(f) for f in files)
+            if len(files) > 1 and all(_loads(load, f) for f in files):
+                raise InputError(
+                    f"The {key} files {names} have different sizes or affines: resample them onto one grid."
+                ) from e
             raise InputError(
                 f"The {key} file {names} cannot be read: it is damaged, truncated or not an image; replace it."
             ) from e

@@ -51,7 +51,7 @@ def replace_atomically(path: Path, write: Any) -> None:
         write(temporary)
         os.replace(temporary, path)
     except OSError as e:
-        raise InputError(f"Cannot write {path} ({e.strerror}): free space or choose another output folder.") from e
+        raise InputError(f"Cannot write {path} ({e.strerror or e}): free space or choose another output folder.") from e
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -113,12 +113,28 @@ class SaveSegmentationd(MapTransform):
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
         stem = self.output_dir / f"{case_name(source)}_{postfix}"
         if source.lower().endswith((".nii", ".nii.gz")):
-            image = nib.Nifti1Image(array, np.asarray(result.affine, dtype=np.float64))
-            image.header.set_xyzt_units("mm")
+            image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))
         else:
             picture = _label_picture(array) if is_label else _map_picture(array)
             replace_atomically(stem.with_name(stem.name + ".png"), picture.save)
+
+
+def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    """An image with the source's header where it is on the source's grid, whose affine is then exact to the last bit.
+
+    Rounding on the way through the transforms leaves the affine a little beside the one that the file states.
+    """
+    original: Any = nib.load(source) if Path(source).is_file() else None
+    on_its_grid = original is not None and original.shape[: array.ndim] == array.shape
+    if not on_its_grid or not np.allclose(affine, original.affine, atol=1e-5):
+        image = nib.Nifti1Image(array, affine)
+        image.header.set_xyzt_units("mm")
+        return image
+    header = original.header.copy()
+    header.set_data_dtype(array.dtype)
+    header["cal_min"], header["cal_max"] = 0, 0
+    return nib.Nifti1Image(array, original.affine, header)
 
 
 def _label_picture(array: np.ndarray) -> Image.Image:

@@ -27,7 +27,7 @@ class InputError(ValueError):
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
 def find_input_error(error: BaseException) -> InputError | None:

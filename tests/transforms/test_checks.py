@@ -28,7 +28,8 @@ def image(*shape: int, seed: int = 0) -> MetaTensor:
 
 
 def label(values: list) -> MetaTensor:
-    return MetaTensor(torch.tensor(values, dtype=torch.float32)[None], meta={"filename_or_obj": SOURCE})
+    values = torch.tensor(values, dtype=torch.float32)[None]
+    return MetaTensor(values, affine=np.diag([2.0, 3.0, 4.0, 1.0]), meta={"filename_or_obj": SOURCE})
 
 
 def check(x: torch.Tensor, channels: int, dims: int = 2) -> torch.Tensor:
@@ -123,7 +124,7 @@ def test_nested_tumour_regions_equal_the_definition() -> None:
     """BraTS 2018-2021: tumour core is 1 and 4, whole tumour 1, 2 and 4, enhancing tumour 4."""
     values = torch.randint(0, 4, (1, 6, 7, 5), generator=torch.Generator().manual_seed(0)).float()
     values[values == 3] = 4
-    source = MetaTensor(values, affine=np.diag([1.0, 2.0, 3.0, 1.0]))
+    source = MetaTensor(values, affine=np.diag([2.0, 3.0, 4.0, 1.0]))
     transform = LabelToRegionsd("label", [[1, 4], [1, 2, 4], [4]])
     core, whole, enhancing = (m := transform({"image": image(4, 6, 7, 5), "label": source})["label"])
     a = values[0].numpy()
@@ -159,3 +160,10 @@ def test_label_of_another_size_or_with_channels_is_refused() -> None:
 def test_size_is_not_compared_without_an_image_key() -> None:
     case = {"image": image(1, 3, 2), "label": label([[0, 1, 1]])}
     assert LabelToRegionsd("label", [[1]], image_key=None)(case)["label"].tolist() == [[[0, 1, 1]]]
+
+
+def test_label_on_another_affine_is_refused() -> None:
+    flipped = label([[0, 1], [1, 0]])
+    flipped.affine = np.diag([-2.0, 3.0, 4.0, 1.0])
+    with pytest.raises(InputError, match=r"label .* has another affine than its image: resample it"):
+        LabelToRegionsd("label", [[1]])({"image": image(1, 2, 2), "label": flipped})
