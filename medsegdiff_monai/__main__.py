@@ -22,7 +22,7 @@ from medsegdiff_monai.utils import InputError
 def main() -> None:
     """Run a command; bad input ends it with one sentence and exit status 2."""
     try:
-        fire.Fire(Commands, name="medsegdiff_monai")
+        fire.Fire(Commands(), name="medsegdiff_monai")
     except InputError as e:
         print(f"Error: {e}", file=sys.stderr)
         sys.exit(2)

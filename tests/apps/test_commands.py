@@ -1,0 +1,67 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "medsegdiff_monai", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_help_lists_the_commands_and_explains_them() -> None:
+    overview = run("--help")
+    assert overview.returncode == 0
+    assert "phantoms" in overview.stdout + overview.stderr
+    assert "demo" in overview.stdout + overview.stderr
+    details = run("phantoms", "--help")
+    assert "seed of the phantoms" in details.stdout + details.stderr
+
+
+def test_phantoms_are_written(tmp_path: Path) -> None:
+    result = run("phantoms", str(tmp_path), "--training", "2", "--validation", "1", "--test", "1", "--size", "40")
+    assert result.returncode == 0, result.stderr
+    datalist = json.loads((tmp_path / "datalist.json").read_text())
+    assert [len(datalist[s]) for s in ("training", "validation", "test")] == [2, 1, 1]
+    assert Image.open(tmp_path / datalist["test"][0]["image"]).size == (40, 40)
+
+
+def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path) -> None:
+    for arguments, fragment in (
+        (("phantoms", str(tmp_path), "--kind", "liver"), "liver"),
+        (("demo", "--bundle", str(tmp_path)), "There is no bundle"),
+    ):
+        result = run(*arguments, cwd=tmp_path)
+        assert result.returncode == 2
+        last = result.stderr.strip().splitlines()[-1]
+        assert last.startswith("Error: ")
+        assert fragment in last
+        assert "Traceback" not in result.stderr
+
+
+def test_demo_runs_from_data_to_picture(thyroid_bundle: Path, tiny_phantoms: Path, tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path), "--data", str(tiny_phantoms), "--bundle", str(thyroid_bundle)]
+    result = run("demo", *arguments, "--epochs", "5")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert Image.open(tmp_path / "overview.png").size[0] > 500
+    table = pd.read_csv(tmp_path / "evaluation" / "metrics.csv")
+    assert list(table.columns) == ["case", "dice", "iou", "hd95"]
+    assert len(table) == 3
+    names = {p.name for p in (tmp_path / "results").iterdir()}
+    assert names == {f"{c}_{p}.png" for c in table["case"] for p in ("seg", "probability", "uncertainty")}
