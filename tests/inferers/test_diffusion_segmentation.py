@@ -168,6 +168,27 @@ def test_starts_from_standard_normal_noise():
     assert (correlation - torch.eye(8)).abs().max() < 0.06
 
 
+@pytest.mark.parametrize(
+    "scheduler_class",
+    [DPMSolverScheduler, DDIMSubsequenceScheduler, DDPMSubsequenceScheduler],
+    ids=["dpm_solver", "ddim", "ddpm"],
+)
+def test_members_follow_the_distribution_that_the_denoiser_knows(scheduler_class):
+    """With the noise that is in a diffused ``N(0.1, 0.2^2)``, members of mean 0.55 and standard deviation 0.1."""
+    mean, std = 0.1, 0.2
+    sampler = scheduler(scheduler_class, prediction_type="epsilon")
+    net = PointwiseDenoiser()
+
+    def noise_in(x: torch.Tensor, timesteps: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        abar = sampler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        return (1 - abar).sqrt() * (x - abar.sqrt() * mean) / (abar * std**2 + 1 - abar)
+
+    net.denoise = noise_in
+    members = DiffusionSegmentationInferer(sampler, 200, 4, member_batch_size=3).sample(images(1, 1, 64, 64), net)
+    assert float(members.mean()) == pytest.approx(0.55, abs=0.005)
+    assert float(members.std()) == pytest.approx(0.1, rel=0.05)
+
+
 def test_encodes_the_image_once_and_evaluates_the_network_once_a_step():
     net = PointwiseDenoiser()
     inferer(num_inference_steps=4, num_ensemble=5, member_batch_size=2).sample(images(3, 1, 6, 7), net)

@@ -9,6 +9,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .attention import SelfAttentionBlock
 from .dynamic_fusion import DynamicConditionalFusion
 from .ff_parser import FFParser, resample_spectrum
 from .residual import ResidualBlock, conv, initialise_convolutions, norm_groups
+from .stages import Decoder, Encoder, Stage

@@ -11,18 +11,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.blocks import SpatialAttentionBlock
 from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import nn
 
 from medsegdiff_monai.networks.blocks import (
+    Decoder,
     DynamicConditionalFusion,
-    ResidualBlock,
+    Encoder,
     conv,
     initialise_convolutions,
     norm_groups,
@@ -38,90 +37,6 @@ VARIANTS: dict[str, dict[str, tuple]] = {
     "L": {"channels": (32, 64, 128, 256, 256, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
     "++": {"channels": (64, 128, 256, 384, 512, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
 }
-
-
-class _Stage(nn.Module):
-    """The residual blocks of one resolution, with self-attention behind them where asked for."""
-
-    def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        out_channels: int,
-        num_blocks: int,
-        time_channels: int | None,
-        attention: bool = False,
-    ) -> None:
-        super().__init__()
-        widths = [in_channels] + [out_channels] * num_blocks
-        self.blocks = nn.ModuleList(
-            [ResidualBlock(spatial_dims, widths[i], widths[i + 1], time_channels) for i in range(num_blocks)]
-        )
-        self.attention: nn.Module = nn.Identity()
-        if attention:
-            self.attention = SpatialAttentionBlock(
-                spatial_dims, out_channels, norm_num_groups=norm_groups(out_channels), use_flash_attention=True
-            )
-
-    def forward(self, x: torch.Tensor, embedding: torch.Tensor | None) -> torch.Tensor:
-        for block in self.blocks:
-            x = block(x, embedding)
-        return self.attention(x)
-
-
-class _Encoder(nn.Module):
-    """Stem, then a stage for each resolution with strided convolutions between them."""
-
-    def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        channels: Sequence[int],
-        num_res_blocks: Sequence[int],
-        time_channels: Sequence[int | None],
-    ) -> None:
-        super().__init__()
-        self.stem = conv(spatial_dims, in_channels, channels[0])
-        self.stages = nn.ModuleList(
-            [_Stage(spatial_dims, c, c, n, t) for c, n, t in zip(channels, num_res_blocks, time_channels)]
-        )
-        self.downs = nn.ModuleList([nn.Identity()])
-        self.downs.extend([conv(spatial_dims, a, b, stride=2) for a, b in itertools.pairwise(channels)])
-
-
-class _Decoder(nn.Module):
-    """From the deepest stage back to full resolution, with the sum of both encodings as skip connection."""
-
-    def __init__(
-        self,
-        spatial_dims: int,
-        channels: Sequence[int],
-        num_blocks: int,
-        time_channels: int,
-        attention_levels: Sequence[bool],
-    ) -> None:
-        super().__init__()
-        last = len(channels) - 1
-        self.bottleneck = _Stage(
-            spatial_dims, channels[last], channels[last], num_blocks, time_channels, attention_levels[last]
-        )
-        self.ups = nn.ModuleList([conv(spatial_dims, channels[i + 1], channels[i], 1) for i in reversed(range(last))])
-        self.stages = nn.ModuleList(
-            [
-                _Stage(spatial_dims, 2 * channels[i], channels[i], num_blocks, time_channels, attention_levels[i])
-                for i in reversed(range(last))
-            ]
-        )
-
-    def forward(self, skips: list[torch.Tensor], embedding: torch.Tensor) -> torch.Tensor:
-        x = self.bottleneck(skips[-1], embedding)
-        level = len(skips) - 2
-        for up, stage in zip(self.ups, self.stages):
-            # A 1x1 convolution commutes with nearest-neighbour up-sampling: at the small size it costs 1/2^dims.
-            x = nn.functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
-            x = stage(torch.cat([x, skips[level]], dim=1), embedding)
-            level -= 1
-        return x
 
 
 class _NoFusion(nn.Module):
@@ -194,14 +109,14 @@ class DCEUNet(nn.Module):
 
         time_channels = 4 * channels[0]
         self.time_embedding = nn.Sequential(nn.Linear(self.embedding_channels, time_channels), nn.SiLU())
-        self.image_encoder = _Encoder(
+        self.image_encoder = Encoder(
             spatial_dims,
             context_channels,
             channels,
             blocks,
             [None if i <= self.first_fusion else time_channels for i in range(levels)],
         )
-        self.mask_encoder = _Encoder(spatial_dims, in_channels, channels, blocks, [time_channels] * levels)
+        self.mask_encoder = Encoder(spatial_dims, in_channels, channels, blocks, [time_channels] * levels)
         size = (spatial_size,) * spatial_dims if isinstance(spatial_size, int) else tuple(spatial_size)
         self.fusions = nn.ModuleList(
             [
@@ -214,7 +129,7 @@ class DCEUNet(nn.Module):
             ]
         )
         self.mask_gains = nn.ModuleList([nn.Linear(time_channels, c) for c in channels])
-        self.decoder = _Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention)
+        self.decoder = Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention)
         self.head = nn.Sequential(
             nn.GroupNorm(norm_groups(channels[0]), channels[0]),
             nn.SiLU(),

@@ -273,8 +273,13 @@ def test_variants_grow():
 
 
 def test_settings_take_precedence_over_the_variant():
-    net = DCEUNet.from_variant("S", 3, 1, 1, 1, channels=(4,) * 5, num_res_blocks=1, fusion_levels=(False,) * 5)
-    assert not any(isinstance(module, FFParser) for module in net.modules())
+    settings = {"channels": (4,) * 5, "num_res_blocks": 1, "fusion_levels": (False, True, False, False, False)}
+    variant = DCEUNet.from_variant("S", 3, 1, 1, 1, **settings)
+    direct = DCEUNet(3, 1, 1, 1, **settings)
+    assert {k: v.shape for k, v in variant.state_dict().items()} == {k: v.shape for k, v in direct.state_dict().items()}
+
+
+def test_refuses_an_unknown_variant():
     with pytest.raises(ValueError, match="no variant 'XL'; choose one of S, B, L"):
         DCEUNet.from_variant("XL", 2, 1, 1, 1)
 

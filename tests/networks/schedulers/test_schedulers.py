@@ -142,16 +142,18 @@ def error_at(scheduler, chain: list[int], x: float) -> float:
 @pytest.mark.parametrize(
     ("scheduler_class", "order"), [(DPMSolverScheduler, 2), (DDIMSubsequenceScheduler, 1)], ids=["dpm_solver", "ddim"]
 )
+@pytest.mark.parametrize("uneven", [1, 3], ids=["even", "uneven"])
 @pytest.mark.parametrize("x", [-1.0, 1.5])
-def test_order_of_convergence(scheduler_class, order, x):
-    """Halving the step divides the error by 2 to the power of the order."""
-    scheduler = scheduler_class(num_train_timesteps=10000, beta_start=1e-5, beta_end=2e-3, prediction_type="sample")
+def test_order_of_convergence(scheduler_class, order, x, uneven):
+    """Halving the step divides the error by 2 to the power of the order, also where long and short steps alternate."""
+    scheduler = scheduler_class(num_train_timesteps=40000, beta_start=2.5e-6, beta_end=5e-4, prediction_type="sample")
     abar = scheduler.alphas_cumprod.double()
     log_snr = torch.log(abar / (1 - abar))
     errors = []
     for steps in (10, 20, 40, 80):
-        wanted = torch.linspace(float(log_snr[9000]), float(log_snr[1000]), steps + 1, dtype=torch.float64)
-        chain = [int((log_snr - value).abs().argmin()) for value in wanted]
+        lengths = torch.tensor([0] + [1, uneven] * (steps // 2), dtype=torch.float64)
+        wanted = torch.lerp(log_snr[36000], log_snr[4000], lengths.cumsum(0) / lengths.sum())
+        chain = torch.searchsorted(-log_snr, -wanted).tolist()
         errors.append(error_at(scheduler, chain, x))
     for coarse, fine in pairwise(errors):
         assert 0.75 * 2**order < coarse / fine < 1.3 * 2**order

@@ -1,0 +1,134 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from medsegdiff_monai.networks.blocks.attention import SelfAttentionBlock
+from medsegdiff_monai.networks.blocks.residual import ResidualBlock, conv
+
+__all__ = ["Decoder", "Encoder", "Stage"]
+
+
+class Stage(nn.Module):
+    """The residual blocks of one resolution, with self-attention behind them where asked for.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of channels of the input.
+        out_channels: number of channels of the output.
+        num_blocks: number of residual blocks; with 0 the input passes.
+        time_channels: number of channels of the time embedding; None for blocks that do not see the time.
+        attention: whether self-attention over all positions follows.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        time_channels: int | None,
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [out_channels] * num_blocks
+        self.blocks = nn.ModuleList(
+            [ResidualBlock(spatial_dims, widths[i], widths[i + 1], time_channels) for i in range(num_blocks)]
+        )
+        self.attention: nn.Module = nn.Identity()
+        if attention:
+            self.attention = SelfAttentionBlock(spatial_dims, out_channels)
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor | None) -> torch.Tensor:
+        """``(B, in_channels, *spatial)`` and embedding ``(B, time_channels)`` to ``(B, out_channels, *spatial)``."""
+        for block in self.blocks:
+            x = block(x, embedding)
+        return self.attention(x)
+
+
+class Encoder(nn.Module):
+    """Stem, then a stage for each resolution with strided convolutions between them.
+
+    The parts are run by ``DCEUNet``, which fuses two encoders stage by stage.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of channels of the input.
+        channels: number of channels at each resolution, the first at full resolution.
+        num_res_blocks: number of residual blocks at each resolution.
+        time_channels: number of channels of the time embedding at each resolution; None where it is not seen.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        channels: Sequence[int],
+        num_res_blocks: Sequence[int],
+        time_channels: Sequence[int | None],
+    ) -> None:
+        super().__init__()
+        self.stem = conv(spatial_dims, in_channels, channels[0])
+        self.stages = nn.ModuleList(
+            [Stage(spatial_dims, c, c, n, t) for c, n, t in zip(channels, num_res_blocks, time_channels)]
+        )
+        self.downs = nn.ModuleList([nn.Identity()])
+        self.downs.extend([conv(spatial_dims, a, b, stride=2) for a, b in itertools.pairwise(channels)])
+
+
+class Decoder(nn.Module):
+    """From the deepest stage back to full resolution, with skip connections by concatenation.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        channels: number of channels at each resolution, the first at full resolution.
+        num_blocks: number of residual blocks at each resolution.
+        time_channels: number of channels of the time embedding.
+        attention_levels: whether self-attention follows at each resolution.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: Sequence[int],
+        num_blocks: int,
+        time_channels: int,
+        attention_levels: Sequence[bool],
+    ) -> None:
+        super().__init__()
+        last = len(channels) - 1
+        self.bottleneck = Stage(
+            spatial_dims, channels[last], channels[last], num_blocks, time_channels, attention_levels[last]
+        )
+        self.ups = nn.ModuleList([conv(spatial_dims, channels[i + 1], channels[i], 1) for i in reversed(range(last))])
+        self.stages = nn.ModuleList(
+            [
+                Stage(spatial_dims, 2 * channels[i], channels[i], num_blocks, time_channels, attention_levels[i])
+                for i in reversed(range(last))
+            ]
+        )
+
+    def forward(self, skips: list[torch.Tensor], embedding: torch.Tensor) -> torch.Tensor:
+        """Encodings at each resolution and embedding ``(B, time_channels)`` to ``(B, channels[0], *spatial)``."""
+        x = self.bottleneck(skips[-1], embedding)
+        level = len(skips) - 2
+        for up, stage in zip(self.ups, self.stages):
+            # A 1x1 convolution commutes with nearest-neighbour up-sampling: at the small size it costs 1/2^dims.
+            x = nn.functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
+            x = stage(torch.cat([x, skips[level]], dim=1), embedding)
+            level -= 1
+        return x

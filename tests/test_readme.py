@@ -1,0 +1,49 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs" / "design.md", *REPOSITORY.glob("bundle/*/docs/README.md")]
+
+
+def test_python_example_runs() -> None:
+    torch.manual_seed(0)
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert names["probability"].shape == names["uncertainty"].shape == (1, 1, 128, 128)
+    assert names["members"].shape == (1, 5, 1, 128, 128)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_linked_and_named_files_exist(document: Path) -> None:
+    text = document.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    configs = re.findall(r"configs/\w+\.json", text)
+    root = document.parent.parent if document.parent.name == "docs" else document.parent
+    bundle = root if (root / "configs").is_dir() else REPOSITORY / "bundle" / "thyroid_ultrasound_medsegdiff"
+    missing = [link for link in links if not (document.parent / link).exists()]
+    missing += [config for config in configs if not (bundle / config).is_file()]
+    assert missing == []
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = {t for d in DOCUMENTS for t in re.findall(r"(?:`|^)make ([a-z-]+)", d.read_text(), re.MULTILINE)}
+    assert {"install", "demo", "test"} <= targets
+    assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.MULTILINE)] == []
