@@ -122,6 +122,7 @@ def test_amp_runs_every_pass_under_autocast_and_returns_float32(recycling_probab
         torch.manual_seed(1)
         inferer = DiffusionTrainingInferer(scheduler, SCALE, recycling_probability, amp_dtype)
         outputs.append(inferer(diffusion_model=net, **batch(2)))
+    assert [output.dtype for output in outputs] == [torch.float32] * 2
     assert 0 < (outputs[1] - outputs[0]).std() < 0.05 * outputs[0].std()
 
 
