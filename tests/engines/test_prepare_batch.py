@@ -69,6 +69,25 @@ def test_noise_is_normal_and_timesteps_are_uniform():
     assert counts.max() < 160
 
 
+@pytest.mark.parametrize("timestep_power", [0.5, 1.0, 3.0])
+def test_a_power_favours_noisy_timesteps(timestep_power):
+    data = {"image": torch.zeros(4000, 1, 1, 1), "label": torch.zeros(4000, 1, 1, 1)}
+    torch.manual_seed(0)
+    prepare = DiffusionSegmentationPrepareBatch(DPMSolverScheduler(), timestep_power=timestep_power)
+    timesteps = prepare(data)[3]["timesteps"]
+    assert timesteps.dtype == torch.int64
+    assert 0 <= timesteps.min() < timesteps.max() <= 999
+    for quarter in (250, 500, 750):
+        share = float((timesteps < quarter).float().mean())
+        assert share == pytest.approx((quarter / 1000) ** timestep_power, abs=0.03)
+
+
+@pytest.mark.parametrize("timestep_power", [0.0, -1.0, float("nan")])
+def test_refuses_an_impossible_power(timestep_power):
+    with pytest.raises(ValueError, match="timestep_power must be positive"):
+        DiffusionSegmentationPrepareBatch(DPMSolverScheduler(), timestep_power=timestep_power)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.float64])
 def test_labels_of_any_type_become_that_of_the_image(dtype):
     data = batch(2)

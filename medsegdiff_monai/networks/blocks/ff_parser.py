@@ -23,14 +23,11 @@ __all__ = ["FFParser", "resample_spectrum"]
 def _resample_axis(spectrum: torch.Tensor, axis: int, native: int, size: int, half: bool) -> torch.Tensor:
     """Linear interpolation of one frequency axis at the normalised frequencies ``k / size`` of another length.
 
-    A full axis is periodic in frequency (1 is 0 again); a half axis, which real transforms have, ends at Nyquist.
+    A full axis is periodic in frequency, so its upper bins are the negative frequencies at any length; a half axis,
+    which real transforms have, ends at Nyquist.
     """
     bins = size // 2 + 1 if half else size
     position = torch.arange(bins, device=spectrum.device, dtype=torch.float64) * (native / size)
-    if not half:
-        # Bins above the middle are the negative frequencies -1/2 .. 0: they count from the other end of the axis.
-        negative = torch.arange(bins, device=spectrum.device) * 2 > size
-        position = torch.where(negative, position - native, position)
     lower = torch.floor(position)
     fraction = (position - lower).to(spectrum.dtype)
     low = lower.to(torch.int64)

@@ -21,8 +21,11 @@ __all__ = ["ResidualBlock", "conv", "initialise_convolutions", "norm_groups"]
 
 
 def norm_groups(channels: int) -> int:
-    """Number of groups for group normalisation: 8, or the largest divisor of 8 that divides ``channels``."""
-    return math.gcd(8, channels)
+    """Number of groups for group normalisation: up to 8, of at least two channels each where they are even in number.
+
+    Groups of one channel would normalise away what is the same at every position: the shift by the time.
+    """
+    return math.gcd(8, channels // 2) if channels % 2 == 0 else 1
 
 
 def conv(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Module:

@@ -131,7 +131,7 @@ class MedSegDiff(nn.Module):
             Fused probability of shape ``(B, C, *spatial)`` in [0, 1].
         """
         if noise is None:
-            shape = [image.shape[0], self.num_ensemble, self.mask_channels, *list(image.shape[2:])]
+            shape = [image.shape[0], self.num_ensemble, self.mask_channels] + list(image.shape[2:])  # noqa: RUF005 (scripts)
             noise = torch.randn(shape, device=image.device)
         members = noise.shape[1]
         features = [f.repeat_interleave(members, 0) for f in self.encode_image(image)]

@@ -185,6 +185,20 @@ class LinearStepScheduler(Scheduler, ABC):
     def _coefficients(self, alpha: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Coefficients ``(n, 4)`` of a chain of ``n`` steps between ``n + 1`` values of alpha and sigma."""
 
+    def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """See MONAI's ``Scheduler``, which would leave the schedule in the dtype of these samples for good."""
+        schedule = self.alphas_cumprod
+        result = super().add_noise(original_samples, noise, timesteps)
+        self.alphas_cumprod = schedule
+        return result
+
+    def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """See MONAI's ``Scheduler``, which would leave the schedule in the dtype of this sample for good."""
+        schedule = self.alphas_cumprod
+        result = super().get_velocity(sample, noise, timesteps)
+        self.alphas_cumprod = schedule
+        return result
+
     def step(
         self,
         model_output: torch.Tensor,

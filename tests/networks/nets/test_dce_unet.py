@@ -78,6 +78,7 @@ def test_takes_any_size_that_the_total_stride_divides(data):
         {"fusion_residual": True},
         {"fusion_levels": (False, False, False)},
         {"fusion_levels": (True, True, True)},
+        {"attention_levels": (False, True, True)},
         {"num_res_blocks": (0, 1, 1)},
         {"num_res_blocks": (1, 2, 3), "num_decoder_blocks": 2},
         {"channels": (6, 12), "num_res_blocks": 1, "fusion_levels": (False, True)},
@@ -286,7 +287,7 @@ def test_refuses_an_unknown_variant():
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("num_res_blocks", (1, 1)), ("fusion_levels", (True,)), ("fusion_levels", (False, True, False, False))],
+    [("num_res_blocks", (1, 1)), ("fusion_levels", (True,)), ("attention_levels", (False, True, False, False))],
 )
 def test_tuples_of_unequal_length_are_named_with_both(name, values):
     with pytest.raises(ValueError, match=re.escape(f"{name}={values} for channels=(8, 16, 16)")):
