@@ -22,6 +22,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.scripts import ckpt_export, verify_net_in_out
 from torch.utils.flop_counter import FlopCounterMode
 
+from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.handlers import load_weights
 
 REQUIRED_METADATA = [
@@ -169,3 +170,21 @@ def test_paper_overlay_is_the_papers_recipe(thyroid_bundle: Path) -> None:
     assert parser.get_parsed_content("denoiser").divisor == 2**4
     settings = parser.get()
     assert (settings["batch_size"], settings["learning_rate"], settings["image_size"]) == (32, 1e-4, [256, 256])
+
+
+def test_committed_weights_segment_real_images(thyroid_bundle: Path, real_ddti: Path) -> None:
+    """One evaluation of one member on real test images, against masks that were not trained on."""
+    cases = load_cases(real_ddti, "test")[:20]
+    parser = parse(thyroid_bundle, "inference.json", num_inference_steps=1, num_ensemble=1)
+    parser["dataset#data"] = cases
+    network = parser.get_parsed_content("network_def").eval()
+    load_weights(network, thyroid_bundle / "models" / "model.pt")
+    inferer = parser.get_parsed_content("inferer")
+    scores = []
+    for batch in parser.get_parsed_content("dataloader"):
+        probability = inferer(batch["image"], network)
+        resized = torch.nn.functional.interpolate(probability, size=batch["label"].shape[2:], mode="bilinear")
+        mask, truth = resized >= 0.5, batch["label"] > 0.5
+        scores.append(float(2 * (mask & truth).sum() / (mask.sum() + truth.sum())))
+    assert len(scores) == 20
+    assert sum(scores) / 20 > 0.84
