@@ -19,7 +19,7 @@ __all__ = ["fast_cpu_dtype"]
 def fast_cpu_dtype() -> str | None:
     """``"bfloat16"`` where the processor multiplies in it natively (AVX512-BF16 or AMX), else None.
 
-    On such a processor training under autocast takes about two thirds of the time; on any other it is far slower.
+    Training under autocast is faster on such a processor and far slower on any other.
     """
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if has_bf16 else None
