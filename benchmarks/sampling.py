@@ -37,6 +37,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
+from monai.utils import convert_to_dst_type
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -75,7 +76,7 @@ def time_sampling(bundle: Path, steps: list[int], members: int, repeats: int) ->
     network = parse(bundle).get_parsed_content("network_def").eval()
     size = parse(bundle).get()["image_size"][0]
     rows = []
-    for n in steps:
+    for n in tqdm(steps, desc=f"Timing {members} members", leave=False):
         inferer = parse(bundle, num_inference_steps=n, num_ensemble=members).get_parsed_content("inferer")
         row: dict[str, float] = {"steps": n, "members": members}
         for label, pixels in (("seconds", size), (f"seconds at {TIMED_SIZE}", TIMED_SIZE)):
@@ -108,7 +109,7 @@ def dice_by_members(
     for batch in tqdm(parser.get_parsed_content("dataloader"), desc=f"Dice at {steps} steps", leave=False):
         sampled = inferer.sample(batch["image"], network)
         for m in members:
-            batch["pred"] = fuse_members(sampled[:, :m], "mean")
+            batch["pred"] = convert_to_dst_type(fuse_members(sampled[:, :m], "mean"), batch["image"])[0]
             item = discretise(invert(decollate_batch(batch)[0]))
             dice: Any = DiceMetric(ignore_empty=False)(item["pred"][None], item["label"][None])
             scores[m].append(float(dice))
@@ -185,6 +186,7 @@ def main(
     for m in members:
         rows += in_fresh_process(time_sampling, root, list(steps), m, repeats)
     table = pd.DataFrame(rows)
+    table.to_csv(folder / "sampling.csv", index=False)
     if data is not None:
         scores = {n: dice_by_members(root, data, section, images, n, list(members)) for n in steps}
         table["Dice"] = [statistics.mean(scores[int(r["steps"])][int(r["members"])]) for r in rows]
