@@ -19,12 +19,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.inferers import DiffusionInferer
-from monai.networks.schedulers import DDPMScheduler
 
 from medsegdiff_monai.networks.blocks import FFParser
 from medsegdiff_monai.networks.nets import VARIANTS, DCEUNet
-from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
 
 both_dims = pytest.mark.parametrize("dims", [2, 3], ids=["2d", "3d"])
 forms = pytest.mark.parametrize("form", [lambda m: m, torch.jit.script], ids=["eager", "scripted"])
@@ -246,45 +243,6 @@ def test_trains_under_autocast(dims):
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 
-@pytest.mark.parametrize(("name", "downsamplings"), [("S", 4), ("B", 5), ("L", 6), ("++", 6)])
-def test_variants_have_the_papers_depth(name, downsamplings):
-    assert len(VARIANTS[name]["channels"]) == downsamplings + 1
-    divisor = 2**downsamplings
-    net = DCEUNet.from_variant(name, 2, 1, 1, 1, channels=(4,) * (downsamplings + 1), spatial_size=divisor).eval()
-    assert net.divisor == divisor
-    assert any(isinstance(module, FFParser) for module in net.modules())
-
-    deepest = []
-    net.mask_encoder.stages[-1].register_forward_hook(lambda module, args, output: deepest.append(output.shape[2:]))
-    image = torch.zeros(1, 1, divisor, 2 * divisor)
-    with torch.no_grad():
-        assert net(image, torch.tensor([3]), image).shape == image.shape
-    assert deepest == [(1, 2)]
-    with pytest.raises(ValueError, match=f"divisible by {divisor}"):
-        net(image[..., : divisor // 2], torch.tensor([3]), image[..., : divisor // 2])
-
-
-def test_variants_grow():
-    sizes = []
-    for name in ("S", "B", "L", "++"):
-        with torch.device("meta"):
-            net = DCEUNet.from_variant(name, 2, 1, 1, 3)
-        sizes.append(sum(p.numel() for p in net.parameters()))
-    assert sizes == sorted(set(sizes))
-
-
-def test_settings_take_precedence_over_the_variant():
-    settings = {"channels": (4,) * 5, "num_res_blocks": 1, "fusion_levels": (False, True, False, False, False)}
-    variant = DCEUNet.from_variant("S", 3, 1, 1, 1, **settings)
-    direct = DCEUNet(3, 1, 1, 1, **settings)
-    assert {k: v.shape for k, v in variant.state_dict().items()} == {k: v.shape for k, v in direct.state_dict().items()}
-
-
-def test_refuses_an_unknown_variant():
-    with pytest.raises(ValueError, match="no variant 'XL'; choose one of S, B, L"):
-        DCEUNet.from_variant("XL", 2, 1, 1, 1)
-
-
 @pytest.mark.parametrize(
     ("name", "values"),
     [("num_res_blocks", (1, 1)), ("fusion_levels", (True,)), ("attention_levels", (False, True, False, False))],
@@ -357,36 +315,3 @@ def test_ff_parsers_are_exact_at_the_size_of_their_level(dims):
     net = small_net(dims, fusion_levels=(True, True, True), spatial_size=size)
     parsers = [module for module in net.modules() if isinstance(module, FFParser)]
     assert [tuple(p.spatial_size) for p in parsers] == [tuple(s // stride for s in size) for stride in (1, 2, 4)]
-
-
-@both_dims
-@pytest.mark.parametrize("scheduler_class", [DDPMScheduler, DPMSolverScheduler], ids=["monai_ddpm", "dpm_solver"])
-def test_monais_own_inferer_trains_and_samples_it(dims, scheduler_class):
-    net = small_net(dims, out_channels=2).train()
-    scheduler = scheduler_class(num_train_timesteps=20, beta_start=1e-3, beta_end=0.3, prediction_type="epsilon")
-    inferer = DiffusionInferer(scheduler)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    mask, _, image = inputs(dims)
-    mask = mask.sign()
-    generator = torch.Generator().manual_seed(3)
-    noise = torch.randn(mask.shape, generator=generator)
-    timesteps = torch.tensor([5, 12])
-    losses = []
-    for _ in range(15):
-        prediction = inferer(mask, net, noise, timesteps, condition=image)
-        loss = (prediction - noise).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0]
-
-    net.eval()
-    scheduler.set_timesteps(20)
-    torch.manual_seed(4)
-    sample = inferer.sample(noise, net, scheduler, conditioning=image, verbose=False)
-    torch.manual_seed(4)
-    other = inferer.sample(noise, net, scheduler, conditioning=image.flip(0), verbose=False)
-    assert sample.shape == mask.shape
-    assert torch.isfinite(sample).all()
-    assert (sample - other).abs().max() > 1e-3
