@@ -81,7 +81,7 @@ def run(image: str, output: Path, *resampling: Any, dims: int, **settings: Any) 
     postprocessing = [invert, CopyItemsd("pred", names="probability"), AsDiscreted("pred", threshold=0.5)]
     evaluate(
         ScreenedDataset([{"image": image}], preprocessing, progress=False),
-        Compose([*postprocessing, SaveSegmentationd(results, ["seg", "probability"], output)]),
+        Compose([*postprocessing, SaveSegmentationd(results, ["seg", "probability"], output, "pred")]),
         DiffusionSegmentationInferer(
             DPMSolverScheduler(prediction_type="sample"), 3, 2, signal_scale=0.3, **{"roi_size": None, **settings}
         ),

@@ -10,4 +10,6 @@
 # limitations under the License.
 
 from .cases import IMAGE_SUFFIXES, case_name, find_cases, load_cases
+from .loaders import EvaluationLoader, TrainingLoader
+from .regions import Regions
 from .screened_dataset import ScreenedDataset

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str 
 
 def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
     case = {"image": case} if isinstance(case, str) else case
-    if not isinstance(case, dict) or "image" not in case:
+    if not isinstance(case, dict) or not case.get("image"):
         raise InputError(f"Entry {index} of a section of {datalist} has no 'image': add the path of its image.")
     resolved = dict(case)
     for key in ("image", "label"):
@@ -100,22 +101,35 @@ def find_cases(
             f"The dataset folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}) and no {datalist}: "
             "give another folder as --dataset_dir."
         )
-    _refuse_twins([case["image"] for case in cases])
+    _refuse_twins(cases)
     return cases
 
 
-def _refuse_twins(images: list[Any]) -> None:
+def _refuse_twins(cases: list[dict]) -> None:
     names: dict[str, str] = {}
-    for image in images:
+    for case in cases:
+        image = case["image"]
         first = str(image[0] if isinstance(image, list) else image)
-        twin = names.setdefault(case_name(first), first)
+        twin = names.setdefault(case.get("case") or case_name(image), first)
         if twin is not first:
             raise InputError(f"{twin} and {first} would give results of one name: rename one.")
 
 
-def case_name(image: str | os.PathLike[str]) -> str:
-    """Name of a case: the file name of its image without the image suffix (``scan.nii.gz`` is ``scan``)."""
-    name = Path(image).name
+def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
+    """Name of a case: the file name of its image without the image suffix (``scan.nii.gz`` is ``scan``).
+
+    Of a case in several files it is their name where they have one name in different folders, or else what their
+    names begin with, up to a separator (``p1_t1.nii.gz`` and ``p1_t2.nii.gz`` are ``p1``), or else the name of their
+    folder.
+    """
+    if isinstance(image, (list, tuple)):
+        stems = [case_name(file) for file in image]
+        if len(set(stems)) == 1:
+            return stems[0]
+        common = os.path.commonprefix(stems)  # noqa: RUF071 (of names, not of paths)
+        cut = max(common.rfind(separator) for separator in "-_.")
+        return common[:cut].rstrip("-_.") if cut > 0 else Path(image[0]).parent.name
+    name = Path(str(image)).name
     suffixes = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
     suffix = next((s for s in suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)]

@@ -31,7 +31,8 @@ class ScreenedDataset(CacheDataset):
     """A dataset of those cases that can be read and prepared; the others are listed, and named again at the end.
 
     Every case goes once through the deterministic part of the transform before any work starts: a damaged file costs
-    one line, not the run. What that pass made is kept as in MONAI's ``CacheDataset``.
+    one line, not the run. What that pass made is kept as in MONAI's ``CacheDataset``. Where ``epoch_seed`` is set, the
+    random transforms of a case depend on that seed and the case's index alone.
 
     Args:
         data: cases, each with the path of its ``image`` (or a list of paths).
@@ -51,7 +52,8 @@ class ScreenedDataset(CacheDataset):
         progress: bool = True,
     ) -> None:
         self.failures: dict[str, str] = {}
-        compose = transform if isinstance(transform, Compose) else Compose(transform)
+        self.epoch_seed: int | None = None
+        compose = (transform if isinstance(transform, Compose) else Compose(transform)).flatten()
         super().__init__(data, compose, cache_rate=cache_rate, progress=progress)
 
     def set_data(self, data: Sequence[dict[str, Any]]) -> None:
@@ -82,11 +84,16 @@ class ScreenedDataset(CacheDataset):
             raise InputError(f"None of the {len(self.data)} cases can be used. {self._failure_list()}")
         self.data, self._cache, self.cache_num = usable, items, len(items)
 
+    def _transform(self, index: int) -> Any:
+        """A case, drawn by itself: the random transforms of one case are the same in any order and any process."""
+        if self.epoch_seed is not None:
+            self.transform.set_random_state(seed=(self.epoch_seed + index) % 2**32)
+        return super()._transform(index)
+
     def _leave_out(self, case: dict[str, Any], error: Exception) -> None:
         image = case["image"]
-        path = image[0] if isinstance(image, list) else image
-        name = case_name(path)
-        name = name if name not in self.failures else str(path)
+        name = str(case.get("case") or case_name(image))
+        name = name if name not in self.failures else str(image)
         self.failures[name] = reason_of(error)
         logger.warning("Case %s is left out: %s", name, self.failures[name])
 

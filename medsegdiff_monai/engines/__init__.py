@@ -10,4 +10,6 @@
 # limitations under the License.
 
 from .evaluator import DiffusionSegmentationEvaluator
+from .networks import averaged_network, trainable_denoiser
 from .prepare_batch import DiffusionSegmentationPrepareBatch
+from .schedule import EpochCosineSchedule

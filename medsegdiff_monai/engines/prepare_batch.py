@@ -18,6 +18,7 @@ import torch
 from monai.engines import PrepareBatch
 
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale
+from medsegdiff_monai.utils import shared_draw
 
 __all__ = ["DiffusionSegmentationPrepareBatch"]
 
@@ -78,7 +79,7 @@ class DiffusionSegmentationPrepareBatch(PrepareBatch):
         image = _plain(batchdata[self.image_key]).to(device, non_blocking=non_blocking, **kwargs)
         label = _plain(batchdata[self.label_key]).to(device, non_blocking=non_blocking, **kwargs).to(image.dtype)
         original = self.mask_scale.encode(label)
-        noise = torch.randn_like(original)
+        noise = shared_draw(list(original.shape), original.device).to(original.dtype)
         timesteps = self._timesteps(len(label), label.device)
         if self.scheduler.prediction_type == "epsilon":
             target = noise
@@ -90,7 +91,7 @@ class DiffusionSegmentationPrepareBatch(PrepareBatch):
 
     def _timesteps(self, count: int, device: torch.device) -> torch.Tensor:
         # The inverse of the distribution function (t / T)^k, applied to uniform numbers in [0, 1).
-        u = torch.rand(count, device=device, dtype=torch.float64)
+        u = shared_draw([count], device, normal=False)
         return (u ** (1.0 / self.timestep_power) * self.scheduler.num_train_timesteps).long()
 
 

@@ -9,6 +9,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from .checkpoint import BestModelSaver, LoadWeights, ResumableCheckpoint, load_checkpoint, load_weights
+from .checkpoint import BestModelSaver, FineTune, LoadWeights, ResumableCheckpoint, load_checkpoint, load_weights
 from .metrics_table import MetricsTable
-from .training import ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
+from .region_metrics import RegionMetricHandler
+from .tensorboard import TrainingLossBoard, ValidationBoard
+from .training import Attach, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite

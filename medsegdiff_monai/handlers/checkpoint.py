@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import nn
 
 from medsegdiff_monai.utils import InputError, check_writable
 
-__all__ = ["BestModelSaver", "LoadWeights", "ResumableCheckpoint", "load_checkpoint", "load_weights"]
+__all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "load_checkpoint", "load_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,30 @@ class LoadWeights:
         """Load the weights."""
         load_weights(self.network, self.path, self.key)
         logger.info("Loaded weights from %s", self.path)
+
+
+class FineTune:
+    """Start training from weights that another run ended with.
+
+    Args:
+        path: file of the weights; None starts from new ones, and nothing is loaded.
+        networks: the networks that get them: the one in training and the one around the averaged weights.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, networks: Sequence[nn.Module]) -> None:
+        self.path = path
+        self.networks = list(networks)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, before what resumes a run."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights."""
+        if self.path is not None:
+            for network in self.networks:
+                load_weights(network, self.path)
+            logger.info("Fine-tuning from %s", self.path)
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:

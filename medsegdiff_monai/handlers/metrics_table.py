@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.transforms.save import replace_atomically
-from medsegdiff_monai.utils import check_writable
+from medsegdiff_monai.utils import check_writable, is_main_process
 
 __all__ = ["MetricsTable"]
 
@@ -34,8 +35,13 @@ logger = logging.getLogger(__name__)
 class MetricsTable:
     """Write the metrics of an evaluation, case by case, as ``metrics.csv``, and their summary as ``metrics.md``.
 
-    The columns are the evaluator's metrics by name, one for each channel where there are several. Cases without a
-    value (a distance to an empty mask) have an empty field and are left out of the summary, which counts them.
+    The columns are the evaluator's metrics by name. Where a metric has several values a case, such as one for each
+    region, their names are appended, as :class:`RegionMetricHandler` leaves them in the engine's state, else their
+    numbers. Cases without a value (a ratio to an empty mask) have an empty field and are left out of the summary,
+    which counts them. Of several processes, the main one writes the cases of all.
+
+    An evaluator without metrics, which only segments, leaves no table. A case has the name that the metadata of its
+    image states as ``case``, else that of the image's file.
 
     Args:
         output_dir: folder of the two files.
@@ -45,7 +51,9 @@ class MetricsTable:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.output_dir = Path(check_writable(output_dir))
+        self.output_dir = Path(output_dir)
+        if is_main_process():
+            check_writable(output_dir)
         self.names: list[str] = []
 
     def attach(self, engine: Engine) -> None:
@@ -59,14 +67,20 @@ class MetricsTable:
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        self.names += [case_name(str(item["image"].meta["filename_or_obj"])) for item in output]
+        self.names += [_name(item["image"].meta) for item in output]
 
     def _write(self, engine: Evaluator) -> None:
+        if not engine.state.metric_details:
+            return
         table = pd.DataFrame({"case": string_list_all_gather(self.names)})
+        if not is_main_process():
+            return
+        columns = getattr(engine.state, "metric_columns", {})
         for name, values in engine.state.metric_details.items():
             array = np.asarray(values.cpu(), dtype=float).reshape(len(table), -1)
-            for c in range(array.shape[1]):
-                table[name if array.shape[1] == 1 else f"{name}_{c}"] = array[:, c]
+            several = columns.get(name, range(array.shape[1])) if array.shape[1] > 1 else []
+            for title, column in zip([f"{name}_{c}" for c in several] or [name], array.T, strict=True):
+                table[title] = column
         table = table.replace([np.inf, -np.inf], np.nan)
         summary = _summary(table)
         replace_atomically(self.output_dir / "metrics.csv", lambda p: table.to_csv(p, index=False, float_format="%.6g"))
@@ -74,10 +88,19 @@ class MetricsTable:
         logger.info("Metrics of %d cases:\n%s", len(table), summary)
 
 
+def _name(meta: Mapping[str, Any]) -> str:
+    case = meta.get("case")
+    return case_name(str(meta["filename_or_obj"])) if case is None else str(case)
+
+
+def _larger_is_worse(name: str) -> bool:
+    return name.startswith("hd") or "error" in name
+
+
 def _summary(table: pd.DataFrame) -> str:
     lines = ["| metric | mean | standard deviation | median | worst decile | cases |", "|---|---|---|---|---|---|"]
     for name in table.columns[1:]:
         v = table[name].dropna()
-        worst = v.quantile(0.9 if name.startswith("hd") else 0.1)
+        worst = v.quantile(0.9 if _larger_is_worse(name) else 0.1)
         lines.append(f"| {name} | {v.mean():.4f} | {v.std(ddof=0):.4f} | {v.median():.4f} | {worst:.4f} | {len(v)} |")
     return "\n".join(lines) + "\n"

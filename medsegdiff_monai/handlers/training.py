@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import set_determinism
@@ -26,9 +25,24 @@ from torch import nn
 from torch.utils.data import DistributedSampler
 from tqdm import tqdm
 
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, is_main_process
 
-__all__ = ["ClipGradients", "ProgressBar", "SeedEpochs", "StopOnNonFinite"]
+__all__ = ["Attach", "ClipGradients", "ProgressBar", "SeedEpochs", "StopOnNonFinite"]
+
+
+class Attach:
+    """A handler that a configuration declares elsewhere, for a list in which every entry has to be spelled out.
+
+    Args:
+        handler: the handler.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def attach(self, engine: Engine) -> None:
+        """Attach the handler."""
+        self.handler.attach(engine)
 
 
 class SeedEpochs:
@@ -36,18 +50,17 @@ class SeedEpochs:
 
     A run that is resumed then draws what the unbroken run would have drawn: shuffling, augmentation, noise, timesteps
     and whatever else uses the global generators of Python, NumPy or PyTorch, on the host or a GPU, with any number of
-    loader workers. The seed is the whole random state and is saved as such.
+    loader workers. The seed is the whole random state and is saved as such. All processes of a distributed run are
+    seeded alike, see :func:`~medsegdiff_monai.utils.shared_draw`.
 
     Args:
         seed: seed of the run.
-        dataset: dataset whose transforms have random states of their own.
-        rank: number of the process in distributed training; the processes draw differently.
+        dataset: :class:`~medsegdiff_monai.data.ScreenedDataset` whose random transforms are seeded case by case.
     """
 
-    def __init__(self, seed: int, dataset: Any = None, rank: int = 0) -> None:
+    def __init__(self, seed: int, dataset: Any = None) -> None:
         self.seed = seed
         self.dataset = dataset
-        self.rank = rank
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -55,10 +68,10 @@ class SeedEpochs:
 
     def __call__(self, engine: Engine) -> None:
         """Seed the epoch that starts."""
-        seed = (self.seed * 1_000_003 + engine.state.epoch * 1_009 + self.rank) % 2**31
+        seed = (self.seed * 1_000_003 + engine.state.epoch * 1_009) % 2**31
         set_determinism(seed)
         if self.dataset is not None:
-            set_rnd(self.dataset, seed)
+            self.dataset.epoch_seed = seed
         sampler = getattr(getattr(engine.state, "dataloader", None), "sampler", None)
         if isinstance(sampler, DistributedSampler):
             sampler.set_epoch(engine.state.epoch)
@@ -138,7 +151,9 @@ class ProgressBar:
         self.bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer or an evaluator."""
+        """Attach to a trainer or an evaluator; of several processes one shows its bar."""
+        if not is_main_process():
+            return
         engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
         engine.add_event_handler(Events.COMPLETED, self._close)

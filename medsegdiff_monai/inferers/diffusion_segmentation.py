@@ -70,9 +70,11 @@ class DiffusionSegmentationInferer(Inferer):
         sw_batch_size: number of windows that run as one batch.
         overlap: share by which neighbouring windows overlap.
         mode: blending of the windows, ``"constant"`` or ``"gaussian"``.
+        slices: whether the network is 2D and takes volumes slice by slice; ``roi_size`` is then ``(X, Y, 1)``.
 
     Raises:
         InputError: when a number is out of range or the fusion is unknown.
+        ValueError: when ``slices`` is asked for without such a ``roi_size``.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class DiffusionSegmentationInferer(Inferer):
         sw_batch_size: int = 1,
         overlap: float = 0.25,
         mode: str = "gaussian",
+        slices: bool = False,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -96,6 +99,9 @@ class DiffusionSegmentationInferer(Inferer):
         for name, value in (("num_ensemble", num_ensemble), ("member_batch_size", member_batch_size)):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}.")
+        if slices and (not isinstance(roi_size, Sequence) or len(roi_size) != 3 or roi_size[2] != 1):
+            raise ValueError(f"slices needs a roi_size of (X, Y, 1), got {roi_size}.")
+        self.slices = slices
         self.scheduler = scheduler
         self.timesteps = scheduler.spread(num_inference_steps)
         self.coefficients: list[list[float]] = scheduler.step_coefficients(self.timesteps).tolist()
@@ -141,7 +147,8 @@ class DiffusionSegmentationInferer(Inferer):
         model = self._model(network)
         image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         spatial = image.shape[2:]
-        size = [self._padded(s, r, model.divisor) for s, r in zip(spatial, self._roi(len(spatial)))]
+        divisors = [model.divisor] * len(spatial) if not self.slices else [model.divisor, model.divisor, 1]
+        size = [self._padded(s, r, d) for s, r, d in zip(spatial, self._roi(len(spatial)), divisors)]
         padding = [p for s, t in zip(reversed(spatial), reversed(size)) for p in (0, t - s)]
         image = nn.functional.pad(image, padding, mode="replicate") if any(padding) else image
         noise = self._noise([model.mask_channels, *size], 0).to(image.device)
@@ -197,8 +204,10 @@ class DiffusionSegmentationInferer(Inferer):
         context = image.shape[1]
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
-            start = windows[:, context:].unflatten(1, noise.shape[1:3])
-            return self._sample_members(model, windows[:, :context], start).flatten(1, 2)
+            flat = windows.squeeze(-1) if self.slices else windows
+            start = flat[:, context:].unflatten(1, noise.shape[1:3])
+            members = self._sample_members(model, flat[:, :context], start).flatten(1, 2)
+            return members.unsqueeze(-1) if self.slices else members
 
         blended: Any = sliding_window_inference(
             torch.cat([image, noise.flatten(1, 2)], dim=1),

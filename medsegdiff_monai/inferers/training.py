@@ -11,14 +11,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from monai.inferers import DiffusionInferer
 
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, predicted_original
+from medsegdiff_monai.utils import shared_draw
 
 __all__ = ["DiffusionTrainingInferer"]
+
+logger = logging.getLogger(__name__)
 
 
 class DiffusionTrainingInferer(DiffusionInferer):
@@ -33,8 +37,8 @@ class DiffusionTrainingInferer(DiffusionInferer):
         scheduler: noise schedule and prediction type; its ``"sample"`` stands for mask logits.
         signal_scale: magnitude of the diffused mask.
         recycling_probability: share of the batches that are recycled; 0 is plain diffusion training.
-        amp_dtype: where given, forward passes on a CPU run under autocast to this type ("bfloat16"). On a GPU the
-            trainer's own ``amp`` does this.
+        amp_dtype: where given, forward passes on a CPU run under autocast to this type ("bfloat16"), except those
+            that PyTorch gets wrong. On a GPU the trainer's own ``amp`` does this.
 
     Raises:
         ValueError: when the probability is not within [0, 1].
@@ -54,6 +58,7 @@ class DiffusionTrainingInferer(DiffusionInferer):
         self.mask_scale = MaskScale(signal_scale)
         self.recycling_probability = recycling_probability
         self.amp_dtype = None if amp_dtype is None else getattr(torch, amp_dtype)
+        self.warned = False
 
     def __call__(  # type: ignore[override]
         self,
@@ -76,18 +81,32 @@ class DiffusionTrainingInferer(DiffusionInferer):
         Returns:
             The prediction in float32, of shape ``(B, C, *spatial)``.
         """
-        autocast = torch.autocast(
-            "cpu", self.amp_dtype, enabled=self.amp_dtype is not None and inputs.device.type == "cpu"
-        )
+        enabled = self.amp_dtype is not None and inputs.device.type == "cpu" and self._is_right(inputs, diffusion_model)
+        autocast = torch.autocast("cpu", self.amp_dtype, enabled=enabled)
         with autocast:
             if self.recycling_probability > 0 and float(torch.rand(())) < self.recycling_probability:
                 inputs = self._own_estimate(inputs, diffusion_model, condition)
             return super().__call__(inputs, diffusion_model, noise, timesteps, condition, **kwargs).float()
 
+    def _is_right(self, inputs: torch.Tensor, model: Any) -> bool:
+        """Whether the CPU's reduced precision can be relied on for the network's feature maps.
+
+        PyTorch 2.13 leaves the weights' gradient of a 3D convolution of width 3 in bfloat16 unset, that is random
+        memory, where the feature map is 2 voxels deep (its first spatial axis).
+        """
+        if inputs.dim() != 5:
+            return True
+        divisor = int(getattr(getattr(model, "module", model), "divisor", 1))
+        depths = [inputs.shape[2] // 2**level for level in range(divisor.bit_length())]
+        if 2 in depths and not self.warned:
+            logger.warning("Training in float32: bfloat16 is not right for patches of %d voxels.", inputs.shape[2])
+            self.warned = True
+        return 2 not in depths
+
     @torch.no_grad()
     def _own_estimate(self, inputs: torch.Tensor, model: Any, condition: torch.Tensor) -> torch.Tensor:
         last = self.scheduler.num_train_timesteps - 1
-        x = torch.randn_like(inputs)
+        x = shared_draw(list(inputs.shape), inputs.device).to(inputs.dtype)
         timesteps = torch.full((inputs.shape[0],), last, device=inputs.device)
         output = model(x=x, timesteps=timesteps, context=condition).float()
         if self.prediction_type == "sample":

@@ -23,6 +23,8 @@ class MaskDenoisingLoss(nn.Module):
 
     With a region loss the very first denoising step already gives a segmentation network's answer. (The paper's
     recipe, Eq. 7, predicts the noise under ``torch.nn.MSELoss``.) Channels are independent regions, which may overlap.
+    The Dice loss is a mean over those cases and channels whose mask is not empty: an empty one has no overlap to
+    gain, and is left to the cross-entropy.
 
     Args:
         dice_weight: weight of the soft Dice loss, computed over each case and channel.
@@ -39,7 +41,7 @@ class MaskDenoisingLoss(nn.Module):
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError(f"Loss weights must not be negative and not all be 0, got {weights}.")
         self.dice_weight, self.bce_weight, self.mse_weight = weights
-        self.dice = DiceLoss(sigmoid=True)
+        self.dice = DiceLoss(sigmoid=True, reduction="none")
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """
@@ -50,7 +52,9 @@ class MaskDenoisingLoss(nn.Module):
         Returns:
             Scalar loss.
         """
-        loss = self.dice_weight * self.dice(logits, target)
+        present = (target.flatten(2).amax(-1) > 0).to(logits.dtype)
+        dice = (self.dice(logits, target).flatten(1) * present).sum() / present.sum().clamp(min=1.0)
+        loss = self.dice_weight * dice
         loss = loss + self.bce_weight * nn.functional.binary_cross_entropy_with_logits(logits, target)
         if self.mse_weight > 0:
             loss = loss + self.mse_weight * nn.functional.mse_loss(logits.sigmoid(), target)

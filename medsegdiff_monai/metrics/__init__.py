@@ -9,3 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .cup_to_disc import CupToDiscRatio, vertical_cup_to_disc_ratio
+from .overlap import RegionDice, RegionIoU
+from .region_metric import RegionMetric, binary_masks
+from .surface import RegionHausdorffDistance

@@ -10,5 +10,7 @@
 # limitations under the License.
 
 from .checks import CheckImaged, LabelToRegionsd
-from .load import LoadCased, standard_mode
+from .load import LoadCased, grid_difference, standard_mode
+from .regions import NestRegionsd, RegionsToLabelMapd
 from .save import SaveSegmentationd, replace_atomically
+from .spatial import CropFieldOfViewd, FitToSized, RandRelativeAffined, in_field_of_view

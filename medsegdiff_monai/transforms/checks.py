@@ -19,6 +19,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["CheckImaged", "LabelToRegionsd"]
@@ -47,15 +48,28 @@ class CheckImaged(MapTransform):
         keys: keys of images of shape ``(C, *spatial)``.
         num_channels: number of channels that the images must have.
         spatial_dims: number of spatial dimensions that they must have.
+        contrasts: in place of ``num_channels``, the names of channels that are images of their own, such as the
+            contrasts of MRI, none of which may be constant.
         allow_missing_keys: whether keys may be absent.
+
+    Raises:
+        ValueError: when not either the number or the names of the channels are given.
     """
 
     def __init__(
-        self, keys: KeysCollection, num_channels: int, spatial_dims: int, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        num_channels: int | None = None,
+        spatial_dims: int = 2,
+        contrasts: Sequence[str] = (),
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.num_channels = num_channels
+        if (num_channels is None) == (not contrasts):
+            raise ValueError(f"Give num_channels or contrasts, got {num_channels} and {list(contrasts)}.")
+        self.num_channels = num_channels or len(contrasts)
         self.spatial_dims = spatial_dims
+        self.contrasts = tuple(contrasts)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
@@ -81,9 +95,8 @@ class CheckImaged(MapTransform):
         if self.num_channels == 1 and image.shape[0] == 3 and _is_grey(image):
             image = image[:1]
         if image.shape[0] != self.num_channels:
-            raise InputError(
-                f"The {key} {source} has {image.shape[0]} channels, {self.num_channels} expected: convert it."
-            )
+            expected = f"{self.num_channels} expected" + (f" ({', '.join(self.contrasts)})" if self.contrasts else "")
+            raise InputError(f"The {key} {source} has {image.shape[0]} channels, {expected}: convert it.")
         if not bool(torch.isfinite(image).all()):
             raise InputError(f"The {key} {source} has NaN or infinite pixels: mend or replace it.")
         if float(image.amin()) == float(image.amax()):
@@ -91,6 +104,11 @@ class CheckImaged(MapTransform):
                 f"The {key} {source} is constant (every pixel is {float(image.amin()):g}), so there is nothing to "
                 "segment: replace it."
             )
+        for name, channel in zip(self.contrasts, image):
+            if float(channel.amin()) == float(channel.amax()):
+                raise InputError(
+                    f"The {name} of {source} is constant (every voxel is {float(channel.amin()):g}): replace it."
+                )
         return image
 
 
@@ -103,8 +121,7 @@ class LabelToRegionsd(MapTransform):
 
     Args:
         keys: keys of label maps of shape ``(1, *spatial)``.
-        regions: label values that make up each region, in the order of the channels. Regions may overlap.
-        background: label values that belong to no region.
+        regions: the regions, in the order of the channels, or the label values that make up each of them.
         image_key: key of the image, whose spatial shape the label must have; None where it is not to be compared.
         allow_missing_keys: whether keys may be absent.
     """
@@ -112,14 +129,12 @@ class LabelToRegionsd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        regions: Sequence[Sequence[int]],
-        background: Sequence[int] = (0,),
+        regions: Mapping[str, Sequence[int]],
         image_key: str | None = "image",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = [list(r) for r in regions]
-        self.declared = sorted({*background, *(v for r in regions for v in r)})
+        self.regions = regions if isinstance(regions, Regions) else Regions(regions)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -137,7 +152,7 @@ class LabelToRegionsd(MapTransform):
         for key in self.key_iterator(d):
             label = d[key]
             self._check(label, str(key), d.get(self.image_key))
-            masks = [torch.isin(label, torch.tensor(r, dtype=label.dtype)) for r in self.regions]
+            masks = [torch.isin(label, torch.tensor(v, dtype=label.dtype)) for v in self.regions.values()]
             d[key] = torch.cat(masks, dim=0).to(torch.float32)
         return d
 
@@ -155,10 +170,10 @@ class LabelToRegionsd(MapTransform):
                 f"The {key} {source} has another affine than its image: resample it onto the image's grid."
             )
         values = torch.unique(label).tolist()
-        undeclared = [v for v in values if v not in self.declared]
+        undeclared = [v for v in values if v not in self.regions.declared]
         if undeclared:
             shown = ", ".join(f"{v:g}" for v in undeclared[:5]) + (", ..." if len(undeclared) > 5 else "")
             raise InputError(
                 f"The {key} {source} holds the undeclared values {shown} (declared: "
-                f"{', '.join(map(str, self.declared))}): mend it or declare them."
+                f"{', '.join(map(str, self.regions.declared))}): mend it or declare them."
             )

@@ -11,19 +11,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
-from monai.data import PILReader
-from monai.transforms import LoadImage, MapTransform
+from monai.data import MetaTensor, PILReader
+from monai.transforms import LoadImage, MapTransform, SpatialResample
 from monai.utils import ensure_tuple
 from PIL import Image
 
+from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["LoadCased", "standard_mode"]
+__all__ = ["LoadCased", "grid_difference", "standard_mode"]
+
+# Rounding of affines in file headers stays below this; what is further apart is another grid.
+_GRID_TOLERANCE_MM = 0.01
 
 
 def standard_mode(image: Image.Image) -> Image.Image:
@@ -48,13 +54,22 @@ def _channel_first(reader: PILReader | None = None) -> LoadImage:
     return LoadImage(reader=reader, image_only=True, ensure_channel_first=True)
 
 
-def _loads(load: LoadImage, file: Path) -> bool:
-    """Whether a file can be read by itself."""
-    try:
-        load(file)
-    except Exception:  # as above
-        return False
-    return True
+def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
+    """How the grid of an image differs from another's: in words, or None where it does not.
+
+    Args:
+        a: image of shape ``(C, *spatial)`` with its affine (mm).
+        b: another one.
+    """
+    if a.shape[1:] != b.shape[1:]:
+        return f"{tuple(b.shape[1:])} voxels against {tuple(a.shape[1:])}"
+    corners = [
+        torch.tensor([*corner, 1.0], dtype=torch.float64) for corner in product(*((0, s - 1) for s in a.shape[1:]))
+    ]
+    affines = a.affine.double(), b.affine.double()
+    keep = [*range(a.dim() - 1), affines[0].shape[0] - 1]
+    shift = max(float((affines[1][:, keep] @ c - affines[0][:, keep] @ c).norm()) for c in corners)
+    return f"its corners lie up to {shift:.3g} mm apart" if shift > _GRID_TOLERANCE_MM else None
 
 
 class LoadCased(MapTransform):
@@ -63,19 +78,31 @@ class LoadCased(MapTransform):
     PNG, JPEG, BMP and TIFF are read by PIL (the image as intensities, see :func:`standard_mode`; a label's numbers
     as they are), anything else by MONAI's readers.
 
+    The name of the case, which is its ``case`` or else follows from its files
+    (:func:`~medsegdiff_monai.data.case_name`), is put into the metadata as ``case``.
+
     Args:
-        keys: keys of the paths; a list of paths is loaded as channels.
+        keys: keys of the paths; a list of paths, one for each contrast, is loaded as channels.
         label_keys: those of the keys that hold label maps.
+        contrasts: names of the contrasts, in the order of a list of paths; None where any number may come.
+        resample: whether contrasts on another grid than the first are resampled onto it; otherwise they are refused.
         allow_missing_keys: whether keys may be absent.
     """
 
     RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
     def __init__(
-        self, keys: KeysCollection, label_keys: KeysCollection = ("label",), allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        label_keys: KeysCollection = ("label",),
+        contrasts: Sequence[str] | None = None,
+        resample: bool = False,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_keys = ensure_tuple(label_keys)
+        self.contrasts = contrasts
+        self.resample = resample
         self.load_volume = _channel_first()
         self.load_picture = _channel_first(PILReader(converter=standard_mode))
         self.load_label_picture = _channel_first(PILReader())
@@ -93,28 +120,53 @@ class LoadCased(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self._load(key, d[key])
+            d[key] = self._load(key, d[key], str(d.get("case") or case_name(d[key])))
         return d
 
-    def _load(self, key: Hashable, value: Any) -> Any:
-        files = [Path(f) for f in (value if isinstance(value, (list, tuple)) else [value])]
-        for file in files:
-            if not file.is_file():
-                raise InputError(f"The {key} file {file} does not exist: restore it or mend the datalist.")
+    def _load(self, key: Hashable, value: Any, case: str) -> Any:
+        several = isinstance(value, (list, tuple))
+        files = [Path(f) for f in (value if several else [value])]
+        names = self._names(str(key), files, case) if several else [str(key)]
+        images = [self._load_file(key, name, file, case if several else None) for name, file in zip(names, files)]
+        image: Any = images[0] if len(images) == 1 else torch.cat(self._on_one_grid(images, names, case))
+        image.meta["case"] = case
+        return image
+
+    def _names(self, key: str, files: list[Path], case: str) -> list[str]:
+        if self.contrasts is None or key in self.label_keys:
+            return [f"{key} {i}" for i in range(len(files))]
+        if len(files) != len(self.contrasts):
+            raise InputError(
+                f"The case {case} has {len(files)} files, {len(self.contrasts)} contrasts are expected "
+                f"({', '.join(self.contrasts)}): list one file for each, in this order."
+            )
+        return list(self.contrasts)
+
+    def _load_file(self, key: Hashable, name: str, file: Path, case: str | None) -> Any:
+        which = f"The {name} file {file}" if case is None else f"The {name} of case {case}, {file},"
+        if not file.is_file():
+            raise InputError(f"{which} does not exist: restore it or mend the datalist.")
         load = self.load_volume
-        if files[0].suffix.lower() in self.RASTER:
+        if file.suffix.lower() in self.RASTER:
             load = self.load_label_picture if key in self.label_keys else self.load_picture
         try:
-            image = load(value)
+            image = load(file)
         except Exception as e:  # the readers raise whatever their decoders raise
-            names = ", ".join(str(f) for f in files)
-            if len(files) > 1 and all(_loads(load, f) for f in files):
-                raise InputError(
-                    f"The {key} files {names} have different sizes or affines: resample them onto one grid."
-                ) from e
-            raise InputError(
-                f"The {key} file {names} cannot be read: it is damaged, truncated or not an image; replace it."
-            ) from e
+            raise InputError(f"{which} cannot be read: it is damaged, truncated or not an image; replace it.") from e
         if image.numel() == 0:
-            raise InputError(f"The {key} file {files[0]} has no pixels: replace it.")
+            raise InputError(f"{which} has no pixels: replace it.")
         return image
+
+    def _on_one_grid(self, images: list[Any], names: list[str], case: str) -> list[Any]:
+        first = images[0]
+        for i, (name, image) in enumerate(zip(names, images)):
+            difference = grid_difference(first, image)
+            if difference is None:
+                continue
+            if not self.resample:
+                raise InputError(
+                    f"The {name} of case {case} is on another grid than its {names[0]}: {difference}; resample it, or "
+                    "let it be resampled (--resample_contrasts true)."
+                )
+            images[i] = SpatialResample()(image, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")
+        return images

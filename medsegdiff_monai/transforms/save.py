@@ -61,13 +61,15 @@ class SaveSegmentationd(MapTransform):
 
     An image from NIfTI gives NIfTI with its affine: label maps as uint8, maps in [0, 1] as float32. Any other gives
     PNG: label maps as palette images, whose pixels are the label values and which a viewer shows in colour, maps in
-    [0, 1] as 16-bit grey, with 65535 for 1. Files are ``<case>_<postfix>``.
+    [0, 1] as 16-bit grey, with 65535 for 1. Files are ``<case>_<postfix>``, and ``<case>_<postfix>_<region>`` for the
+    maps of several regions; those of a region that the data set does not label are not written.
 
     Args:
-        keys: keys of results of shape ``(1, *spatial)``.
+        keys: keys of results: label maps of shape ``(1, *spatial)``, maps of shape ``(1 or len(regions), *spatial)``.
         postfixes: postfix of the file name for each key.
         output_dir: folder of the results, made where it is missing.
         label_keys: those of the keys that hold label maps.
+        regions: the regions that the channels of maps stand for.
         allow_missing_keys: whether keys may be absent.
 
     Raises:
@@ -79,7 +81,8 @@ class SaveSegmentationd(MapTransform):
         keys: KeysCollection,
         postfixes: Sequence[str],
         output_dir: str | os.PathLike[str],
-        label_keys: KeysCollection = ("pred",),
+        label_keys: KeysCollection = ("segmentation",),
+        regions: Mapping[str, Sequence[int]] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -87,6 +90,7 @@ class SaveSegmentationd(MapTransform):
             raise ValueError(f"postfixes must have one entry for each key, got {postfixes} for {self.keys}.")
         self.postfixes = tuple(postfixes)
         self.label_keys = ensure_tuple(label_keys)
+        self.regions = dict(regions or {})
         self.output_dir = check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -99,19 +103,29 @@ class SaveSegmentationd(MapTransform):
 
         Raises:
             InputError: when a file cannot be written.
-            ValueError: when a result has several channels.
+            ValueError: when a label map has several channels, or a map another number of them than there are regions.
         """
         d = dict(data)
         for key, postfix in self.key_iterator(d, self.postfixes):
-            self._save(d[key], postfix, key in self.label_keys)
+            for result, name in self._parts(d[key], postfix, key in self.label_keys):
+                self._save(result, name, key in self.label_keys)
         return d
 
+    def _parts(self, result: Any, postfix: str, is_label: bool) -> list[tuple[Any, str]]:
+        """One-channel results and the postfixes of their files."""
+        if result.shape[0] == 1:
+            return [(result, postfix)]
+        if is_label or result.shape[0] != len(self.regions):
+            expected = "one channel" if is_label or not self.regions else f"{len(self.regions)} channels"
+            raise ValueError(f"A result must have {expected} to be saved, got {result.shape[0]}.")
+        labelled = [(c, name) for c, (name, values) in enumerate(self.regions.items()) if values]
+        return [(result[c : c + 1], f"{postfix}_{name}") for c, name in labelled]
+
     def _save(self, result: Any, postfix: str, is_label: bool) -> None:
-        if result.shape[0] != 1:
-            raise ValueError(f"A result must have one channel to be saved, got {result.shape[0]}.")
         source = str(result.meta["filename_or_obj"])
+        case = result.meta.get("case") or case_name(source)
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
-        stem = self.output_dir / f"{case_name(source)}_{postfix}"
+        stem = self.output_dir / f"{case}_{postfix}"
         if source.lower().endswith((".nii", ".nii.gz")):
             image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))

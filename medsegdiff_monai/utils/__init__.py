@@ -9,5 +9,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .distributed import (
+    default_device,
+    is_main_process,
+    process_rank,
+    shared_draw,
+    start_distributed,
+    stop_distributed,
+    world_size,
+)
 from .errors import InputError, check_writable, find_input_error, install_error_hook, reason_of
-from .hardware import fast_cpu_dtype
+from .hardware import fast_cpu_dtype, has_gpu
+from .run import run_and_report, start_run

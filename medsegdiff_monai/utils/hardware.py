@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["fast_cpu_dtype"]
+__all__ = ["fast_cpu_dtype", "has_gpu"]
 
 
 def fast_cpu_dtype() -> str | None:
@@ -23,3 +23,8 @@ def fast_cpu_dtype() -> str | None:
     """
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if has_bf16 else None
+
+
+def has_gpu(device: torch.device) -> bool:
+    """Whether a device is a GPU, on which training runs in mixed precision."""
+    return torch.device(device).type == "cuda"

@@ -97,8 +97,10 @@ def test_missing_folder_is_refused(tmp_path: Path, name: str) -> None:
         ({"test": {"image": "a.png"}}, "has no cases under 'test'; it has none"),
         ({"test": ["a.png", {"label": "b.png"}]}, "Entry 1 of .* has no 'image'"),
         ({"test": [3]}, "Entry 0 of .* has no 'image'"),
+        ({"test": [{"image": []}]}, "Entry 0 of .* has no 'image'"),
+        ({"test": [""]}, "Entry 0 of .* has no 'image'"),
     ],
-    ids=["broken", "a list", "missing section", "empty section", "no list", "no image", "a number"],
+    ids=["broken", "a list", "missing section", "empty section", "no list", "no image", "a number", "no file", "empty"],
 )
 def test_unusable_datalist_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
     datalist(tmp_path, content)
@@ -121,6 +123,39 @@ def test_unusable_datalist_is_refused_by_name(tmp_path: Path, content: Any, mess
 )
 def test_case_name_is_the_file_name_without_image_suffix(image: str | Path, name: str) -> None:
     assert case_name(image) == name
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ([f"BraTS20_Training_001_{c}.nii.gz" for c in ("flair", "t1", "t1ce", "t2")], "BraTS20_Training_001"),
+        ([f"BraTS-GLI-00000-000-{c}.nii.gz" for c in ("t1c", "t1n", "t2f", "t2w")], "BraTS-GLI-00000-000"),
+        (["BraTS20_Training_001_t1.nii.gz", "BraTS20_Training_001_t1ce.nii.gz"], "BraTS20_Training_001"),
+        ([f"prostate_12_000{i}.nii" for i in range(2)], "prostate_12"),
+        ([f"p1_-{c}.png" for c in "ab"], "p1"),
+        (["t1.nii.gz", "t2.nii.gz"], "patient_7"),
+        (["flair.nii.gz", "t1.nii.gz"], "patient_7"),
+        (["_t1.nii.gz", "_t2.nii.gz"], "patient_7"),
+        (["p1_t1.nii.gz"], "p1_t1"),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_case_name_of_several_files_is_their_common_beginning(files: list[str], name: str, kind: type) -> None:
+    assert case_name([kind(f"/data/patient_7/{file}") for file in files]) == name
+
+
+def test_case_name_of_one_folder_a_contrast_is_the_file_name() -> None:
+    assert case_name([f"/data/{contrast}/BraTS_001.nii.gz" for contrast in ("t1", "t2")]) == "BraTS_001"
+
+
+def test_cases_of_several_files_need_different_names(tmp_path: Path) -> None:
+    files = [[f"{name}_{contrast}.nii.gz" for contrast in ("t1", "t2")] for name in ("p1", "p2", "p1")]
+    files[2].append("p1_flair.nii.gz")
+    datalist(tmp_path, {"test": [{"image": f} for f in files[:2]]})
+    assert [case_name(case["image"]) for case in find_cases(tmp_path)] == ["p1", "p2"]
+    datalist(tmp_path, {"test": [{"image": f} for f in files]})
+    with pytest.raises(InputError, match=f"{tmp_path}/p1_t1.nii.gz and .* would give results of one name"):
+        find_cases(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)

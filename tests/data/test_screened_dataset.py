@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader
 from monai.transforms import Compose, MapTransform, RandGaussianNoised, ScaleIntensityd
 from PIL import Image
 
@@ -51,7 +52,7 @@ class DivideByMinimum(MapTransform):
 
 
 def transforms(*further: Any) -> Compose:
-    checks = [CheckImaged("image", 1, 2), LabelToRegionsd("label", [[1]], allow_missing_keys=True)]
+    checks = [CheckImaged("image", 1, 2), LabelToRegionsd("label", {"nodule": [1]}, allow_missing_keys=True)]
     return Compose([LoadCased(["image", "label"], allow_missing_keys=True), *checks, *further])
 
 
@@ -202,6 +203,37 @@ def test_random_transforms_stay_random_and_seedable(tmp_path: Path, cache_rate: 
         assert 0 < (noisy[0] - clean).abs().mean() < 1  # noise of one draw on the image, not of two
 
 
+def noise_of(item: dict[str, Any], case: dict[str, str]) -> list[float]:
+    """What the random transform added to an image, which is batched where a loader gave it."""
+    clean = torch.from_numpy(np.asarray(Image.open(case["image"])).T.astype(np.float32))
+    return (torch.as_tensor(item["image"]).reshape(clean.shape) - clean).flatten().tolist()
+
+
+@pytest.mark.parametrize("cache_rate", [0.0, 0.5, 1.0])
+def test_seeded_case_is_the_same_in_any_order_and_any_process(tmp_path: Path, cache_rate: float) -> None:
+    cases = [usable(tmp_path, name, seed) for seed, name in enumerate("abc")]
+    dataset = screened(cases, RandGaussianNoised("image", prob=1.0), cache_rate=cache_rate)
+    dataset.epoch_seed = 7
+    expected = [noise_of(dataset[i], cases[i]) for i in range(3)]
+    for i in (2, 0, 0, 1):
+        assert noise_of(dataset[i], cases[i]) == expected[i]
+    for workers in (0, 1, 2):
+        loader = DataLoader(dataset, num_workers=workers, batch_size=1)
+        assert [noise_of(item, case) for item, case in zip(loader, cases, strict=True)] == expected
+    another = screened(cases, RandGaussianNoised("image", prob=1.0), cache_rate=cache_rate)
+    another.epoch_seed = 7
+    assert [noise_of(another[i], cases[i]) for i in range(3)] == expected
+
+
+def test_seeded_cases_differ_from_each_other_and_between_epochs(tmp_path: Path) -> None:
+    cases = [usable(tmp_path, name) for name in "abc"]  # three times the same image
+    dataset = screened(cases, RandGaussianNoised("image", prob=1.0))
+    drawn = []
+    for dataset.epoch_seed in (3, 1012, 2**32 - 1):  # the last is followed by 0 and 1
+        drawn += [tuple(noise_of(dataset[i], cases[i])) for i in range(3)]
+    assert len(set(drawn)) == 9
+
+
 def test_other_cases_can_be_screened_with_the_same_dataset(tmp_path: Path) -> None:
     bad, _ = bad_case(tmp_path, "constant")
     dataset = screened([bad, usable(tmp_path, "a")])
@@ -211,9 +243,10 @@ def test_other_cases_can_be_screened_with_the_same_dataset(tmp_path: Path) -> No
 
 
 def test_plain_list_of_transforms_and_list_of_files_are_taken(tmp_path: Path) -> None:
-    files = [nifti(tmp_path / f"{n}.nii.gz", np.random.default_rng(i).random((4, 5, 6))) for i, n in enumerate("ab")]
-    cases = [{"image": files}, {"image": [files[0], str(tmp_path / "absent.nii.gz")]}]
+    names = enumerate(["p1_t1.nii.gz", "p1_t2.nii.gz"])
+    files = [nifti(tmp_path / name, np.random.default_rng(i).random((4, 5, 6))) for i, name in names]
+    cases = [{"image": files}, {"image": [files[0], str(tmp_path / "p1_absent.nii.gz")]}]
     dataset = ScreenedDataset(cases, [LoadCased("image"), CheckImaged("image", 2, 3)], progress=False)
     assert dataset[0]["image"].shape == (2, 4, 5, 6)
-    assert list(dataset.failures) == ["a"]
-    assert "absent.nii.gz does not exist" in dataset.failures["a"]
+    assert list(dataset.failures) == ["p1"]
+    assert "p1_absent.nii.gz, does not exist" in dataset.failures["p1"]

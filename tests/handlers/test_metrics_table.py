@@ -106,23 +106,67 @@ def test_second_run_starts_its_table_anew(tmp_path: Path) -> None:
         assert [row["case"] for row in csv.DictReader(file)] == ["half", "p.01", "none"]
 
 
-def finished(folder: Path, names: list[str], details: dict[str, Any]) -> None:
-    """An evaluation of which only the outcome is given."""
-    items = [{"image": MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": f"/data/{n}"})} for n in names]
+def finished(folder: Path, metas: list[dict[str, Any]], details: dict[str, Any], columns: Any = None) -> list[str]:
+    """The lines of the table of an evaluation of which only the outcome is given."""
+    items = [{"image": MetaTensor(torch.zeros(1, 2, 2), meta=meta)} for meta in metas]
     engine = Engine(lambda *_: items)
     engine.state.metric_details = {k: torch.tensor(v) for k, v in details.items()}
+    if columns is not None:
+        engine.state.metric_columns = columns
     MetricsTable(folder).attach(engine)
     engine.run([0])
+    return (folder / "metrics.csv").read_text().splitlines()
 
 
-def test_regions_are_columns_and_values_that_are_none_are_empty(tmp_path: Path) -> None:
+A, B = ({"filename_or_obj": f"/data/{name}.png"} for name in "ab")
+
+
+def summary(folder: Path) -> dict[str, list[str]]:
+    """The fields of the summary by metric."""
+    lines = (folder / "metrics.md").read_text().splitlines()[2:]
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_channels_are_columns_and_values_that_are_none_are_empty(tmp_path: Path) -> None:
     dice = [[0.25, float("nan")], [0.75, 0.5]]
     distance = [[float("inf"), -float("inf")], [float("nan"), 2.0]]
-    finished(tmp_path, ["a.png", "b.png"], {"dice": dice, "hd95": distance})
-    assert (tmp_path / "metrics.csv").read_text() == ("case,dice_0,dice_1,hd95_0,hd95_1\na,0.25,,,\nb,0.75,0.5,,2\n")
-    rows = (tmp_path / "metrics.md").read_text().splitlines()[2:]
-    assert [row.split(" | ")[-1] for row in rows] == ["2 |", "1 |", "0 |", "1 |"]
-    assert rows[0] == "| dice_0 | 0.5000 | 0.2500 | 0.5000 | 0.3000 | 2 |"
+    table = finished(tmp_path, [A, B], {"dice": dice, "hd95": distance})
+    assert table == ["case,dice_0,dice_1,hd95_0,hd95_1", "a,0.25,,,", "b,0.75,0.5,,2"]
+    rows = summary(tmp_path)
+    assert [row[-1] for row in rows.values()] == ["2", "1", "0", "1"]
+    assert rows["dice_0"] == ["0.5000", "0.2500", "0.5000", "0.3000", "2"]
+
+
+def test_columns_have_the_names_that_the_engine_states(tmp_path: Path) -> None:
+    details = {"dice": [[0.25, 0.5], [0.75, 1.0]], "iou": [[0.5], [1.0]], "cdr": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]}
+    columns = {"dice": ["disc", "cup"], "iou": ["disc"]}
+    table = finished(tmp_path, [A, B], details, columns)
+    assert table == [
+        "case,dice_disc,dice_cup,iou,cdr_0,cdr_1,cdr_2",
+        "a,0.25,0.5,0.5,1,2,3",
+        "b,0.75,1,1,4,5,6",
+    ]
+
+
+def test_worst_decile_is_that_of_the_larger_distances_and_errors(tmp_path: Path) -> None:
+    values = [[float(i)] * 2 for i in range(11)]  # the lowest decile is 1, the highest 9
+    columns = {"hd95": ["disc", "cup"], "cdr": ["reference", "absolute_error"], "iou": ["disc", "cup"]}
+    finished(tmp_path, [A] * 11, dict.fromkeys(columns, values), columns)
+    assert {name: row[3] for name, row in summary(tmp_path).items()} == {
+        "hd95_disc": "9.0000",
+        "hd95_cup": "9.0000",
+        "cdr_reference": "1.0000",
+        "cdr_absolute_error": "9.0000",
+        "iou_disc": "1.0000",
+        "iou_cup": "1.0000",
+    }
+
+
+def test_case_has_the_name_of_its_metadata_before_that_of_its_file(tmp_path: Path) -> None:
+    named = {"filename_or_obj": "/data/0007/flair.nii.gz", "case": "BraTS20.7"}
+    table = finished(tmp_path, [named, A], {"dice": [[0.5], [1.0]]})
+    assert table == ["case,dice", "BraTS20.7,0.5", "a,1"]
 
 
 def test_unwritable_folder_is_refused_before_the_evaluation(tmp_path: Path) -> None:
@@ -132,7 +176,7 @@ def test_unwritable_folder_is_refused_before_the_evaluation(tmp_path: Path) -> N
 
 
 def test_interrupted_write_leaves_the_old_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finished(tmp_path, ["a.png"], {"dice": [[0.25]]})
+    finished(tmp_path, [A], {"dice": [[0.25]]})
 
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -140,5 +184,5 @@ def test_interrupted_write_leaves_the_old_tables(tmp_path: Path, monkeypatch: py
     before = {p.name: p.read_text() for p in tmp_path.iterdir()}
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(InputError, match=r"Cannot write .*metrics.csv \(No space left on device\)"):
-        finished(tmp_path, ["a.png"], {"dice": [[0.75]]})
+        finished(tmp_path, [A], {"dice": [[0.75]]})
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == before

@@ -19,14 +19,15 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from monai.data import CacheDataset, DataLoader
+from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.transforms import Compose, RandGaussianNoised
+from monai.transforms import RandGaussianNoised
 from monai.utils import set_determinism
 from torch import nn
 from torch.utils.data import DistributedSampler
 
-from medsegdiff_monai.handlers import ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
+from medsegdiff_monai.data import ScreenedDataset
+from medsegdiff_monai.handlers import Attach, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
 from medsegdiff_monai.utils import InputError
 
 
@@ -130,9 +131,8 @@ class TestSeedEpochs:
         return record
 
     @staticmethod
-    def noisy() -> CacheDataset:
-        noise = Compose([RandGaussianNoised("image", prob=1.0)])
-        return CacheDataset([{"image": torch.zeros(2)}], noise, progress=False)
+    def noisy() -> ScreenedDataset:
+        return ScreenedDataset([{"image": torch.zeros(2)}], [RandGaussianNoised("image", prob=1.0)], progress=False)
 
     def test_epoch_is_a_function_of_seed_and_number(self) -> None:
         first, second = self.noisy(), self.noisy()
@@ -143,12 +143,18 @@ class TestSeedEpochs:
         assert len(sources) == 6
         assert all(len(set(values)) == 3 for values in sources)
 
-    @pytest.mark.parametrize("other", [{"seed": 6}, {"seed": 5, "rank": 1}], ids=["seed", "rank"])
-    def test_other_seed_or_process_draws_otherwise(self, other: dict[str, int]) -> None:
-        values = [
-            {v for _, *draw in self.draws(SeedEpochs(**s), epochs=20) for v in draw} for s in ({"seed": 5}, other)
-        ]
+    def test_other_seed_draws_otherwise(self) -> None:
+        values = [{v for _, *draw in self.draws(SeedEpochs(s), epochs=20) for v in draw} for s in (5, 6)]
         assert not values[0] & values[1]
+
+    def test_cases_are_seeded_anew_in_each_epoch_but_not_within_it(self) -> None:
+        dataset, seeds = self.noisy(), []
+        engine = Engine(lambda *_: seeds.append(dataset.epoch_seed))
+        SeedEpochs(5, dataset).attach(engine)
+        assert dataset.epoch_seed is None
+        engine.run([0, 1], max_epochs=3)
+        assert seeds[::2] == seeds[1::2]
+        assert len(set(seeds)) == 3
 
     def test_seed_is_the_whole_state(self) -> None:
         handler = SeedEpochs(1)
@@ -172,6 +178,27 @@ class TestSeedEpochs:
             expected.append(list(sampler))
         assert orders == expected
         assert len({tuple(o) for o in orders}) == 3
+
+
+class TestAttach:
+    def test_engine_is_handed_to_the_handler(self) -> None:
+        networks = [linear(), linear()]
+        for network, wrap in zip(networks, (lambda h: h, Attach)):
+            trainer(network, batches(3), [wrap(ClipGradients(network, 0.01))]).run()
+        assert torch.equal(networks[0].weight, networks[1].weight)
+        free = linear()
+        trainer(free, batches(3), []).run()
+        assert not torch.equal(free.weight, networks[0].weight)
+
+    def test_state_belongs_to_the_handler_itself(self) -> None:
+        """What a checkpoint saves is the handler that is declared elsewhere."""
+        seeds = SeedEpochs(5)
+        engine = Engine(lambda *_: float(torch.rand(())))
+        Attach(seeds).attach(engine)
+        seeds.load_state_dict({"seed": 6})
+        expected = Engine(lambda *_: float(torch.rand(())))
+        SeedEpochs(6).attach(expected)
+        assert engine.run([0]).output == expected.run([0]).output
 
 
 class TestProgressBar:

@@ -163,3 +163,20 @@ def test_the_default_recipe_overfits_one_image(dims, size):
             mask = member.reshape(label.shape) > 0.5
             dice = 2 * (mask * label).sum() / (mask.sum() + label.sum())
             assert dice > 0.99
+
+
+@pytest.mark.parametrize(("depth", "reduced"), [(32, False), (16, False), (48, True), (64, True)])
+def test_volumes_that_would_get_wrong_gradients_are_trained_in_float32(depth: int, reduced: bool) -> None:
+    """Weights' gradients in reduced precision agree with float32 or are not taken in it, down to the last level."""
+    torch.manual_seed(0)
+    network = DCEUNet(3, 1, 1, 1, (8, 8, 8, 8, 16), 1, (False,) * 5, spatial_size=16)
+    shape = (2, 1, depth, 16, 16)
+    x, noise, image = torch.rand(shape), torch.randn(shape), torch.rand(shape)
+    gradients = []
+    for dtype in (None, "bfloat16"):
+        inferer = DiffusionTrainingInferer(DPMSolverScheduler(prediction_type="sample"), amp_dtype=dtype)
+        network.zero_grad()
+        inferer(x, network, noise, torch.tensor([100, 700]), image).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    torch.testing.assert_close(gradients[1].norm(), gradients[0].norm(), rtol=0.05, atol=0)
+    assert torch.equal(*gradients) is not reduced

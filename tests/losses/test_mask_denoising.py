@@ -20,12 +20,13 @@ from medsegdiff_monai.losses import MaskDenoisingLoss
 
 
 def by_hand(logits: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
-    """Soft Dice loss over each case and channel, binary cross-entropy and squared error."""
+    """Soft Dice loss of the cases and channels with a mask, binary cross-entropy and squared error."""
     p = 1 / (1 + np.exp(-logits))
     axes = tuple(range(2, logits.ndim))
     dice = 1 - 2 * (p * target).sum(axes) / (p.sum(axes) + target.sum(axes))
     cross_entropy = -(target * np.log(p) + (1 - target) * np.log(1 - p))
-    return dice.mean(), cross_entropy.mean(), ((p - target) ** 2).mean()
+    present = target.any(axes)
+    return dice[present].mean() if present.any() else 0.0, cross_entropy.mean(), ((p - target) ** 2).mean()
 
 
 @pytest.mark.parametrize("form", [lambda m: m, torch.jit.script], ids=["eager", "scripted"])
@@ -39,6 +40,33 @@ def test_equals_the_weighted_sum_by_hand(size, weights, form):
     actual = form(MaskDenoisingLoss(*weights))(torch.from_numpy(logits), torch.from_numpy(target))
     assert actual.shape == ()
     assert float(actual) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("empty", [[(0, 0)], [(0, 1), (1, 0)], [(0, 0), (1, 0), (1, 1), (1, 2)]], ids=str)
+def test_empty_masks_do_not_count_in_the_dice_term(empty):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, (2, 3, 5, 6))
+    target = (rng.random(logits.shape) < 0.4).astype(float)
+    for pair in empty:
+        target[pair] = 0
+    for weights in ((1, 0, 0), (1, 1, 0)):
+        actual = MaskDenoisingLoss(*weights)(torch.from_numpy(logits), torch.from_numpy(target))
+        assert float(actual) == pytest.approx(np.dot(weights, by_hand(logits, target)), rel=1e-4)
+
+
+def test_all_masks_empty_leaves_the_cross_entropy():
+    logits = torch.randn(2, 2, 5, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    loss = MaskDenoisingLoss()(logits, torch.zeros(2, 2, 5, 6))
+    loss.backward()
+    assert loss.item() == pytest.approx(torch.log(1 + logits.exp()).mean().item(), rel=1e-5)
+    torch.testing.assert_close(logits.grad, logits.detach().sigmoid() / logits.numel())
+
+
+def test_one_pixel_is_a_mask():
+    logits = torch.zeros(1, 2, 4, 4)
+    target = torch.zeros(1, 2, 4, 4)
+    target[0, 1, 2, 3] = 1
+    assert float(MaskDenoisingLoss(1, 0)(logits, target)) == pytest.approx(1 - 2 * 0.5 / (8 + 1), rel=1e-4)
 
 
 def test_the_default_is_dice_plus_cross_entropy():

@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
+from medsegdiff_monai.data import Regions
 from medsegdiff_monai.transforms import CheckImaged, LabelToRegionsd
 from medsegdiff_monai.utils import InputError
 
 SOURCE = "/data/case7.png"
+NODULE = {"nodule": [1]}
 
 
 def image(*shape: int, seed: int = 0) -> MetaTensor:
@@ -86,6 +90,34 @@ def test_constant_image_is_refused_with_its_value(value: float, channels: int) -
         check(x, channels)
 
 
+def check_contrasts(x: torch.Tensor, *contrasts: str) -> torch.Tensor:
+    return CheckImaged("image", contrasts=contrasts, spatial_dims=3)({"image": x})["image"]
+
+
+@pytest.mark.parametrize("value", [0.0, 17.0])
+@pytest.mark.parametrize("constant", [0, 1, 2])
+def test_constant_contrast_is_refused_by_its_name(constant: int, value: float) -> None:
+    x = image(3, 5, 6, 7)
+    assert check_contrasts(x, "FLAIR", "T1w", "T2w") is x
+    x[constant] = value
+    name = ("FLAIR", "T1w", "T2w")[constant]
+    with pytest.raises(InputError, match=rf"The {name} of {SOURCE} is constant \(every voxel is {value:g}\): replace"):
+        check_contrasts(x, "FLAIR", "T1w", "T2w")
+    assert check(x, 3, 3) is x  # a colour may well be
+
+
+@pytest.mark.parametrize("has", [1, 3, 5])
+def test_contrasts_are_listed_where_their_number_is_another(has: int) -> None:
+    with pytest.raises(InputError, match=rf"{SOURCE} has {has} channels, 4 expected \(FLAIR, T1w, T1gd, T2w\)"):
+        check_contrasts(image(has, 5, 6, 7), "FLAIR", "T1w", "T1gd", "T2w")
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_channels": 4, "contrasts": ["T1w"]}], ids=["neither", "both"])
+def test_either_the_number_or_the_names_of_channels_are_given(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Give num_channels or contrasts, got"):
+        CheckImaged("image", **settings)
+
+
 def test_tensor_without_metadata_is_checked_as_well() -> None:
     x = torch.rand(1, 5, 6)
     assert check(x, 1) is x
@@ -95,8 +127,8 @@ def test_tensor_without_metadata_is_checked_as_well() -> None:
 
 def test_absent_key_is_an_error_unless_allowed() -> None:
     assert CheckImaged("image", 1, 2, allow_missing_keys=True)({}) == {}
-    assert LabelToRegionsd("label", [[1]], allow_missing_keys=True)({}) == {}
-    for transform in (CheckImaged("image", 1, 2), LabelToRegionsd("label", [[1]])):
+    assert LabelToRegionsd("label", NODULE, allow_missing_keys=True)({}) == {}
+    for transform in (CheckImaged("image", 1, 2), LabelToRegionsd("label", NODULE)):
         with pytest.raises(KeyError):
             transform({})
 
@@ -104,17 +136,18 @@ def test_absent_key_is_an_error_unless_allowed() -> None:
 @pytest.mark.parametrize(
     ("regions", "background", "expected"),
     [
-        ([[1, 255]], (0,), [[[0, 1], [1, 0]]]),
-        ([[1], [255]], (0,), [[[0, 1], [0, 0]], [[0, 0], [1, 0]]]),
-        ([[255, 1], [255]], (0,), [[[0, 1], [1, 0]], [[0, 0], [1, 0]]]),
-        ([[0], [0, 1]], (255,), [[[1, 0], [0, 1]], [[1, 1], [0, 1]]]),
+        ({"a": [1, 255]}, (0,), [[[0, 1], [1, 0]]]),
+        ({"a": [1], "b": [255]}, (0,), [[[0, 1], [0, 0]], [[0, 0], [1, 0]]]),
+        ({"b": [255, 1], "a": [255]}, (0,), [[[0, 1], [1, 0]], [[0, 0], [1, 0]]]),
+        ({"cup": [0], "disc": [0, 1]}, (255,), [[[1, 0], [0, 1]], [[1, 1], [0, 1]]]),
+        ({"a": [1, 255], "unlabelled": []}, (0,), [[[0, 1], [1, 0]], [[0, 0], [0, 0]]]),
     ],
-    ids=["one of two values", "apart", "overlapping", "other background"],
+    ids=["one of two values", "apart", "overlapping", "other background", "unlabelled"],
 )
 def test_regions_are_channels_in_their_order(
-    regions: list[list[int]], background: tuple[int, ...], expected: list
+    regions: dict[str, list[int]], background: tuple[int, ...], expected: list
 ) -> None:
-    transform = LabelToRegionsd("label", regions, background)
+    transform = LabelToRegionsd("label", Regions(regions, background=background))
     masks = transform({"image": image(1, 2, 2), "label": label([[0, 1], [255, 0]])})["label"]
     assert masks.dtype == torch.float32
     assert masks.tolist() == expected
@@ -125,7 +158,7 @@ def test_nested_tumour_regions_equal_the_definition() -> None:
     values = torch.randint(0, 4, (1, 6, 7, 5), generator=torch.Generator().manual_seed(0)).float()
     values[values == 3] = 4
     source = MetaTensor(values, affine=np.diag([2.0, 3.0, 4.0, 1.0]))
-    transform = LabelToRegionsd("label", [[1, 4], [1, 2, 4], [4]])
+    transform = LabelToRegionsd("label", {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]})
     core, whole, enhancing = (m := transform({"image": image(4, 6, 7, 5), "label": source})["label"])
     a = values[0].numpy()
     np.testing.assert_array_equal(core, (a == 1) | (a == 4))
@@ -136,21 +169,21 @@ def test_nested_tumour_regions_equal_the_definition() -> None:
 
 def test_mask_of_0_and_255_needs_255_declared() -> None:
     case = {"image": image(1, 2, 2), "label": label([[0, 255], [255, 0]])}
-    assert LabelToRegionsd("label", [[1, 255]])(case)["label"].tolist() == [[[0, 1], [1, 0]]]
+    assert LabelToRegionsd("label", {"nodule": [1, 255]})(case)["label"].tolist() == [[[0, 1], [1, 0]]]
     with pytest.raises(InputError, match=rf"The label {SOURCE} holds the undeclared values 255 \(declared: 0, 1\)"):
-        LabelToRegionsd("label", [[1]])(case)
+        LabelToRegionsd("label", NODULE)(case)
 
 
 def test_undeclared_values_are_listed_up_to_five() -> None:
     case = {"label": label([[0, 1, 2, 3.5], [4, 5, 6, 7]])}
     with pytest.raises(InputError, match=r"undeclared values 2, 3\.5, 4, 5, 6, \.\.\. \(declared: 0, 1\): mend it"):
-        LabelToRegionsd("label", [[1]])(case)
+        LabelToRegionsd("label", NODULE)(case)
     with pytest.raises(InputError, match="undeclared values nan"):
-        LabelToRegionsd("label", [[1]])({"label": label([[0, float("nan")]])})
+        LabelToRegionsd("label", NODULE)({"label": label([[0, float("nan")]])})
 
 
 def test_label_of_another_size_or_with_channels_is_refused() -> None:
-    transform = LabelToRegionsd("label", [[1]])
+    transform = LabelToRegionsd("label", NODULE)
     with pytest.raises(InputError, match=rf"{SOURCE} has the size \(2, 3\) and its image \(3, 2\)"):
         transform({"image": image(1, 3, 2), "label": label([[0, 1, 0], [1, 0, 0]])})
     with pytest.raises(InputError, match=f"{SOURCE} has 3 channels: give a map of label values"):
@@ -159,11 +192,11 @@ def test_label_of_another_size_or_with_channels_is_refused() -> None:
 
 def test_size_is_not_compared_without_an_image_key() -> None:
     case = {"image": image(1, 3, 2), "label": label([[0, 1, 1]])}
-    assert LabelToRegionsd("label", [[1]], image_key=None)(case)["label"].tolist() == [[[0, 1, 1]]]
+    assert LabelToRegionsd("label", NODULE, image_key=None)(case)["label"].tolist() == [[[0, 1, 1]]]
 
 
 def test_label_on_another_affine_is_refused() -> None:
     flipped = label([[0, 1], [1, 0]])
     flipped.affine = np.diag([-2.0, 3.0, 4.0, 1.0])
     with pytest.raises(InputError, match=r"label .* has another affine than its image: resample it"):
-        LabelToRegionsd("label", [[1]])({"image": image(1, 2, 2), "label": flipped})
+        LabelToRegionsd("label", NODULE)({"image": image(1, 2, 2), "label": flipped})

@@ -129,13 +129,21 @@ def test_nifti_keeps_voxels_and_affine(tmp_path: Path, shape: tuple[int, ...], s
     np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
 
 
-def test_list_of_files_becomes_channels_in_its_order(tmp_path: Path) -> None:
-    volumes = np.random.default_rng(2).normal(size=(3, 4, 5, 6)).astype(np.float32)
-    files = [save_nifti(tmp_path / f"{n}.nii.gz", v) for n, v in zip("cab", volumes)]
-    image = load(files)
-    np.testing.assert_array_equal(image.numpy(), volumes)
+@pytest.mark.parametrize("key", ["image", "label"])
+@pytest.mark.parametrize(("file", "case"), [("p1.nii.gz", "p1"), ("p1.scan.NII", "p1.scan"), ("p2.png", "p2")])
+def test_name_of_the_case_is_put_into_the_metadata(tmp_path: Path, file: str, case: str, key: str) -> None:
+    voxels = np.random.default_rng(1).integers(0, 255, (6, 5)).astype(np.uint8)
+    save = save_png if file.endswith("png") else save_nifti
+    assert load(save(tmp_path / file, voxels), key).meta["case"] == case
+
+
+def test_volume_of_several_contrasts_becomes_channels(tmp_path: Path) -> None:
+    """The Medical Segmentation Decathlon keeps the four contrasts of a brain in one file."""
+    voxels = np.random.default_rng(1).normal(size=(6, 5, 7, 4)).astype(np.float32)
+    case = {"image": save_nifti(tmp_path / "BRATS_001.nii.gz", voxels)}
+    image = LoadCased("image", contrasts=["FLAIR", "T1w", "T1gd", "T2w"])(case)["image"]
+    np.testing.assert_array_equal(image.numpy(), np.moveaxis(voxels, 3, 0))
     np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
-    assert image.meta["filename_or_obj"] == files[0]
 
 
 def test_absent_key_is_an_error_unless_allowed(tmp_path: Path) -> None:
@@ -195,17 +203,8 @@ def test_unreadable_file_is_named_with_what_to_do(tmp_path: Path, kind: str, key
     assert "\n" not in str(caught.value)
 
 
-def test_missing_contrast_is_the_one_that_is_named(tmp_path: Path) -> None:
-    files = [save_nifti(tmp_path / "t1.nii.gz", np.zeros((3, 3, 3), np.float32)), str(tmp_path / "t2.nii.gz")]
-    with pytest.raises(InputError, match=f"The image file {files[1]} does not exist: restore it"):
-        load(files)
-
-
-@pytest.mark.parametrize("other", ["size", "affine"])
-def test_contrasts_of_unequal_geometry_are_refused(tmp_path: Path, other: str) -> None:
-    volume = np.zeros((4, 5, 6), np.float32)
-    first = save_nifti(tmp_path / "t1.nii.gz", volume)
-    second = (volume[:3], AFFINE) if other == "size" else (volume, np.diag([2.0, 1.0, 1.0, 1.0]))
-    with pytest.raises(InputError, match=r"t1.nii.gz.*t2.nii.gz") as caught:
-        load([first, save_nifti(tmp_path / "t2.nii.gz", *second)])
-    assert "damaged" not in str(caught.value)  # both files are whole
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_missing_file_is_named_with_what_to_do(tmp_path: Path, key: str) -> None:
+    path = str(tmp_path / "absent.nii.gz")
+    with pytest.raises(InputError, match=f"^The {key} file {path} does not exist: restore it or mend the datalist.$"):
+        load(path, key)

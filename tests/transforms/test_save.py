@@ -111,11 +111,11 @@ def test_nifti_has_the_voxels_and_the_affine(tmp_path: Path, shape: tuple[int, .
 
 def test_case_is_returned_unchanged_and_absent_results_are_skipped(tmp_path: Path) -> None:
     data = {"pred": from_picture(label_pixels()), "name": "x"}
-    transform = SaveSegmentationd(["pred", "uncertainty"], ["seg", "unc"], tmp_path, allow_missing_keys=True)
+    transform = SaveSegmentationd(["pred", "uncertainty"], ["seg", "unc"], tmp_path, "pred", allow_missing_keys=True)
     assert transform(data) == data
     assert [p.name for p in tmp_path.iterdir()] == ["case_seg.png"]
     with pytest.raises(KeyError, match="uncertainty"):
-        SaveSegmentationd(["pred", "uncertainty"], ["seg", "unc"], tmp_path)(data)
+        SaveSegmentationd(["pred", "uncertainty"], ["seg", "unc"], tmp_path, "pred")(data)
 
 
 def test_result_of_several_channels_is_refused(tmp_path: Path) -> None:
@@ -123,6 +123,20 @@ def test_result_of_several_channels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one channel to be saved, got 2"):
         save(tmp_path, pred=two)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_maps_of_several_regions_are_files_of_their_own(tmp_path: Path) -> None:
+    values = np.random.default_rng(4).random((3, ROWS, COLUMNS)).astype(np.float32)
+    maps = MetaTensor(torch.as_tensor(values), meta={"filename_or_obj": "/data/p1_t1.nii.gz", "case": "p1"})
+    regions = {"TC": [1, 4], "unlabelled": [], "ET": [4]}
+    SaveSegmentationd("probability", ["probability"], tmp_path, regions=regions)({"probability": maps})
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["p1_probability_ET.nii.gz", "p1_probability_TC.nii.gz"]
+    for name, channel in (("TC", 0), ("ET", 2)):
+        voxels = np.asanyarray(nib.load(tmp_path / f"p1_probability_{name}.nii.gz").dataobj)
+        np.testing.assert_array_equal(voxels, values[channel])
+    with pytest.raises(ValueError, match="must have 3 channels to be saved, got 2"):
+        SaveSegmentationd("probability", ["probability"], tmp_path, regions=regions)({"probability": maps[:2]})
 
 
 def test_postfixes_must_match_the_keys(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from medsegdiff_monai.data.layouts.files import existing_folder, files_below, grid_difference, label_values, words
+from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["read_brats"]
+
+_CONTRASTS = ("FLAIR", "T1w", "T1gd", "T2w")
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class _Convention:
+    """How files are named and tissues numbered: ``<case><joint><key>.nii.gz``, keys in the order of the channels."""
+
+    years: str
+    joint: str
+    keys: tuple[str, ...]
+    enhancing: int
+    stranger: int
+    patient: str
+
+    @property
+    def pattern(self) -> str:
+        return rf"(?i)(.+){self.joint}({'|'.join(self.keys)}|seg)\.nii(?:\.gz)?"
+
+
+_OLDER = _Convention("2018-2021", "_", ("flair", "t1", "t1ce", "t2"), 4, 3, r"(.+)")
+_NEWER = _Convention("2023 and later", "-", ("t2f", "t1n", "t1c", "t2w"), 3, 4, r"(?i)(BraTS-[a-z]+-\d+)-\d+")
+
+# The files of a folder by the case in their names, and there by key (contrast or "seg").
+_Folder = dict[str, dict[str, list[Path]]]
+
+
+def read_brats(root: Path) -> LayoutData:
+    """Read a folder of BraTS case folders, at most two levels down (``HGG/<case>``, as in 2018).
+
+    Files are named as in 2018-2021 (``<case>_{flair,t1,t1ce,t2,seg}.nii.gz``; labels 1 necrotic core, 2 oedema, 4
+    enhancing tumour) or as from 2023 on (``<case>-{t2f,t1n,t1c,t2w,seg}.nii.gz``; 3 enhancing tumour), whose names
+    ``BraTS-GLI-<patient>-<timepoint>`` tell the patient. The image is FLAIR, T1w, T1gd, T2w. Cases without a label map
+    are kept without it.
+
+    Args:
+        root: folder of the data set.
+
+    Raises:
+        InputError: when the folder is missing, holds no cases, or mixes both namings.
+    """
+    folders = _folders(existing_folder(root))
+    convention = _convention(root, folders)
+    data = LayoutData(
+        name=f"BraTS ({convention.years})",
+        modality={str(i): contrast for i, contrast in enumerate(_CONTRASTS)},
+        labels={"0": "background", "1": "necrotic core", "2": "oedema", str(convention.enhancing): "enhancing tumour"},
+        tensor_image_size="3D",
+        regions={
+            "TC": [1, convention.enhancing],
+            "WT": [1, 2, convention.enhancing],
+            "ET": [convention.enhancing],
+        },
+        background=[0],
+    )
+    for folder, files in tqdm(folders.items(), desc="Checking labels", unit="case", leave=False):
+        cases = _cases(files, convention)
+        name = next(iter(cases)) if len(cases) == 1 else folder.name
+        try:
+            _add(data, folder, files, cases, convention)
+        except InputError as e:
+            data.report(name, str(e))
+    if any(case.name.upper().startswith("BRATS-PED") for case in data.cases):
+        data.notes.append("BraTS-PED is read with the labels of 2023; in 2024 it numbered them in another way.")
+    return data
+
+
+def _folders(root: Path) -> dict[Path, list[Path]]:
+    """The NIfTI files of each folder that has any."""
+    folders: dict[Path, list[Path]] = {}
+    for path in files_below(root, _DEPTH):
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            folders.setdefault(path.parent, []).append(path)
+    return folders
+
+
+def _cases(files: list[Path], convention: _Convention) -> _Folder:
+    cases: _Folder = {}
+    for path in files:
+        match = re.fullmatch(convention.pattern, path.name)
+        if match:
+            cases.setdefault(match[1], {}).setdefault(match[2].lower(), []).append(path)
+    return cases
+
+
+def _convention(root: Path, folders: dict[Path, list[Path]]) -> _Convention:
+    paths = [p for files in folders.values() for p in files]
+    found = {c: [(re.fullmatch(c.pattern, p.name), p) for p in paths] for c in _all()}
+    named = {c: [p for match, p in found[c] if match and match[2].lower() != "seg"] for c in found}
+    if all(named.values()):
+        raise InputError(
+            f"{root} mixes the namings of {' and '.join(c.years for c in _all())} "
+            f"({' and '.join(str(named[c][0]) for c in _all())}), whose labels differ: give a folder of one."
+        )
+    if not any(named.values()):
+        raise InputError(
+            f"{root} holds no BraTS cases: give the folder of the case folders, which hold "
+            "<case>_flair.nii.gz or <case>-t2f.nii.gz and so on."
+        )
+    return next(c for c in _all() if named[c])
+
+
+def _all() -> tuple[_Convention, _Convention]:
+    return _OLDER, _NEWER
+
+
+def _add(data: LayoutData, folder: Path, files: list[Path], cases: _Folder, convention: _Convention) -> None:
+    """Add the case of a folder to the data.
+
+    Raises:
+        InputError: when it cannot be used.
+    """
+    if not cases:
+        raise InputError(
+            f"None of the files {words(p.name for p in files)} in {folder} is named as in BraTS: rename them."
+        )
+    if len(cases) > 1:
+        raise InputError(f"{folder} holds files of several cases ({words(cases)}): give each case a folder of its own.")
+    ((name, found),) = cases.items()
+    images = _images(name, found, convention)
+    label = found["seg"][0] if "seg" in found else None
+    for path in [*images[1:], *([label] if label else [])]:
+        difference = grid_difference(path, images[0])
+        if difference:
+            raise InputError(f"{path.name} {difference}: resample the files of the case onto one grid.")
+    if label:
+        _check_values(label, convention)
+    else:
+        strangers = [p.name for p in files if not any(p in group for group in found.values())]
+        hint = f" (or is {words(strangers)} the label map? then rename it)" if strangers else ""
+        data.report(name, f"{name}{convention.joint}seg.nii.gz is missing, so it can only be segmented: add it{hint}.")
+    patient = re.fullmatch(convention.patient, name)
+    data.cases.append(LayoutCase(name, patient[1] if patient else name, tuple(images), label))
+
+
+def _images(name: str, found: dict[str, list[Path]], convention: _Convention) -> list[Path]:
+    missing = [
+        f"{contrast} ({name}{convention.joint}{key}.nii.gz)"
+        for contrast, key in zip(_CONTRASTS, convention.keys)
+        if key not in found
+    ]
+    if missing:
+        raise InputError(f"It has no {words(missing)}: add what is missing.")
+    for paths in found.values():
+        if len(paths) > 1:
+            raise InputError(f"{words(p.name for p in paths)} are two files of one kind: leave one.")
+    return [found[key][0] for key in convention.keys]
+
+
+def _check_values(label: Path, convention: _Convention) -> None:
+    values = label_values(label)
+    known = (0, 1, 2, convention.enhancing)
+    others = [v for v in values if v not in known]
+    if others:
+        raise InputError(
+            f"{label.name} has the values {words(f'{v:g}' for v in others)}, but the labels of {convention.years} are "
+            f"{words(known)}: give the label map that belongs to these names."
+        )

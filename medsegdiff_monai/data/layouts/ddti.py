@@ -1,0 +1,155 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from medsegdiff_monai.data.layouts.files import existing_folder, files_below, natural_key, picture_size, words
+from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.transforms.save import replace_atomically
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["read_ddti"]
+
+_Polygon = list[tuple[float, float]]
+
+
+def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
+    """Read the Digital Database of Thyroid Ultrasound Images and draw its label maps.
+
+    The folder holds ``<case>_<k>.jpg`` and, for each case, ``<case>.xml``, whose ``<mark>`` elements give for the image
+    of number ``<image>`` the nodules' outlines as JSON in ``<svg>``: ``[{"points": [{"x": 247, "y": 91}, ...]}, ...]``,
+    in pixels from the upper left corner. The labels are 1 in the union of an image's nodules. A case is a patient.
+
+    Args:
+        root: folder of the images and XML files.
+        labels_dir: folder that the label maps are written to, as 8-bit PNG; files of their names are replaced.
+
+    Raises:
+        InputError: when the folder is missing or holds no XML files, or labels cannot be written.
+    """
+    images, annotations = _files(existing_folder(root))
+    if not images or not annotations:
+        raise InputError(f"{root} holds no DDTI cases: give the folder that holds <case>_<k>.jpg and <case>.xml.")
+    data = LayoutData(
+        name="DDTI",
+        modality={"0": "B-mode thyroid ultrasound"},
+        labels={"0": "background", "1": "thyroid nodule"},
+        tensor_image_size="2D",
+        regions={"nodule": [1]},
+        background=[0],
+    )
+    for case in tqdm(sorted({*images, *annotations}, key=natural_key), desc="Drawing", unit="case", leave=False):
+        try:
+            marks = _marks(case, annotations.get(case))
+        except InputError as e:
+            data.report(case, str(e))
+            continue
+        _add_images(data, case, images.get(case, {}), marks, labels_dir)
+    return data
+
+
+def _files(root: Path) -> tuple[dict[str, dict[int, list[Path]]], dict[str, Path]]:
+    """The images by case and number, and the XML files by case."""
+    images: dict[str, dict[int, list[Path]]] = {}
+    annotations: dict[str, Path] = {}
+    for path in files_below(root, 0):
+        match = re.fullmatch(r"(?i)(.+)_(\d+)\.jpe?g", path.name)
+        if match:
+            images.setdefault(match[1], {}).setdefault(int(match[2]), []).append(path)
+        elif path.suffix.lower() == ".xml":
+            annotations[path.stem] = path
+    return images, annotations
+
+
+def _marks(case: str, path: Path | None) -> dict[int, list[str]]:
+    """The outlines in the XML file of a case, as text by image number; those of one image may be in several marks."""
+    if path is None:
+        raise InputError(f"Its images have no {case}.xml: add it.")
+    try:
+        tree = ElementTree.parse(path).getroot()
+        marks: dict[int, list[str]] = {}
+        for mark in tree.iter("mark"):
+            marks.setdefault(int(mark.findtext("image") or ""), []).append(mark.findtext("svg") or "")
+    except (OSError, ElementTree.ParseError) as e:
+        raise InputError(f"{path.name} is not readable XML ({e}): replace it.") from e
+    except ValueError as e:
+        raise InputError(f"{path.name} has a mark without the number of its image: add it.") from e
+    number = (tree.findtext("number") or case).strip()
+    if number != case:
+        raise InputError(f"{path.name} says that it belongs to case {number}: mend its <number> or its name.")
+    return marks
+
+
+def _add_images(
+    data: LayoutData, case: str, images: dict[int, list[Path]], marks: dict[int, list[str]], labels_dir: Path
+) -> None:
+    if not images and not marks:
+        data.report(case, f"{case}.xml has neither marks nor images: add them or take it away.")
+    for k in sorted({*images, *marks}):
+        name = f"{case}_{k}"
+        try:
+            if k not in images:
+                raise InputError(f"{case}.xml marks image {k}, but {name}.jpg is missing: add it.")
+            if k not in marks:
+                raise InputError(f"{case}.xml has no mark for image {k}: add it, or take the image away.")
+            if len(images[k]) > 1:
+                raise InputError(f"{words(p.name for p in images[k])} are two images of one number: leave one.")
+            polygons = [p for text in marks[k] for p in _polygons(text, f"{case}.xml", k)]
+            label = _draw(polygons, images[k][0], f"{case}.xml")
+        except InputError as e:
+            data.report(name, str(e))
+            continue
+        path = check_writable(labels_dir) / f"{name}.png"
+        replace_atomically(path, label.save)
+        data.cases.append(LayoutCase(name, case, (images[k][0],), path))
+
+
+def _polygons(text: str, xml: str, k: int) -> list[_Polygon]:
+    if not text.strip():
+        raise InputError(f"The <svg> for image {k} in {xml} is empty: add the outline.")
+    try:
+        shapes: Any = json.loads(text)
+        polygons = [[(float(point["x"]), float(point["y"])) for point in shape["points"]] for shape in shapes]
+    except (ValueError, KeyError, TypeError) as e:
+        raise InputError(f"The <svg> for image {k} in {xml} is damaged: replace the file.") from e
+    if not polygons:
+        raise InputError(f"The <svg> for image {k} in {xml} has no outline: add it.")
+    if any(len(p) < 3 or not all(map(math.isfinite, (v for point in p for v in point))) for p in polygons):
+        raise InputError(f"The <svg> for image {k} in {xml} has an outline of fewer than three points: mend it.")
+    return polygons
+
+
+def _draw(polygons: list[_Polygon], image: Path, xml: str) -> Image.Image:
+    """The union of the nodules, on the image's grid."""
+    size = picture_size(image)
+    outside = [(x, y) for polygon in polygons for x, y in polygon if not (0 <= x <= size[0] and 0 <= y <= size[1])]
+    if outside:
+        raise InputError(
+            f"{xml} has outlines beyond {image.name}, as at ({outside[0][0]:g}, {outside[0][1]:g}) in {size[0]} x "
+            f"{size[1]} pixels: give the image in its published size."
+        )
+    label = Image.new("L", size, 0)
+    drawing = ImageDraw.Draw(label)
+    for polygon in polygons:
+        drawing.polygon(polygon, fill=1, outline=1)
+    if label.getextrema() == (0, 0):
+        raise InputError(f"The outlines for {image.name} in {xml} hold no pixel: mend them.")
+    return label

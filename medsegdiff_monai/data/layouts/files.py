@@ -1,0 +1,159 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = [
+    "existing_folder",
+    "files_below",
+    "grid_difference",
+    "label_values",
+    "natural_key",
+    "picture_size",
+    "volume_header",
+    "words",
+]
+
+_VOLUME_SUFFIXES = (".nii", ".nii.gz")
+_AFFINE_TOLERANCE = 1e-3  # mm; as when the files are loaded
+
+
+def existing_folder(root: str | os.PathLike[str]) -> Path:
+    """The root of a data set.
+
+    Raises:
+        InputError: when there is no such folder.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise InputError(f"The data set's folder {folder} does not exist: give the folder that holds its files.")
+    return folder
+
+
+def natural_key(text: object) -> tuple[list[tuple[int, str]], str]:
+    """A key that sorts ``case2`` before ``case10``, and no two texts alike."""
+    parts = re.split(r"([0-9]+)", str(text))  # texts and numbers by turns
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], str(text)
+
+
+def files_below(root: Path, depth: int) -> list[Path]:
+    """Files of a folder and of its subfolders, sorted, without hidden ones and what macOS adds to archives.
+
+    Args:
+        root: the folder.
+        depth: number of levels of subfolders to go down.
+    """
+    found = []
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        level = len(Path(folder).relative_to(root).parts)
+        subfolders[:] = [s for s in subfolders if level < depth and not s.startswith(".") and s != "__MACOSX"]
+        found += [Path(folder) / name for name in names if not name.startswith(".")]
+    return sorted(found, key=natural_key)
+
+
+def words(items: Iterable[object], limit: int = 5) -> str:
+    """Items for a sentence, the first few of many."""
+    shown = [str(item) for item in items]
+    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+
+
+def _is_volume(path: Path) -> bool:
+    return path.name.lower().endswith(_VOLUME_SUFFIXES)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path.name} cannot be read: it is damaged, truncated or no image; replace it.")
+
+
+def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine (voxel to RAS, mm) of a NIfTI file, without its voxels.
+
+    Raises:
+        InputError: when the file cannot be read.
+    """
+    try:
+        volume: Any = nib.load(path)
+        return tuple(volume.shape), np.asarray(volume.affine)
+    except Exception as e:  # the reader raises whatever its decoders raise
+        raise _damaged(path) from e
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture.
+
+    Raises:
+        InputError: when the file cannot be read.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except Exception as e:  # as above
+        raise _damaged(path) from e
+
+
+def grid_difference(path: Path, reference: Path) -> str | None:
+    """How the grid of a file differs from another's, from their headers; None where it does not.
+
+    Channels are not part of a grid. Pictures have a size, volumes a shape and an affine.
+
+    Raises:
+        InputError: when a file cannot be read, or one is a picture and the other a volume.
+    """
+    if _is_volume(path) != _is_volume(reference):
+        raise InputError(f"{path.name} and {reference.name} are a picture and a volume: give both in one kind of file.")
+    if not _is_volume(path):
+        size, expected = picture_size(path), picture_size(reference)
+        return None if size == expected else f"is {_by(size)} pixels and {reference.name} {_by(expected)}"
+    (shape, affine), (expected_shape, expected_affine) = volume_header(path), volume_header(reference)
+    if shape[:3] != expected_shape[:3]:
+        return f"is {_by(shape[:3])} voxels and {reference.name} {_by(expected_shape[:3])}"
+    distance = float(np.abs(affine - expected_affine).max())
+    if distance > _AFFINE_TOLERANCE:
+        return f"has an affine that differs from that of {reference.name} by up to {distance:.3g}"
+    return None
+
+
+def _by(shape: Iterable[int]) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def label_values(path: Path) -> list[float]:
+    """The values that occur in a label map, in rising order.
+
+    Raises:
+        InputError: when the file cannot be read or has several channels.
+    """
+    try:
+        if _is_volume(path):
+            volume: Any = nib.load(path)
+            array = np.asanyarray(volume.dataobj)
+        else:
+            with Image.open(path) as picture:
+                array = np.asarray(picture)
+    except Exception as e:  # as above
+        raise _damaged(path) from e
+    if array.ndim not in ((2, 3) if _is_volume(path) else (2,)):
+        raise InputError(f"{path.name} has the shape {_by(array.shape)}: give a map of label values of one channel.")
+    if array.dtype == np.uint8:
+        return [float(v) for v in np.flatnonzero(np.bincount(array.ravel()))]
+    return [float(v) for v in np.unique(array)]

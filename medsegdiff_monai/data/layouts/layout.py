@@ -1,0 +1,87 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medsegdiff_monai.data.cases import case_name
+
+__all__ = ["LayoutCase", "LayoutData", "leave_out_twins"]
+
+
+@dataclass(frozen=True)
+class LayoutCase:
+    """One usable case of a data set.
+
+    Args:
+        name: name of the case.
+        patient: the patient whose cases have to stay in one section.
+        images: its image, or the images of its contrasts in the order of the channels.
+        label: its label map; None where there is none, and the case can only be segmented.
+        section: the section that the data set itself puts it in.
+    """
+
+    name: str
+    patient: str
+    images: tuple[Path, ...]
+    label: Path | None
+    section: str | None = None
+
+
+@dataclass
+class LayoutData:
+    """What was found of a data set in its owners' layout.
+
+    Args:
+        name: name of the data set.
+        modality: what each channel shows, by its number.
+        labels: what each label value means, by the value.
+        tensor_image_size: ``"2D"``, ``"3D"`` or, for volumes with channels, ``"4D"``.
+        regions: label values of each region; empty where they are not known.
+        background: label values of no region.
+        cases: the usable cases.
+        problems: case and reason for everything that is missing or doubtful.
+        notes: what a user should know about all of it.
+    """
+
+    name: str
+    modality: dict[str, str]
+    labels: dict[str, str]
+    tensor_image_size: str
+    regions: dict[str, list[int]] = field(default_factory=dict)
+    background: list[int] = field(default_factory=list)
+    cases: list[LayoutCase] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def report(self, case: str, reason: str) -> None:
+        """Keep the reason why a case, or a part of one, is left out."""
+        self.problems.append((case, reason))
+
+
+def leave_out_twins(data: LayoutData, group: Callable[[LayoutCase], object]) -> None:
+    """Leave out, and report, cases of one group whose results would have one name.
+
+    Args:
+        data: the data set; its cases and problems are changed.
+        group: what cases that are processed together have in common.
+    """
+    found: dict[tuple[object, str], list[LayoutCase]] = {}
+    for case in data.cases:
+        found.setdefault((group(case), case_name(case.images[0])), []).append(case)
+    for twins in found.values():
+        if len(twins) > 1:
+            files = " and ".join(str(case.images[0]) for case in twins)
+            data.report(twins[0].name, f"{files} would give results of one name: rename them.")
+            data.cases = [case for case in data.cases if case not in twins]

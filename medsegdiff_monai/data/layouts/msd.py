@@ -1,0 +1,128 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.layouts.files import (
+    existing_folder,
+    files_below,
+    grid_difference,
+    label_values,
+    volume_header,
+    words,
+)
+from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["read_msd"]
+
+_TASK = "Task01_BrainTumour"
+_CONTRASTS = ("FLAIR", "T1w", "T1gd", "T2w")
+_LABELS = {"0": "background", "1": "oedema", "2": "non-enhancing tumour", "3": "enhancing tumour"}
+_STATED = {"1": "edema", "2": "non-enhancing", "3": "enhancing"}  # what dataset.json calls them
+
+
+def read_msd(root: Path) -> LayoutData:
+    """Read Task01_BrainTumour of the Medical Segmentation Decathlon.
+
+    Its volumes have the shape ``(X, Y, Z, 4)``: FLAIR, T1w, T1gd, T2w. Its labels are 1 oedema, 2 non-enhancing and 3
+    enhancing tumour, another meaning of 1 and 2 than in BraTS. Every case is a patient. ``imagesTs`` has no labels and
+    is not used.
+
+    Args:
+        root: the task's folder or the one that holds it.
+
+    Raises:
+        InputError: when the folder is missing, holds no cases, or its ``dataset.json`` describes another task.
+    """
+    task = existing_folder(root)
+    task = task if (task / "imagesTr").is_dir() else task / _TASK
+    images, labels = _volumes(task / "imagesTr"), _volumes(task / "labelsTr")
+    if not images:
+        raise InputError(f"{root} holds no imagesTr with volumes: give the folder {_TASK}.")
+    data = LayoutData(
+        name=f"Medical Segmentation Decathlon, {_TASK}",
+        modality={str(i): contrast for i, contrast in enumerate(_CONTRASTS)},
+        labels=_LABELS,
+        tensor_image_size="4D",
+        regions={"TC": [2, 3], "WT": [1, 2, 3], "ET": [3]},
+        background=[0],
+    )
+    stated = _stated_cases(task / "dataset.json", data)
+    names = [*images, *(name for name in stated if name not in images)]
+    for name in tqdm(names, desc="Checking labels", unit="case", leave=False):
+        try:
+            data.cases.append(_case(name, images.get(name), labels.get(name)))
+        except InputError as e:
+            data.report(name, str(e))
+    for name, label in labels.items():
+        if name not in images and name not in stated:
+            data.report(name, f"labelsTr/{label.name} has no volume in imagesTr: add it.")
+    if _volumes(task / "imagesTs"):
+        data.notes.append("imagesTs has no labels and is not used.")
+    return data
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    files = files_below(folder, 0) if folder.is_dir() else []
+    return {case_name(p): p for p in files if p.name.lower().endswith((".nii", ".nii.gz"))}
+
+
+def _stated_cases(path: Path, data: LayoutData) -> list[str]:
+    """The training cases that ``dataset.json`` names.
+
+    Raises:
+        InputError: when it cannot be read, or states other labels or channels.
+    """
+    if not path.is_file():
+        data.notes.append("There is no dataset.json: the volumes are taken to be those of Task01_BrainTumour.")
+        return []
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        labels, modality = content["labels"], content["modality"]
+        known = all(str(labels[value]).lower().startswith(word) for value, word in _STATED.items())
+        known = known and [str(modality[str(i)]).lower() for i in range(4)] == [c.lower() for c in _CONTRASTS]
+        names = [case_name(case["image"]) for case in content["training"]]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path} cannot be read as the dataset.json of {_TASK}: restore it.") from e
+    if not known:
+        raise InputError(f"{path} states other channels or labels than those of {_TASK}: give the folder of that task.")
+    return names
+
+
+def _case(name: str, image: Path | None, label: Path | None) -> LayoutCase:
+    if image is None:
+        raise InputError(f"imagesTr/{name}.nii.gz, which dataset.json names, is missing: add it.")
+    if label is None:
+        raise InputError(f"labelsTr/{image.name} is missing: add it.")
+    shape, _ = volume_header(image)
+    if len(shape) != 4 or shape[3] != len(_CONTRASTS):
+        raise InputError(
+            f"imagesTr/{image.name} has the shape {' x '.join(map(str, shape))}, not X x Y x Z x 4 "
+            f"({words(_CONTRASTS)}): replace it."
+        )
+    difference = grid_difference(label, image)
+    if difference:
+        raise InputError(f"The label of {name} {difference}: give a label on the image's grid.")
+    others = [v for v in label_values(label) if v not in range(4)]
+    if others:
+        raise InputError(
+            f"labelsTr/{label.name} has the values {words(f'{v:g}' for v in others)}, but the labels of {_TASK} are 0, "
+            "1, 2, 3: replace it."
+        )
+    return LayoutCase(name, name, (image,), label)

@@ -1,0 +1,138 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.layouts.files import existing_folder, files_below, grid_difference, label_values, words
+from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["read_refuge2"]
+
+_CUP, _RIM, _BACKGROUND = 0, 128, 255
+_DEPTH = 5
+_SECTIONS = {"train": "training", "val": "validation", "test": "test"}
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_MASK_FOLDERS = ("gts", "gt", "disc_cup_masks", "disc_cup_mask", "masks", "mask")  # the surest name first
+_NO_MASK = len(_MASK_FOLDERS) + 1
+_DERIVED = ("illustration", "square", "crop")  # drawings over the images, and copies of another shape
+
+_Pictures = dict[tuple[str | None, str], list[Path]]
+
+
+def read_refuge2(root: Path) -> LayoutData:
+    """Read REFUGE or REFUGE-2: colour fundus photographs with the optic disc and the optic cup.
+
+    Both common distributions are known: ``{train,val,test}/Images`` beside ``{train,val,test}/gts`` (or ``images``
+    and ``mask``), and the challenge's own ``Training400/{Glaucoma,Non-Glaucoma}`` beside
+    ``Annotation-Training400/Disc_Cup_Masks`` and the like for validation and test. Image and mask have one stem.
+
+    A mask is 0 in the cup, 128 in the rim of the disc and 255 outside, so the disc is 0 and 128. The data set states no
+    patients: every photograph counts as a patient of its own, and two eyes of one person may be in two sections.
+
+    Args:
+        root: folder of the data set.
+
+    Raises:
+        InputError: when the folder is missing or holds no photographs.
+    """
+    images, masks = _pictures(existing_folder(root))
+    if not images:
+        raise InputError(
+            f"{root} holds no REFUGE photographs: give the folder that holds train/Images and train/gts, or "
+            "Training400 and Annotation-Training400."
+        )
+    data = _described()
+    stems = Counter(stem for _, stem in images)
+    for section, stem in tqdm(list(images), desc="Checking masks", unit="image", leave=False):
+        patient = stem if stems[stem] == 1 else f"{section}/{stem}"  # sections that number from 1 each
+        try:
+            files = images[section, stem], masks.get((section, stem), [])
+            data.cases.append(_case(section, stem, patient, *files))
+        except InputError as e:
+            data.report(stem, str(e))
+    for section, stem in masks:
+        if (section, stem) not in images:
+            data.report(stem, f"{words(p.name for p in masks[section, stem])} has no photograph: add it.")
+    return data
+
+
+def _described() -> LayoutData:
+    return LayoutData(
+        name="REFUGE",
+        modality={"0": "colour fundus photograph (RGB)"},
+        labels={"0": "optic cup", "128": "rim of the optic disc", "255": "background"},
+        tensor_image_size="2D",
+        regions={"disc": [_CUP, _RIM], "cup": [_CUP]},
+        background=[_BACKGROUND],
+        notes=["REFUGE states no patients: every photograph counts as a patient of its own."],
+    )
+
+
+def _pictures(root: Path) -> tuple[_Pictures, _Pictures]:
+    """The photographs and the masks, by section (None where no folder states one) and stem."""
+    images: _Pictures = {}
+    masks: dict[tuple[str | None, str], dict[int, list[Path]]] = {}
+    for path in files_below(root, _DEPTH):
+        folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
+        if path.suffix.lower() not in _PICTURES or any(word in part for part in folders for word in _DERIVED):
+            continue
+        key = _section(folders), case_name(path)
+        rank = min((_mask_rank(part) for part in folders), default=_NO_MASK)
+        if rank < _NO_MASK:
+            masks.setdefault(key, {}).setdefault(rank, []).append(path)
+        else:
+            images.setdefault(key, []).append(path)
+    return images, {key: ranked[min(ranked)] for key, ranked in masks.items()}
+
+
+def _mask_rank(folder: str) -> int:
+    """How surely a folder of this name holds the masks; the lower the surer."""
+    if folder in _MASK_FOLDERS:
+        return _MASK_FOLDERS.index(folder)
+    return _NO_MASK - 1 if folder.startswith("annotation") or folder.endswith("-gt") else _NO_MASK
+
+
+def _section(folders: list[str]) -> str | None:
+    found = (re.search(r"(?<![a-z])(train|val|test)", part) for part in folders)
+    return next((_SECTIONS[match[1]] for match in found if match), None)
+
+
+def _case(section: str | None, stem: str, patient: str, images: list[Path], masks: list[Path]) -> LayoutCase:
+    if len(images) > 1:
+        raise InputError(f"There are several photographs of this name ({words(images)}): leave one.")
+    if len(masks) != 1:
+        many = f"{images[0].name} has several masks ({words(masks)}): leave one."
+        raise InputError(many if masks else f"{images[0].name} has no mask: add it, or take the photograph away.")
+    _check_mask(masks[0], images[0])
+    return LayoutCase(stem, patient, (images[0],), masks[0], section)
+
+
+def _check_mask(mask: Path, image: Path) -> None:
+    difference = grid_difference(mask, image)
+    if difference:
+        raise InputError(f"The mask {mask.name} {difference}: give a mask of the image's size.")
+    values = label_values(mask)
+    others = [v for v in values if v not in (_CUP, _RIM, _BACKGROUND)]
+    if others:
+        raise InputError(
+            f"The mask {mask.name} has the values {words(f'{v:g}' for v in others)} beside 0 (cup), 128 (rim) and 255 "
+            "(background): give the mask as it was published."
+        )
+    if _RIM not in values:
+        raise InputError(f"The mask {mask.name} has no 128, the rim of the disc: give the mask as it was published.")

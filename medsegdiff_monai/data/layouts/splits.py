@@ -1,0 +1,138 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medsegdiff_monai.data.layouts.files import natural_key
+from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData, leave_out_twins
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["DEFAULT_SPLIT", "SECTIONS", "parse_split", "sections_of", "split_by_patient"]
+
+SECTIONS = ("training", "validation", "test")
+DEFAULT_SPLIT = (0.7, 0.1, 0.2)
+
+
+def parse_split(split: Any) -> tuple[float, ...]:
+    """Shares of training, validation and test.
+
+    Args:
+        split: ``"0.7,0.1,0.2"``, or a sequence of the three numbers.
+
+    Raises:
+        InputError: when these are not three numbers not below 0 whose sum is 1.
+    """
+    try:
+        shares = tuple(float(part) for part in (split.split(",") if isinstance(split, str) else split))
+    except (TypeError, ValueError):
+        shares = ()
+    if len(shares) != len(SECTIONS) or not min(shares) >= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        raise InputError(
+            f"--split must be the shares of training, validation and test, three numbers not below 0 whose sum is 1 "
+            f"as in 0.7,0.1,0.2, got {split!r}."
+        )
+    return shares
+
+
+def split_by_patient(sizes: Mapping[str, int], shares: Sequence[float], seed: int) -> dict[str, str]:
+    """Share patients out to the sections by chance.
+
+    Shuffled patients are cut into sections, and single patients then moved or exchanged for as long as that brings the
+    numbers of cases nearer to the shares. No section with a share stays empty where there are enough patients.
+
+    Args:
+        sizes: number of cases of each patient; their order does not matter.
+        shares: share of all cases for each of ``SECTIONS``.
+        seed: seed of the shuffling.
+
+    Returns:
+        The section of each patient.
+    """
+    names = sorted(sizes, key=natural_key)
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    targets = np.asarray(shares) * sum(sizes.values())
+    ends = np.cumsum(targets)
+    seen = np.cumsum([sizes[p] for p in order]) - [sizes[p] / 2 for p in order]  # the middle of each patient's cases
+    last = max(i for i, share in enumerate(shares) if share > 0)
+    place = {p: min(int(np.searchsorted(ends, m, side="right")), last) for p, m in zip(order, seen)}
+    while change := _best_change(order, sizes, place, targets):
+        place.update(change)
+    return {p: SECTIONS[place[p]] for p in names}
+
+
+def _best_change(
+    order: Sequence[str], sizes: Mapping[str, int], place: Mapping[str, int], targets: np.ndarray
+) -> dict[str, int]:
+    """The move of one patient, or exchange of two, that improves the split most; empty where none does."""
+    open_sections = [i for i, target in enumerate(targets) if target > 0]
+    number = Counter(place.values())
+    filled = np.array([sum(sizes[p] for p in order if place[p] == i) for i in range(len(targets))])
+    first: dict[int, dict[int, str]] = {i: {} for i in open_sections}  # one patient of each size
+    for p in order:
+        first[place[p]].setdefault(sizes[p], p)
+
+    def cost(moved: Mapping[int, int], patients: Mapping[int, int]) -> tuple[int, float]:
+        empty = sum(number[i] + patients.get(i, 0) == 0 for i in open_sections)
+        miss = sum((filled[i] + moved.get(i, 0) - targets[i]) ** 2 for i in open_sections)
+        return empty, round(float(miss), 6)
+
+    best, change = cost({}, {}), {}
+    for a, b in itertools.permutations(open_sections, 2):
+        for size, p in first[a].items():
+            new = cost({a: -size, b: size}, {a: -1, b: 1})
+            if new < best:
+                best, change = new, {p: b}
+            for other, q in first[b].items():
+                new = cost({a: other - size, b: size - other}, {})
+                if new < best:
+                    best, change = new, {p: b, q: a}
+    return change
+
+
+def sections_of(data: LayoutData, split: Any = None, seed: int = 0) -> dict[str, list[LayoutCase]]:
+    """Share the cases of a data set out to the sections of a datalist, each in natural order.
+
+    Cases without a label go to a section of their own, ``"unlabelled"``. Cases of a section whose results would have
+    one name are left out of the data and reported.
+
+    Args:
+        data: the data set.
+        split: as for :func:`parse_split`; None keeps the sections that the data set states for all its cases, if these
+            are two at least, and else takes ``DEFAULT_SPLIT``.
+        seed: seed of the split.
+
+    Raises:
+        InputError: when the split or the seed is wrong.
+    """
+    shares = parse_split(DEFAULT_SPLIT if split is None else split)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"--seed must be a whole number not below 0, got {seed!r}.")
+    stated = {case.section for case in data.cases if case.label is not None}
+    keep = split is None and None not in stated and len(stated) > 1
+    leave_out_twins(data, lambda case: case.section if keep else None)
+    labelled = [case for case in data.cases if case.label is not None]
+    if keep:
+        kept = ", ".join(name for name in SECTIONS if name in stated)
+        data.notes.append(f"The data set's own sections are kept ({kept}); --split splits all cases anew.")
+    placed = {} if keep else split_by_patient(Counter(case.patient for case in labelled), shares, seed)
+    sections: dict[str, list[LayoutCase]] = {name: [] for name in SECTIONS}
+    for case in sorted(data.cases, key=lambda case: natural_key(case.images[0])):
+        name = "unlabelled" if case.label is None else case.section if keep else placed[case.patient]
+        sections.setdefault(str(name), []).append(case)
+    return sections

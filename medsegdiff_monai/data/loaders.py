@@ -1,0 +1,56 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.data import DataLoader, DistributedSampler
+
+from medsegdiff_monai.utils import process_rank, world_size
+
+__all__ = ["EvaluationLoader", "TrainingLoader"]
+
+
+def _sampler(dataset: Any, shuffle: bool, even_divisible: bool) -> DistributedSampler:
+    return DistributedSampler(dataset, even_divisible, num_replicas=world_size(), rank=process_rank(), shuffle=shuffle)
+
+
+class TrainingLoader(DataLoader):
+    """Batches of shuffled cases; the order of an epoch depends on its number alone (``sampler.set_epoch``).
+
+    Under ``torchrun`` each process gets its share of the cases. The last batch of an epoch is left out where it is
+    not full, unless it is the only one.
+
+    Args:
+        dataset: dataset of cases.
+        batch_size: number of cases of a batch, in each process.
+        num_workers: number of processes that prepare cases; 0 prepares them in this one.
+    """
+
+    def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
+        sampler = _sampler(dataset, shuffle=True, even_divisible=True)
+        full = len(sampler) >= batch_size
+        super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler, drop_last=full)
+
+
+class EvaluationLoader(DataLoader):
+    """Every case once and in order; under ``torchrun`` each process gets its share of them.
+
+    Args:
+        dataset: dataset of cases.
+        batch_size: number of cases of a batch, in each process.
+        num_workers: number of processes that prepare cases; 0 prepares them in this one.
+    """
+
+    def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
+        sampler = _sampler(dataset, shuffle=False, even_divisible=False)
+        super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler)

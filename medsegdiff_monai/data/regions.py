@@ -1,0 +1,125 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["Regions"]
+
+
+class Regions(dict[str, list[int]]):
+    """The regions to segment, by name, each with the label values that make it up; they may overlap.
+
+    The same regions have other label values in other data sets: the enhancing tumour is 4 in BraTS 2018-2021 and 3
+    from 2023 on, and the optic cup of REFUGE is 0. A datalist can therefore state the values that its labels use, as
+    ``"regions": {"TC": [1, 4], ...}`` and ``"background": [0]``, and these take the place of the bundle's. It may state
+    regions beyond those to segment.
+
+    A region without any value is one that the data set does not label: the network learns to leave it empty, and it
+    is not scored.
+
+    Args:
+        values: label values of each region, in the order of the network's channels.
+        dataset_dir: folder of the data set; None takes ``values`` as they are.
+        datalist: file name of its datalist. Where the folder has none, or it states no regions, ``values`` hold.
+        background: label values that belong to no region.
+
+    Attributes:
+        background: label values that belong to no region.
+        declared: all label values that may occur.
+
+    Raises:
+        InputError: when no region has a value, a value is no whole number or both in a region and background, or the
+            datalist states none of the regions.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Sequence[int]],
+        dataset_dir: str | os.PathLike[str] | None = None,
+        datalist: str = "datalist.json",
+        background: Sequence[int] = (0,),
+    ) -> None:
+        stated = {} if dataset_dir is None else _stated(Path(dataset_dir) / datalist)
+        source: Any = stated.get("regions") or values
+        if not isinstance(source, Mapping):
+            raise InputError(
+                f"The regions in the datalist in {dataset_dir} must be names with label values, got {source!r}."
+            )
+        if not any(name in source for name in values):
+            raise InputError(
+                f"The datalist in {dataset_dir} states the regions {', '.join(source)}, this bundle segments "
+                f"{', '.join(values)}: rename them there or use another bundle."
+            )
+        whole = {name: _whole_numbers(name, numbers) for name, numbers in source.items()}
+        super().__init__({name: whole.get(name, []) for name in values})
+        self.background = _whole_numbers("background", stated.get("background", background))
+        self.declared = sorted({*self.background, *(v for numbers in whole.values() for v in numbers)})
+        if not any(self.values()):
+            raise InputError(f"None of the regions {', '.join(self)} has a label value: give one at least.")
+        for name, numbers in whole.items():
+            if shared := set(numbers) & set(self.background):
+                raise InputError(
+                    f"The label value {min(shared)} is background and in the region {name}: state which values are "
+                    'background, as "background": [255], in the datalist.'
+                )
+
+    @property
+    def labelled(self) -> list[bool]:
+        """Whether the data set labels each region."""
+        return [bool(values) for values in self.values()]
+
+    def containing(self, name: str) -> list[str]:
+        """The regions that contain a region, by its label values; the outermost first."""
+        inner = set(self[name])
+        outer = [other for other, values in self.items() if inner and inner < set(values)]
+        return sorted(outer, key=lambda other: -len(self[other]))
+
+    @property
+    def own_values(self) -> dict[str, int]:
+        """The label value of each labelled region's own part, outside all regions within it; the outermost first.
+
+        These are the values that a label map is painted with, in this order.
+
+        Raises:
+            InputError: when a region is the union of those within it and so has no value of its own.
+        """
+        painted: dict[str, int] = {}
+        for name in sorted((n for n, values in self.items() if values), key=lambda n: -len(self[n])):
+            inner = {v for other in self if name in self.containing(other) for v in self[other]}
+            own = [v for v in self[name] if v not in inner]
+            if not own:
+                raise InputError(f"The region {name} has no label value of its own, so it cannot be in one label map.")
+            painted[name] = own[0]
+        return painted
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    """What a datalist says beside its cases; that it can be read is checked where the cases are read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _whole_numbers(name: str, values: Any) -> list[int]:
+    numbers = list(values) if isinstance(values, (list, tuple)) else [values]
+    if not all(isinstance(v, int) and not isinstance(v, bool) for v in numbers):
+        raise InputError(f"The label values of {name} must be whole numbers, got {values!r}.")
+    return numbers

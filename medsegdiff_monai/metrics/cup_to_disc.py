@@ -1,0 +1,95 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.metrics import CumulativeIterationMetric
+
+from .region_metric import binary_masks
+
+__all__ = ["CupToDiscRatio", "vertical_cup_to_disc_ratio"]
+
+
+def _vertical_extent(mask: torch.Tensor) -> torch.Tensor:
+    """Number of rows from the first to the last of a mask ``(B, X, Y)``, both included; ``(B,)``, 0 where empty."""
+    rows = mask.bool().any(dim=1)
+    from_first = rows.cumsum(dim=1) > 0
+    until_last = rows.flip(1).cumsum(dim=1).flip(1) > 0
+    return (from_first & until_last).sum(dim=1)
+
+
+def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.Tensor:
+    """Vertical extent of the optic cup divided by that of the optic disc.
+
+    Vertical is the last axis, as in pictures that MONAI reads from PNG or JPEG.
+
+    Args:
+        disc: binary masks of the disc, which includes the cup, of shape ``(B, X, Y)``.
+        cup: binary masks of the cup, of the same shape.
+
+    Returns:
+        Ratios of shape ``(B,)``: 0 where the cup alone is empty, NaN where the disc is.
+
+    Raises:
+        ValueError: when the masks are not 2D or their shapes differ.
+    """
+    if disc.ndim != 3 or disc.shape != cup.shape:
+        shapes = f"{tuple(disc.shape)} and {tuple(cup.shape)}"
+        raise ValueError(f"Disc and cup must be 2D masks of one shape (B, X, Y), got {shapes}.")
+    extent = _vertical_extent(disc)
+    return torch.where(extent > 0, _vertical_extent(cup) / extent, torch.nan)
+
+
+class CupToDiscRatio(CumulativeIterationMetric):
+    """Vertical cup-to-disc ratio of each case as predicted and in the reference, and how far they are apart.
+
+    It is called with binary masks of shape ``(B, C, X, Y)``, or lists of masks ``(C, X, Y)``, and returns values of
+    shape ``(B, 3)``: predicted ratio, reference ratio, absolute error. A ratio to an empty disc is NaN, and so is its
+    error.
+
+    Args:
+        disc_channel: channel of the disc, which includes the cup.
+        cup_channel: channel of the cup.
+    """
+
+    column_names = ("predicted", "reference", "absolute_error")
+
+    def __init__(self, disc_channel: int = 0, cup_channel: int = 1) -> None:
+        super().__init__()
+        self.disc_channel = disc_channel
+        self.cup_channel = cup_channel
+
+    @property
+    def required_channels(self) -> tuple[int, ...]:
+        """The channels that must be labelled in the data."""
+        return self.disc_channel, self.cup_channel
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        """Values ``(B, 3)`` of masks ``(B, C, X, Y)``; see :func:`binary_masks` for what is refused."""
+        predicted, reference = (
+            vertical_cup_to_disc_ratio(mask[:, self.disc_channel], mask[:, self.cup_channel])
+            for mask in binary_masks(y_pred, y)
+        )
+        return torch.stack([predicted, reference, (predicted - reference).abs()], dim=1)
+
+    def aggregate(self) -> torch.Tensor:
+        """Mean absolute error over the cases, of all processes, that have one; NaN where none has.
+
+        Raises:
+            ValueError: when no case has been scored.
+        """
+        values = self.get_buffer()
+        if values is None:
+            raise ValueError(f"{self} has scored no case.")
+        return values[:, 2].nanmean()

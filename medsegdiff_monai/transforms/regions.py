@@ -1,0 +1,110 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+from medsegdiff_monai.data.regions import Regions
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["NestRegionsd", "RegionsToLabelMapd"]
+
+
+class NestRegionsd(MapTransform):
+    """Let no region be more probable than one that contains it: no cup outside the disc, no core outside the tumour.
+
+    Args:
+        keys: keys of probabilities of shape ``(len(regions), *spatial)``.
+        regions: the regions; which contains which follows from their label values.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(self, keys: KeysCollection, regions: Mapping[str, Any], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.regions = regions if isinstance(regions, Regions) else Regions(regions)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with probabilities under the keys.
+
+        Returns:
+            The case with probabilities of the same shape, each at most that of every region around it.
+        """
+        d = dict(data)
+        names = list(self.regions)
+        for key in self.key_iterator(d):
+            nested = d[key].clone()
+            for c, name in enumerate(names):
+                for outer in self.regions.containing(name):
+                    nested[c] = torch.minimum(nested[c], d[key][names.index(outer)])
+            d[key] = nested
+        return d
+
+
+class RegionsToLabelMapd(MapTransform):
+    """Binary regions, which may overlap, to one label map in the label values of the data set.
+
+    The label map is painted from the outermost region to the innermost, each with the value of its own part; a pixel
+    of no region gets the first background value. A region that the data set does not label is not painted.
+
+    Args:
+        keys: keys of binary masks of shape ``(len(regions), *spatial)``.
+        names: key of the label map for each of them.
+        regions: the regions with their label values.
+        allow_missing_keys: whether keys may be absent.
+
+    Raises:
+        InputError: when no value is background, or a region has no value of its own.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        names: KeysCollection,
+        regions: Mapping[str, Any],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.names = ensure_tuple_rep(names, len(self.keys))
+        self.regions = regions if isinstance(regions, Regions) else Regions(regions)
+        self.values = self.regions.own_values
+        if not self.regions.background:
+            raise InputError(
+                "No label value is background, which a label map needs for what is in no region: state one, as "
+                '"background": [0], in the datalist.'
+            )
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with binary masks under the keys.
+
+        Returns:
+            The case with, in addition, label maps of shape ``(1, *spatial)`` and type uint8.
+        """
+        d = dict(data)
+        channels = list(self.regions)
+        for key, name in self.key_iterator(d, self.names):
+            masks = d[key]
+            label = torch.full_like(masks[:1], float(self.regions.background[0]))
+            for region, value in self.values.items():
+                c = channels.index(region)
+                label[masks[c : c + 1] > 0.5] = value
+            d[name] = label.to(torch.uint8)
+        return d

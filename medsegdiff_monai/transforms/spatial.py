@@ -1,0 +1,130 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import CropForegroundd, InvertibleTransform, MapTransform, RandAffined, Resize, SpatialPad
+from monai.utils.enums import TraceKeys
+
+__all__ = ["CropFieldOfViewd", "FitToSized", "RandRelativeAffined", "in_field_of_view"]
+
+# Share of the brightest pixels' value up to which a pixel may be the black surround of a photograph: compression
+# leaves a little noise there.
+_SURROUND = 0.08
+
+
+def in_field_of_view(image: torch.Tensor) -> torch.Tensor:
+    """Where a fundus photograph shows the eye rather than the black surround of the camera's round field of view.
+
+    Args:
+        image: photograph of shape ``(C, *spatial)`` with intensities from 0 on.
+
+    Returns:
+        Boolean mask of shape ``(1, *spatial)``.
+    """
+    brightness = torch.as_tensor(image).amax(0, keepdim=True).float()
+    return brightness > _SURROUND * brightness.max()
+
+
+class CropFieldOfViewd(CropForegroundd):
+    """Crop photographs to the camera's field of view, so that the eye has the same size whatever the surround.
+
+    Args:
+        keys: keys of what is cropped.
+        source_key: key of the photograph that says where.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, source_key, select_fn=in_field_of_view, allow_missing_keys=allow_missing_keys)
+
+
+class FitToSized(MapTransform, InvertibleTransform):
+    """Scale images to fit into a size, keeping their proportions, and pad them to it with zeros on all sides.
+
+    What shrinks is averaged over areas, so that nothing aliases however many pixels there are; what grows is
+    interpolated. The inverse, of maps in the fitted size, interpolates.
+
+    Args:
+        keys: keys of images of shape ``(C, *spatial)``.
+        image_size: spatial size to fit into.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(self, keys: KeysCollection, image_size: Sequence[int], allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.image_size = list(image_size)
+        self.smooth = {2: "bilinear", 3: "trilinear"}[len(self.image_size)]
+        self.pad = SpatialPad(self.image_size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with images under the keys.
+
+        Returns:
+            The case with images of shape ``(C, *image_size)``.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.pad(self._resize(d[key].shape[1:])(d[key]))
+        return d
+
+    def _resize(self, size: Sequence[int]) -> Resize:
+        scale = min(target / s for target, s in zip(self.image_size, size))
+        return Resize([max(1, round(s * scale)) for s in size], mode="area" if scale < 1 else self.smooth)
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with maps of shape ``(C, *image_size)`` under the keys.
+
+        Returns:
+            The case with maps in the sizes that the images had.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            cropped = self.pad.inverse(d[key])
+            resizing = cropped.applied_operations.pop()
+            resizing[TraceKeys.EXTRA_INFO]["mode"] = self.smooth
+            d[key] = Resize(self.image_size).inverse_transform(cropped, resizing)
+        return d
+
+
+class RandRelativeAffined(RandAffined):
+    """Random rotation, scaling, shear and shift of images and masks, with the shift as a share of the image's size.
+
+    Args:
+        keys: keys of the images and masks, one of each mode and padding.
+        image_size: spatial size that the images have.
+        translate: largest shift along each axis, as a share of its size.
+        mode: interpolation for each key.
+        padding_mode: what comes in from outside, for each key.
+        settings: further arguments of MONAI's ``RandAffined``: ``prob``, ``rotate_range`` (radians), ``scale_range``,
+            ``shear_range``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        image_size: Sequence[int],
+        translate: float = 0.0,
+        mode: Sequence[str] = ("bilinear", "nearest"),
+        padding_mode: Sequence[str] = ("border", "zeros"),
+        **settings: Any,
+    ) -> None:
+        shift = [translate * size for size in image_size]
+        super().__init__(keys, translate_range=shift, mode=mode, padding_mode=padding_mode, **settings)

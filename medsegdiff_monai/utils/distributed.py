@@ -1,0 +1,84 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+
+__all__ = [
+    "default_device",
+    "is_main_process",
+    "process_rank",
+    "shared_draw",
+    "start_distributed",
+    "stop_distributed",
+    "world_size",
+]
+
+
+def process_rank() -> int:
+    """Number of this process among those that work together; 0 where it works alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes that work together; 1 where this one works alone."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that reports and writes files."""
+    return process_rank() == 0
+
+
+def default_device() -> torch.device:
+    """This process's GPU under ``torchrun``, else the first GPU, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def start_distributed(backend: str | None = None) -> None:
+    """Join the processes that ``torchrun`` started. A group that exists already is kept.
+
+    Args:
+        backend: of ``torch.distributed``; None takes ``"nccl"`` on GPUs and ``"gloo"`` elsewhere.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(default_device())
+    if not dist.is_initialized():
+        dist.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
+
+
+def stop_distributed() -> None:
+    """Leave the group of processes, where there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def shared_draw(shape: list[int], device: torch.device, normal: bool = True) -> torch.Tensor:
+    """This process's share of random numbers that all processes draw together.
+
+    Every process draws, from equally seeded generators, the numbers of the whole batch that the processes share and
+    keeps its own: those of the cases that a ``DistributedSampler`` deals to it in turn. Two processes with batches of
+    4 therefore train as one process with batches of 8 does.
+
+    Args:
+        shape: shape of the share, with its number of cases first.
+        device: where the numbers are drawn.
+        normal: whether they are normally distributed; otherwise they are uniform in [0, 1), in double precision.
+    """
+    whole = [shape[0] * world_size(), *shape[1:]]
+    numbers = torch.randn(whole, device=device) if normal else torch.rand(whole, device=device, dtype=torch.float64)
+    return numbers[process_rank() :: world_size()]

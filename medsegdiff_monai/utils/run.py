@@ -1,0 +1,47 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.utils import set_determinism
+
+from medsegdiff_monai.utils.errors import install_error_hook
+
+__all__ = ["run_and_report", "start_run"]
+
+
+def start_run(seed: int | None = None) -> None:
+    """What comes before any run of a bundle: errors as one sentence, and seeded random numbers.
+
+    Args:
+        seed: seed of all generators; None leaves them as they are.
+    """
+    install_error_hook()
+    if seed is not None:
+        set_determinism(seed)
+
+
+def run_and_report(engine: Any, datasets: Sequence[Any]) -> None:
+    """Run an engine to its end, then name the cases that could not be used.
+
+    Args:
+        engine: MONAI trainer or evaluator.
+        datasets: the :class:`~medsegdiff_monai.data.ScreenedDataset` that it used.
+
+    Raises:
+        InputError: when a case could not be used; the others have been processed by then.
+    """
+    engine.run()
+    for dataset in datasets:
+        dataset.report()

@@ -1,0 +1,172 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medsegdiff_monai.data.layouts import read_brats
+from medsegdiff_monai.utils import InputError
+
+OLDER = ("_", "flair", "t1", "t1ce", "t2")
+NEWER = ("-", "t2f", "t1n", "t1c", "t2w")
+SHAPE = (5, 6, 4)
+
+
+def volume(path: Path, values: tuple[int, ...] = (7,), shape: tuple[int, ...] = SHAPE, shift: float = 0.0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.zeros(shape, np.uint8)
+    array.flat[: len(values)] = values
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[2, 3] = shift
+    nib.save(nib.Nifti1Image(array, affine), path)
+
+
+def case(folder: Path, naming: tuple[str, ...], values: tuple[int, ...], suffix: str = ".nii.gz") -> None:
+    joint, *keys = naming
+    for key in keys:
+        volume(folder / f"{folder.name}{joint}{key}{suffix}")
+    volume(folder / f"{folder.name}{joint}seg{suffix}", values)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("parent", ["", "HGG", "MICCAI_BraTS_2018/LGG"])
+def test_names_and_labels_of_2018_to_2021(tmp_path: Path, parent: str, suffix: str) -> None:
+    if parent.count("/"):
+        (tmp_path / parent).mkdir(parents=True)
+        root, folder = tmp_path / "MICCAI_BraTS_2018", tmp_path / parent
+    else:
+        root, folder = tmp_path, tmp_path / parent
+    for name in ("BraTS20_Training_010", "BraTS20_Training_009"):
+        case(folder / name, OLDER, (0, 1, 2, 4), suffix)
+    (folder / "name_mapping.csv").touch()
+    (folder / "BraTS20_Training_009" / f"._BraTS20_Training_009_t1{suffix}").touch()
+    data = read_brats(root)
+    assert data.problems == []
+    first, second = data.cases
+    assert (first.name, second.name) == ("BraTS20_Training_009", "BraTS20_Training_010")
+    assert [p.name for p in first.images] == [f"{first.name}_{key}{suffix}" for key in ("flair", "t1", "t1ce", "t2")]
+    assert first.label == folder / first.name / f"{first.name}_seg{suffix}"
+    assert data.regions == {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}
+    assert data.background == [0]
+    assert data.modality == {"0": "FLAIR", "1": "T1w", "2": "T1gd", "3": "T2w"}
+
+
+def test_names_labels_and_timepoints_from_2023_on(tmp_path: Path) -> None:
+    for name in ("BraTS-GLI-00005-100", "BraTS-GLI-00005-101", "BraTS-GLI-00017-000"):
+        case(tmp_path / name, NEWER, (0, 1, 2, 3))
+    data = read_brats(tmp_path)
+    assert data.problems == []
+    assert [c.patient for c in data.cases] == ["BraTS-GLI-00005", "BraTS-GLI-00005", "BraTS-GLI-00017"]
+    endings = ("t2f", "t1n", "t1c", "t2w")
+    assert [p.name for p in data.cases[2].images] == [f"BraTS-GLI-00017-000-{e}.nii.gz" for e in endings]
+    assert data.regions == {"TC": [1, 3], "WT": [1, 2, 3], "ET": [3]}
+    assert data.notes == []
+
+
+def test_paediatric_labels_come_with_a_note(tmp_path: Path) -> None:
+    case(tmp_path / "BraTS-PED-00001-000", NEWER, (0, 1, 2, 3))
+    assert "in 2024 it numbered them in another way" in read_brats(tmp_path).notes[0]
+
+
+def test_mixed_namings_are_refused(tmp_path: Path) -> None:
+    case(tmp_path / "BraTS20_Training_001", OLDER, (0, 4))
+    case(tmp_path / "BraTS-GLI-00000-000", NEWER, (0, 3))
+    with pytest.raises(InputError, match=r"mixes the namings of 2018-2021 and 2023 .*Training_001_.*GLI-00000-000-.*"):
+        read_brats(tmp_path)
+
+
+def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
+    volume(tmp_path / "scan" / "brain.nii.gz")
+    with pytest.raises(InputError, match="holds no BraTS cases: give the folder of the case folders"):
+        read_brats(tmp_path)
+
+
+BAD = "BraTS20_Training_002"
+
+
+def remove(*keys: str) -> Callable[[Path], None]:
+    return lambda folder: [(folder / f"{BAD}_{key}.nii.gz").unlink() for key in keys] and None
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (remove("t1ce"), rf"It has no T1gd \({BAD}_t1ce.nii.gz\): add what is missing"),
+        (remove("flair", "t2"), r"It has no FLAIR .*T2w \(.*_t2.nii.gz\)"),
+        (
+            lambda f: volume(f / f"{BAD}_seg.nii.gz", (0, 1, 3)),
+            rf"{BAD}_seg.nii.gz has the values 3, .* are 0, 1, 2, 4",
+        ),
+        (
+            lambda f: volume(f / f"{BAD}_t2.nii.gz", shape=(5, 6, 3)),
+            r"_t2.nii.gz is 5 x 6 x 3 .*_flair.nii.gz 5 x 6 x 4",
+        ),
+        (lambda f: volume(f / f"{BAD}_t1.nii.gz", shift=2.5), r"_t1.nii.gz has an affine .* differs .* by up to 2.5"),
+        (lambda f: volume(f / f"{BAD}_seg.nii.gz", shift=1), r"_seg.nii.gz has an affine .* by up to 1: resample"),
+        (lambda f: (f / f"{BAD}_t1.nii.gz").write_bytes(b"no gzip"), "_t1.nii.gz cannot be read: it is damaged"),
+        (lambda f: volume(f / f"{BAD}_t1.nii"), r"_t1.nii.*_t1.nii.gz are two files of one kind: leave one"),
+        (
+            lambda f: volume(f / "BraTS20_Training_007_t1.nii.gz"),
+            rf"holds files of several cases \({BAD}, BraTS20_Training_007\): give each case a folder",
+        ),
+    ],
+    ids=["contrast", "two", "value 3", "shape", "affine", "label's affine", "damaged", "twice", "two patients"],
+)
+def test_case_that_cannot_be_used_is_left_out_and_named(
+    tmp_path: Path, break_it: Callable[[Path], None], reason: str
+) -> None:
+    for name in ("BraTS20_Training_001", BAD):
+        case(tmp_path / name, OLDER, (0, 1, 2, 4))
+    break_it(tmp_path / BAD)
+    data = read_brats(tmp_path)
+    assert [c.name for c in data.cases] == ["BraTS20_Training_001"]
+    ((name, text),) = data.problems
+    assert name == BAD
+    assert re.search(reason, text)
+
+
+def test_truncated_label_and_foreign_label_value_of_2023(tmp_path: Path) -> None:
+    for i, values in enumerate(((0, 3), (0, 1, 4), (0, 3))):
+        case(tmp_path / f"BraTS-GLI-0000{i}-000", NEWER, values)
+    label = tmp_path / "BraTS-GLI-00002-000" / "BraTS-GLI-00002-000-seg.nii.gz"
+    label.write_bytes(label.read_bytes()[:-20])
+    data = read_brats(tmp_path)
+    assert [c.name for c in data.cases] == ["BraTS-GLI-00000-000"]
+    reasons = dict(data.problems)
+    assert "has the values 4, but the labels of 2023 and later are 0, 1, 2, 3" in reasons["BraTS-GLI-00001-000"]
+    assert "seg.nii.gz cannot be read" in reasons["BraTS-GLI-00002-000"]
+
+
+def test_case_without_label_is_kept_to_be_segmented_and_a_stranger_is_named(tmp_path: Path) -> None:
+    for name in ("BraTS20_Training_354", "BraTS20_Training_355"):
+        case(tmp_path / name, OLDER, (0, 4), ".nii")
+        (tmp_path / name / f"{name}_seg.nii").unlink()
+    volume(tmp_path / "BraTS20_Training_355" / "W39_1998.09.19_Segm.nii")
+    data = read_brats(tmp_path)
+    assert [(c.name, c.label) for c in data.cases] == [("BraTS20_Training_354", None), ("BraTS20_Training_355", None)]
+    reasons = dict(data.problems)
+    assert reasons["BraTS20_Training_354"].endswith("_seg.nii.gz is missing, so it can only be segmented: add it.")
+    assert "is W39_1998.09.19_Segm.nii the label map? then rename it" in reasons["BraTS20_Training_355"]
+
+
+def test_folder_of_other_names_is_reported(tmp_path: Path) -> None:
+    case(tmp_path / "BraTS20_Training_001", OLDER, (0, 4))
+    volume(tmp_path / "scan" / "brain.nii.gz")
+    ((name, reason),) = read_brats(tmp_path).problems
+    assert name == "scan"
+    assert "None of the files brain.nii.gz in" in reason

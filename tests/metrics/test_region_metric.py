@@ -1,0 +1,95 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.metrics import CumulativeIterationMetric
+
+from medsegdiff_monai.metrics import (
+    CupToDiscRatio,
+    RegionDice,
+    RegionHausdorffDistance,
+    RegionIoU,
+    RegionMetric,
+    binary_masks,
+)
+
+ALL = [RegionDice, RegionIoU, RegionHausdorffDistance, CupToDiscRatio]
+
+
+def masks(seed: int, count: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(count, 2, 9, 7, generator=generator) < 0.3).float()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_lists_and_batches_of_any_type_give_the_same(kind: type[CumulativeIterationMetric]) -> None:
+    pred, label = masks(0), masks(1)
+    expected = kind()(pred, label)
+    assert expected.shape == (3, 3 if kind is CupToDiscRatio else 2)
+    others = [
+        (list(pred), list(label)),
+        (pred.bool(), label.to(torch.uint8)),
+        (pred.half(), label.double()),
+        (MetaTensor(pred), label),
+        ([MetaTensor(p) for p in pred], [MetaTensor(y) for y in label]),
+    ]
+    for pair in others:
+        values = kind()(*pair)
+        assert type(values) is torch.Tensor
+        assert torch.equal(values, expected)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_cases_accumulate_until_the_reset(kind: type[CumulativeIterationMetric]) -> None:
+    metric = kind()
+    first, second = metric(masks(0), masks(1)), metric(masks(2, 1), masks(3, 1))
+    assert torch.equal(metric.get_buffer(), torch.cat([first, second]))
+    metric.reset()
+    with pytest.raises(ValueError, match=f"{kind.__name__} has scored no case"):
+        metric.aggregate()
+
+
+@pytest.mark.parametrize("kind", ALL[:3])
+def test_mean_is_one_number_or_one_for_each_region(kind: type[RegionMetric]) -> None:
+    by_region = kind(reduction="mean_batch")
+    values = by_region(masks(0), masks(1))
+    torch.testing.assert_close(by_region.aggregate(), torch.stack([values[:, 0].mean(), values[:, 1].mean()]))
+    assert by_region.aggregate("mean").item() == pytest.approx(values.mean().item())
+    overall = kind()
+    overall(masks(0), masks(1))
+    assert overall.aggregate().item() == pytest.approx(values.mean().item())
+    assert torch.equal(overall.get_buffer(), values)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("value", [0.5, 2.0, -1.0, float("nan")])
+def test_masks_that_are_not_binary_are_refused(kind: type[CumulativeIterationMetric], value: float) -> None:
+    good, bad = masks(0), masks(1)
+    bad[2, 1, 4, 4] = value
+    with pytest.raises(ValueError, match=r"prediction must be a binary mask.*threshold it"):
+        kind()(bad, good)
+    with pytest.raises(ValueError, match="reference must be a binary mask"):
+        kind()(good, bad)
+
+
+@pytest.mark.parametrize(
+    ("pred", "label"), [((1, 2, 4, 4), (1, 1, 4, 4)), ((1, 2, 4, 4), (1, 2, 4, 5)), ((2, 4), (2, 4)), ((1, 2, 4), None)]
+)
+def test_masks_of_other_shapes_are_refused(pred: tuple[int, ...], label: tuple[int, ...] | None) -> None:
+    reference = None if label is None else torch.zeros(label)
+    with pytest.raises(ValueError, match="must be masks of one shape") as caught:
+        binary_masks(torch.zeros(pred), reference)
+    assert str(pred) in str(caught.value)
+    assert str(label) in str(caught.value)
