@@ -21,6 +21,9 @@ install: $(STAMP)  ## Make .venv and install the package with its tools.
 demo: $(STAMP)  ## Train on phantoms, infer, evaluate and draw, in minutes; DATA=<folder with datalist.json> for real images.
 	$(BIN)/python -m medsegdiff_monai demo --out demo $(if $(DATA),--data '$(DATA)')
 
+zoo-check: $(STAMP)  ## Check each bundle against the model zoo's rules; SCHEMA=<folder or file of the metadata's schema>.
+	$(BIN)/python -m medsegdiff_monai zoo_check bundle/*/ $(if $(SCHEMA),--schema '$(SCHEMA)')
+
 lint: $(STAMP)  ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +35,4 @@ test: lint  ## Check style and types, then run all tests.
 clean:  ## Remove the environment and what the demo made.
 	rm -rf $(VENV) demo
 
-.PHONY: help install demo lint test clean
+.PHONY: help install demo zoo-check lint test clean

@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
+from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
 
@@ -70,3 +72,43 @@ class Commands:
             seed: seed of the phantoms and the training.
         """
         run_demo(out, data, bundle, epochs, seed)
+
+    def datalist(
+        self,
+        layout: str,
+        root: str,
+        out: str = "datalist.json",
+        split: str | None = None,
+        seed: int = 0,
+        regions: str | None = None,
+        background: str | None = None,
+        patient: str | None = None,
+    ) -> None:
+        """Write a datalist.json for a data set in its owners' layout, split by patient.
+
+        What is missing or doubtful is printed case by case and left out; see docs/data.md for the layouts.
+
+        Args:
+            layout: "refuge2", "brats" (every naming since 2018), "msd" (Task01_BrainTumour), "ddti" (draws the labels
+                into ddti_labels beside the datalist) or "folder" (images and labels).
+            root: folder of the data set.
+            out: datalist to write, which may replace an earlier one; its paths start from its own folder.
+            split: shares of training, validation and test, as 0.7,0.1,0.2 (the default); without it, REFUGE's own
+                sections are kept.
+            seed: seed of the split; the same seed gives the same sections.
+            regions: for "folder": label values of each region, as disc=1+2,cup=2; by default the bundle's own hold.
+            background: for "folder" with regions: label values that belong to none, as 0+3; by default 0.
+            patient: for "folder": regular expression that finds the patient in an image's name, with one group, as
+                "(p[0-9]+)_"; by default every image is a patient of its own.
+        """
+        write_datalist(layout, root, out, split, seed, regions=regions, background=background, patient=patient)
+
+    def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
+        """Check bundles against the rules of the MONAI model zoo and print what each rule says.
+
+        Args:
+            bundles: folders of the bundles.
+            schema: folder or file of the metadata's schema; by default what MEDSEGDIFF_SCHEMA names, or else the
+                folder shared/schema beside the repository.
+        """
+        run_zoo_check([str(bundle) for bundle in bundles], schema)

@@ -1,0 +1,146 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.data.layouts import (
+    SECTIONS,
+    LayoutCase,
+    LayoutData,
+    read_brats,
+    read_ddti,
+    read_folder,
+    read_msd,
+    read_refuge2,
+    sections_of,
+)
+from medsegdiff_monai.transforms.save import replace_atomically
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["LAYOUTS", "write_datalist"]
+
+_READERS = {"refuge2": read_refuge2, "brats": read_brats, "msd": read_msd}
+LAYOUTS = (*_READERS, "ddti", "folder")
+_SHOWN = 3
+_OWNERS = "dataset.json"  # the Decathlon's own, which has the same sections
+
+
+def write_datalist(
+    layout: str,
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    split: Any = None,
+    seed: int = 0,
+    **folder_options: Any,
+) -> Path:
+    """Write the datalist of a data set in its owners' layout, and print what is left out and why.
+
+    Args:
+        layout: one of ``LAYOUTS``.
+        root: folder of the data set.
+        out: file to write; an earlier datalist there is replaced.
+        split: shares of training, validation and test; None takes the data set's own sections, or else 0.7, 0.1, 0.2.
+        seed: seed of the split.
+        folder_options: ``regions``, ``background`` and ``patient`` of the layout ``"folder"``.
+
+    Returns:
+        Path of the datalist.
+
+    Raises:
+        InputError: when the layout is unknown, an option is wrong, the folder has no usable case, or the file cannot
+            be written or is no datalist.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"There is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}.")
+    given = [f"--{name}" for name, value in folder_options.items() if value is not None]
+    if given and layout != "folder":
+        raise InputError(f"{', '.join(given)} is for the layout folder alone: leave it out for {layout}.")
+    sections_of(LayoutData("", {}, {}, ""), split, seed)  # a wrong split or seed is refused before all files are read
+    path = _check_place(Path(str(out)))
+    data = _read(layout, Path(str(root)), path, folder_options)
+    sections = sections_of(data, split, seed)
+    _refuse_empty(data, sections, root)
+    text = json.dumps(_content(data, sections, path.parent), indent=1) + "\n"
+    replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    _print_summary(path, data, sections)
+    return path
+
+
+def _check_place(path: Path) -> Path:
+    if path.suffix != ".json":
+        raise InputError(f"--out must be a file that ends in .json, got {path}.")
+    if path.exists():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict) or "training" not in content or path.name == _OWNERS:
+            raise InputError(f"{path} exists and is not a datalist: choose another --out.")
+    return path
+
+
+def _read(layout: str, root: Path, out: Path, folder_options: dict[str, Any]) -> LayoutData:
+    if layout == "ddti":
+        data = read_ddti(root, out.parent / "ddti_labels")
+    elif layout == "folder":
+        data = read_folder(root, **folder_options)
+    else:
+        data = _READERS[layout](root)
+    check_writable(out.parent)
+    return data
+
+
+def _refuse_empty(data: LayoutData, sections: dict[str, list[LayoutCase]], root: str | os.PathLike[str]) -> None:
+    if not any(sections.values()):
+        reasons = " ".join(f"{case}: {reason}" for case, reason in data.problems[:_SHOWN])
+        raise InputError(f"None of the {len(data.problems)} cases in {root} can be used. {reasons}")
+
+
+def _content(data: LayoutData, sections: dict[str, list[LayoutCase]], folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {"name": data.name, "modality": data.modality, "labels": data.labels}
+    if data.regions:
+        content |= {"regions": data.regions, "background": data.background}
+    content["tensorImageSize"] = data.tensor_image_size
+    content |= {f"num{name.capitalize()}": len(cases) for name, cases in sections.items()}
+    return content | {name: [_entry(case, folder) for case in cases] for name, cases in sections.items()}
+
+
+def _entry(case: LayoutCase, folder: Path) -> dict[str, Any]:
+    images = [_relative(p, folder) for p in case.images]
+    entry: dict[str, Any] = {"image": images if len(images) > 1 else images[0]}
+    if case.label is not None:
+        entry["label"] = _relative(case.label, folder)
+    return entry | {"case": case.name, "patient": case.patient}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The way from a folder to a file, right also where a folder on it is a link; a link to the file keeps its name."""
+    return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
+
+
+def _print_summary(path: Path, data: LayoutData, sections: dict[str, list[LayoutCase]]) -> None:
+    patients = {case.patient for cases in sections.values() for case in cases}
+    numbers = ", ".join(f"{name} {len(cases)}" for name, cases in sections.items())
+    print(f"{path}: {sum(map(len, sections.values()))} cases of {len(patients)} patients ({numbers}).")
+    for note in data.notes:
+        print(f"Note: {note}")
+    empty = [name for name in SECTIONS if not sections[name]]
+    if empty:
+        print(f"Note: there is no case for {', '.join(empty)}; --split shares the cases out.")
+    if data.problems:
+        print(f"{len(data.problems)} missing or doubtful (left out, unless it says otherwise):")
+    for case, reason in data.problems:
+        print(f"Warning: {case}: {reason}")
