@@ -104,14 +104,14 @@ def dice_by_members(
     network = parser.get_parsed_content("network_def").eval()
     load_weights(network, bundle / "models" / "model.pt")
     inferer = parser.get_parsed_content("inferer")
-    invert, _, discretise = parser.get_parsed_content("postprocessing").transforms[:3]
+    invert = parser.get_parsed_content("postprocessing").transforms[0]
     scores: dict[int, list[float]] = {m: [] for m in members}
     for batch in tqdm(parser.get_parsed_content("dataloader"), desc=f"Dice at {steps} steps", leave=False):
         sampled = inferer.sample(batch["image"], network)
         for m in members:
             batch["pred"] = convert_to_dst_type(fuse_members(sampled[:, :m], "mean"), batch["image"])[0]
-            item = discretise(invert(decollate_batch(batch)[0]))
-            dice: Any = DiceMetric(ignore_empty=False)(item["pred"][None], item["label"][None])
+            item = invert(decollate_batch(batch)[0])
+            dice: Any = DiceMetric(ignore_empty=False)((item["pred"][None] >= 0.5).float(), item["label"][None])
             scores[m].append(float(dice))
     return scores
 

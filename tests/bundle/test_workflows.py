@@ -1,0 +1,172 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Train, resume, fine-tune, evaluate and infer, for all three bundles, by the commands of their READMEs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+EPOCHS = 3
+VALUES = {"thyroid": {0, 1}, "fundus": {0, 1, 2}, "brats": {0, 1, 2, 4}}
+MAPS = {"thyroid": [""], "fundus": ["_disc", "_cup"], "brats": ["_TC", "_WT", "_ET"]}
+
+
+def kind_of(bundle: Path) -> str:
+    return bundle.name.split("_")[0]
+
+
+def training(data: Path, out: Path, **further: Any) -> dict[str, Any]:
+    places = {"dataset_dir": data, "ckpt_dir": out, "output_dir": out / "logs"}
+    return {**places, "max_epochs": EPOCHS, "val_interval": 2, "batch_size": 4, **further}
+
+
+@pytest.fixture(scope="module")
+def trained_of(phantoms_of: Any, run_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The bundle copied elsewhere, as a user has it, and the folder of a training run that nothing interrupted."""
+    made: dict[str, tuple[Path, Path]] = {}
+
+    def get(bundle: Path) -> tuple[Path, Path]:
+        if bundle.name not in made:
+            copied = tmp_path_factory.mktemp("elsewhere") / bundle.name
+            shutil.copytree(bundle, copied)
+            out = tmp_path_factory.mktemp("unbroken")
+            result = run_bundle(copied, ["train.json"], **training(phantoms_of(bundle), out))
+            assert result.returncode == 0, result.stdout + result.stderr
+            made[bundle.name] = copied, out
+        return made[bundle.name]
+
+    return get
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj) if path.name.endswith(".nii.gz") else np.asarray(Image.open(path))
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return a == b
+
+
+def test_killed_training_resumes_to_the_same_weights(
+    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, small_of: Any, tmp_path: Path
+) -> None:
+    copied, unbroken = trained_of(bundle)
+    settings = {"bundle_root": copied, **small_of(bundle), **training(phantoms_of(bundle), tmp_path)}
+    arguments = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(copied / "configs/train.json"), *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not (tmp_path / "last.pt").is_file():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"]
+    assert reached < EPOCHS * 2
+    result = run_bundle(copied, ["train.json"], **training(phantoms_of(bundle), tmp_path, resume=True))
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in ("last.pt", "model.pt"):
+        resumed, expected = (torch.load(folder / name, weights_only=True) for folder in (tmp_path, unbroken))
+        assert same(resumed, expected), name
+
+
+def test_fine_tuning_starts_from_the_given_weights(
+    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, tmp_path: Path
+) -> None:
+    copied, before = trained_of(bundle)
+    settings = training(phantoms_of(bundle), tmp_path, finetune_from=before / "model.pt", max_epochs=1, val_interval=1)
+    result = run_bundle(copied, ["train.json"], **settings, learning_rate=0.0)
+    assert result.returncode == 0, result.stdout + result.stderr
+    start, end = (torch.load(folder / "model.pt", weights_only=True) for folder in (before, tmp_path))
+    for name, value in start.items():
+        torch.testing.assert_close(end[name], value, msg=name)
+
+
+def test_fine_tuning_from_another_network_is_refused(
+    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, tmp_path: Path
+) -> None:
+    copied, _ = trained_of(bundle)
+    settings = training(phantoms_of(bundle), tmp_path, finetune_from=bundle / "models" / "model.pt")
+    result = run_bundle(copied, ["train.json"], **settings)
+    assert result.returncode != 0
+    assert "was made for another architecture" in result.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_evaluation_scores_every_region_of_every_case(
+    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, parse: Any, tmp_path: Path
+) -> None:
+    copied, weights = trained_of(bundle)
+    data = phantoms_of(bundle)
+    settings = {"dataset_dir": data, "checkpoint": weights / "model.pt", "output_dir": tmp_path}
+    result = run_bundle(copied, ["inference.json", "evaluate.json"], **settings, num_inference_steps=2)
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = pd.read_csv(tmp_path / "metrics.csv").set_index("case")
+    regions = parse(bundle, "inference.json").get("region_values")
+    kind = kind_of(bundle)
+    for case in json.loads((data / "datalist.json").read_text())["test"]:
+        name = Path(case["image"]).name.split(".")[0]
+        suffix = ".png" if kind != "brats" else ".nii.gz"
+        segmentation, label = read(tmp_path / f"{name}_seg{suffix}"), read(data / case["label"])
+        assert segmentation.shape == label.shape
+        assert set(np.unique(segmentation)) <= VALUES[kind]
+        for region, values in regions.items():
+            mask, truth = np.isin(segmentation, values), np.isin(label, values)
+            total = mask.sum() + truth.sum()
+            expected = 2 * (mask & truth).sum() / total if total else 1.0
+            column = "dice" if len(regions) == 1 else f"dice_{region}"
+            assert table.loc[name, column] == pytest.approx(expected, abs=1e-5)
+        for part in MAPS[kind]:
+            probability, uncertainty = (
+                read(tmp_path / f"{name}_{m}{part}{suffix}") for m in ("probability", "uncertainty")
+            )
+            assert probability.shape == uncertainty.shape == label.shape
+    assert ("vcdr_absolute_error" in table) == (kind == "fundus")
+
+
+def test_inference_needs_no_labels(
+    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, tmp_path: Path
+) -> None:
+    copied, weights = trained_of(bundle)
+    images = tmp_path / "images"
+    images.mkdir()
+    for file in sorted((phantoms_of(bundle) / "images").glob("test*"))[:2]:
+        shutil.copy(file, images)
+    settings = {"dataset_dir": images, "checkpoint": weights / "model.pt", "output_dir": tmp_path / "out"}
+    result = run_bundle(copied, ["inference.json"], **settings, num_inference_steps=1)
+    assert result.returncode == 0, result.stdout + result.stderr
+    files = [p.name for p in (tmp_path / "out").iterdir()]
+    assert len(files) == 2 * (1 + 2 * len(MAPS[kind_of(bundle)]))
+    assert not [f for f in files if f.startswith("metrics")]
