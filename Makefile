@@ -29,8 +29,8 @@ lint: $(STAMP)  ## Check style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## Check style and types, then run all tests.
-	$(BIN)/python -m pytest
+test: lint  ## Check style and types, then run all tests, one process a core.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 clean:  ## Remove the environment and what the demo made.
 	rm -rf $(VENV) demo

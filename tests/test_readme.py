@@ -18,7 +18,11 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs" / "design.md", *REPOSITORY.glob("bundle/*/docs/README.md")]
+DOCUMENTS = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted(REPOSITORY.glob("bundle/*/docs/README.md")),
+]
 
 
 def test_python_example_runs() -> None:

@@ -66,7 +66,7 @@ class DiffusionSegmentationInferer(Inferer):
         member_batch_size: number of members that run as one batch; None for all.
         seed: seed of the members. Member ``m`` starts from the same noise for every image and whatever the batch
             sizes; None draws it anew each time.
-        progress: whether to show a progress bar over the network evaluations.
+        progress: whether to show a progress bar over the network evaluations, or over the windows of a volume.
         sw_batch_size: number of windows that run as one batch.
         overlap: share by which neighbouring windows overlap.
         mode: blending of the windows, ``"constant"`` or ``"gaussian"``.
@@ -216,6 +216,7 @@ class DiffusionSegmentationInferer(Inferer):
             predictor,
             overlap=self.overlap,
             mode=self.mode,
+            progress=self.progress,
         )
         return blended.unflatten(1, noise.shape[1:3])
 
@@ -223,7 +224,8 @@ class DiffusionSegmentationInferer(Inferer):
         """Members of shape ``(B, N, C, *spatial)`` from their noise, of the same shape."""
         features = model.encode_image(image)
         chunks = range(0, self.num_ensemble, self.member_batch_size)
-        bar = tqdm(total=len(chunks) * len(self.timesteps), disable=not self.progress, leave=False, unit="step")
+        shown = self.progress and self.roi_size is None  # the bar of a volume counts its windows
+        bar = tqdm(total=len(chunks) * len(self.timesteps), disable=not shown, leave=False, unit="step")
         members = []
         with bar:
             for first in chunks:
