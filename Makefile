@@ -30,7 +30,7 @@ lint: $(STAMP)  ## Check style and types.
 	$(BIN)/mypy
 
 test: lint  ## Check style and types, then run all tests, one process a core.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 clean:  ## Remove the environment and what the demo made.
 	rm -rf $(VENV) demo

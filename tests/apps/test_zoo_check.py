@@ -98,7 +98,7 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "readme",
         "'# License'",
     ),
-    "no export command": (lambda b: replace(b, README, "ckpt_export", "export"), "readme", "command for export"),
+    "no export command": (lambda b: replace(b, README, "_export ", "-export "), "readme", "command for export"),
     "no inference command": (
         lambda b: replace(b, README, "--config_file configs/inference.json --bundle_root . --dataset_dir", "--dir"),
         "readme",
