@@ -68,6 +68,22 @@ def test_training_and_inference_declare_the_same_model(bundle: Path, parse: Any,
         assert train.get(key) == inference.get(key), key
 
 
+@pytest.mark.parametrize("overlay", ["disc.json", "lgg.json", "paper.json"])
+def test_overlays_build_a_trainer_and_an_evaluator(
+    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path, overlay: str
+) -> None:
+    if not (bundle / "configs" / overlay).is_file():
+        pytest.skip(f"this bundle has no {overlay}")
+    places = {"dataset_dir": str(phantoms_of(bundle)), "ckpt_dir": str(tmp_path), "output_dir": str(tmp_path)}
+    narrow = {"denoiser#channels": (8,) * 5, "denoiser#num_res_blocks": 1, "spacing": [6.0] * 3, "image_size": [32, 32]}
+    settings: dict[str, Any] = {**places, **narrow}
+    if overlay == "lgg.json":  # the phantoms have a contrast more, and regions within the whole tumour
+        settings |= {"contrasts": ["FLAIR", "T1w", "T1gd", "T2w"], "denoiser#context_channels": 4}
+        settings |= {"region_values": {"WT": [1, 2, 4]}}
+    assert parse(bundle, "train.json", overlay, **settings).get_parsed_content("train#trainer")
+    assert parse(bundle, "inference.json", "evaluate.json", overlay, **settings).get_parsed_content("evaluator")
+
+
 def test_overlays_are_short_and_hold_no_program(bundle: Path) -> None:
     limits = {"multi_gpu_train": 20, "multi_gpu_evaluate": 20, "evaluate": 50, "disc": 10, "lgg": 15, "paper": 70}
     for file in (bundle / "configs").glob("*.json"):
