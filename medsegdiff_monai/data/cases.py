@@ -58,12 +58,25 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
     if not isinstance(case, dict) or not case.get("image"):
         raise InputError(f"Entry {index} of a section of {datalist} has no 'image': add the path of its image.")
     resolved = dict(case)
+    if resolved.get("label", "") is None:
+        del resolved["label"]
+    if "case" in resolved:
+        resolved["case"] = _name(resolved["case"], datalist)
     for key in ("image", "label"):
-        if key in case:
+        if key in resolved:
             files = case[key] if isinstance(case[key], list) else [case[key]]
+            if not all(isinstance(f, str) for f in files):
+                raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
             paths = [str(datalist.parent / f) for f in files]
             resolved[key] = paths if isinstance(case[key], list) else paths[0]
     return resolved
+
+
+def _name(case: Any, datalist: Path) -> str:
+    name = str(case)
+    if not name or any(separator in name for separator in "/\\"):
+        raise InputError(f"The case {name!r} in {datalist} cannot be the name of a file: take a name without slashes.")
+    return name
 
 
 def find_cases(
@@ -78,7 +91,8 @@ def find_cases(
         dataset_dir: folder of the images.
         section: section of the datalist, where there is one.
         datalist: file name of the datalist.
-        with_labels: whether the cases are to be scored; the folder then has to have a datalist.
+        with_labels: whether the cases are to be scored; the folder then has to have a datalist. A case without a label
+            has None for it, so that it can be left out by name.
 
     Returns:
         A dictionary for each case with the path of its ``image`` (and ``label``), in a plain folder sorted by name.
@@ -89,8 +103,8 @@ def find_cases(
     folder = Path(dataset_dir)
     if not folder.is_dir():
         raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
-    if with_labels or (folder / datalist).is_file():
-        cases = load_cases(folder, section, datalist)
+    if with_labels or datalist != "datalist.json" or (folder / datalist).is_file():
+        cases = [{**case, "label": case.get("label")} for case in load_cases(folder, section, datalist)]
         if not with_labels:
             cases = [{k: v for k, v in case.items() if k != "label"} for case in cases]
     else:

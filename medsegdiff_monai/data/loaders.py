@@ -15,9 +15,16 @@ from typing import Any
 
 from monai.data import DataLoader, DistributedSampler
 
-from medsegdiff_monai.utils import process_rank, world_size
+from medsegdiff_monai.utils import InputError, process_rank, world_size
 
 __all__ = ["EvaluationLoader", "TrainingLoader"]
+
+
+def _check_share(dataset: Any) -> None:
+    if len(dataset) < world_size():
+        raise InputError(
+            f"{len(dataset)} cases cannot be shared out to {world_size()} processes: start at most {len(dataset)}."
+        )
 
 
 def _sampler(dataset: Any, shuffle: bool, even_divisible: bool) -> DistributedSampler:
@@ -49,8 +56,12 @@ class EvaluationLoader(DataLoader):
         dataset: dataset of cases.
         batch_size: number of cases of a batch, in each process.
         num_workers: number of processes that prepare cases; 0 prepares them in this one.
+
+    Raises:
+        InputError: when there are fewer cases than processes.
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
+        _check_share(dataset)
         sampler = _sampler(dataset, shuffle=False, even_divisible=False)
         super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler)

@@ -12,14 +12,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["Regions"]
+
+logger = logging.getLogger(__name__)
 
 
 class Regions(dict[str, list[int]]):
@@ -67,7 +71,11 @@ class Regions(dict[str, list[int]]):
                 f"{', '.join(values)}: rename them there or use another bundle."
             )
         whole = {name: _whole_numbers(name, numbers) for name, numbers in source.items()}
-        super().__init__({name: whole.get(name, []) for name in values})
+        # A region that the bundle's values leave out stays out, whatever the datalist states.
+        own = {name: _whole_numbers(name, numbers) for name, numbers in values.items()}
+        super().__init__({name: whole.get(name, []) if own[name] else [] for name in own})
+        if stated.get("regions") and dict(self) != own:
+            logger.info("Label values as the datalist in %s states them: %s", dataset_dir, dict(self))
         self.background = _whole_numbers("background", stated.get("background", background))
         self.declared = sorted({*self.background, *(v for numbers in whole.values() for v in numbers)})
         if not any(self.values()):
@@ -97,8 +105,10 @@ class Regions(dict[str, list[int]]):
         These are the values that a label map is painted with, in this order.
 
         Raises:
-            InputError: when a region is the union of those within it and so has no value of its own.
+            InputError: when a region is the union of those within it and so has no value of its own, or two regions
+                overlap and neither contains the other.
         """
+        self._check_nested()
         painted: dict[str, int] = {}
         for name in sorted((n for n, values in self.items() if values), key=lambda n: -len(self[n])):
             inner = {v for other in self if name in self.containing(other) for v in self[other]}
@@ -107,6 +117,15 @@ class Regions(dict[str, list[int]]):
                 raise InputError(f"The region {name} has no label value of its own, so it cannot be in one label map.")
             painted[name] = own[0]
         return painted
+
+    def _check_nested(self) -> None:
+        for one, other in combinations((n for n, values in self.items() if values), 2):
+            a, b = set(self[one]), set(self[other])
+            if a & b and not (a <= b or b <= a):
+                raise InputError(
+                    f"The regions {one} and {other} share label values and neither contains the other, so they cannot "
+                    "be in one label map: give each its own values."
+                )
 
 
 def _stated(path: Path) -> dict[str, Any]:

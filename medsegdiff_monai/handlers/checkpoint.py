@@ -111,11 +111,19 @@ class FineTune:
     Args:
         path: file of the weights; None starts from new ones, and nothing is loaded.
         networks: the networks that get them: the one in training and the one around the averaged weights.
+        resume: whether the run goes on where an earlier one ended, which has weights of its own.
+
+    Raises:
+        InputError: when there is no such file.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, networks: Sequence[nn.Module]) -> None:
-        self.path = path
+    def __init__(
+        self, path: str | os.PathLike[str] | None, networks: Sequence[nn.Module], resume: bool = False
+    ) -> None:
+        self.path = None if resume else path
         self.networks = list(networks)
+        if self.path is not None and not Path(self.path).is_file():
+            raise InputError(f"There are no weights to start from: {self.path} does not exist.")
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, before what resumes a run."""

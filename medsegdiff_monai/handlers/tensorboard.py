@@ -15,12 +15,11 @@ import math
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.handlers import StatsHandler, TensorBoardImageHandler, TensorBoardStatsHandler, from_engine
 from monai.utils.enums import CommonKeys as Keys
 
-from medsegdiff_monai.utils import default_device, is_main_process, world_size
+from medsegdiff_monai.utils import default_device, is_main_process, shared_mean
 
 __all__ = ["TrainingLossBoard", "ValidationBoard"]
 
@@ -47,9 +46,7 @@ class TrainingLossBoard:
     def _average(self, engine: Engine) -> None:
         output: Any = engine.state.output
         loss = torch.tensor(float(output[0][Keys.LOSS]), dtype=torch.float64, device=default_device())
-        if world_size() > 1:
-            dist.all_reduce(loss)
-        self.loss = float(loss) / world_size()
+        self.loss = float(shared_mean(loss))
 
 
 class ValidationBoard:

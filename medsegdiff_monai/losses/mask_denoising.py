@@ -15,6 +15,8 @@ import torch
 from monai.losses import DiceLoss
 from torch import nn
 
+from medsegdiff_monai.utils import shared_mean, world_size
+
 __all__ = ["MaskDenoisingLoss"]
 
 
@@ -53,7 +55,11 @@ class MaskDenoisingLoss(nn.Module):
             Scalar loss.
         """
         present = (target.flatten(2).amax(-1) > 0).to(logits.dtype)
-        dice = (self.dice(logits, target).flatten(1) * present).sum() / present.sum().clamp(min=1.0)
+        count = present.sum().clamp(min=1.0)
+        if not torch.jit.is_scripting():
+            # Over the masks of all processes, whose gradients are averaged: each divides by its share of them.
+            count = shared_mean(present.sum()).clamp(min=1.0 / world_size())
+        dice = (self.dice(logits, target).flatten(1) * present).sum() / count
         loss = self.dice_weight * dice
         loss = loss + self.bce_weight * nn.functional.binary_cross_entropy_with_logits(logits, target)
         if self.mse_weight > 0:

@@ -13,4 +13,4 @@ from .checks import CheckImaged, LabelToRegionsd
 from .load import LoadCased, grid_difference, standard_mode
 from .regions import NestRegionsd, RegionsToLabelMapd
 from .save import SaveSegmentationd, replace_atomically
-from .spatial import CropFieldOfViewd, FitToSized, RandRelativeAffined, in_field_of_view
+from .spatial import CropFieldOfViewd, FitToSized, RandCropRegionsd, RandRelativeAffined, in_field_of_view

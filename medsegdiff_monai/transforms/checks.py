@@ -19,6 +19,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import InputError
 
@@ -97,6 +98,7 @@ class CheckImaged(MapTransform):
         if image.shape[0] != self.num_channels:
             expected = f"{self.num_channels} expected" + (f" ({', '.join(self.contrasts)})" if self.contrasts else "")
             raise InputError(f"The {key} {source} has {image.shape[0]} channels, {expected}: convert it.")
+        self._check_contrasts(image, source)
         if not bool(torch.isfinite(image).all()):
             raise InputError(f"The {key} {source} has NaN or infinite pixels: mend or replace it.")
         if float(image.amin()) == float(image.amax()):
@@ -104,12 +106,18 @@ class CheckImaged(MapTransform):
                 f"The {key} {source} is constant (every pixel is {float(image.amin()):g}), so there is nothing to "
                 "segment: replace it."
             )
+        return image
+
+    def _check_contrasts(self, image: torch.Tensor, source: str) -> None:
+        case = getattr(image, "meta", {}).get("case")
+        whose = source if case is None or case == case_name(source) else f"case {case}"
         for name, channel in zip(self.contrasts, image):
+            if not bool(torch.isfinite(channel).all()):
+                raise InputError(f"The {name} of {whose} has NaN or infinite voxels: mend or replace it.")
             if float(channel.amin()) == float(channel.amax()):
                 raise InputError(
-                    f"The {name} of {source} is constant (every voxel is {float(channel.amin()):g}): replace it."
+                    f"The {name} of {whose} is constant (every voxel is {float(channel.amin()):g}): replace it."
                 )
-        return image
 
 
 def _same_affine(a: MetaTensor, b: MetaTensor) -> bool:

@@ -120,10 +120,12 @@ class LoadCased(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self._load(key, d[key], str(d.get("case") or case_name(d[key])))
+            d[key] = self._load(key, d[key], str(d.get("case") or case_name(d[key] or d.get("image", ""))))
         return d
 
     def _load(self, key: Hashable, value: Any, case: str) -> Any:
+        if value is None:
+            raise InputError(f"The case {case} has no {key} in the datalist: add it, or take the case out.")
         several = isinstance(value, (list, tuple))
         files = [Path(f) for f in (value if several else [value])]
         names = self._names(str(key), files, case) if several else [str(key)]

@@ -84,6 +84,8 @@ class RegionsToLabelMapd(MapTransform):
         self.names = ensure_tuple_rep(names, len(self.keys))
         self.regions = regions if isinstance(regions, Regions) else Regions(regions)
         self.values = self.regions.own_values
+        if not all(0 <= v <= 255 for v in self.values.values()):
+            raise InputError(f"Label maps hold values from 0 to 255, got {self.values}: give the regions such values.")
         if not self.regions.background:
             raise InputError(
                 "No label value is background, which a label map needs for what is in no region: state one, as "

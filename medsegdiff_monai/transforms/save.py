@@ -26,6 +26,7 @@ from monai.utils import ensure_tuple
 from PIL import Image
 
 from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import InputError, check_writable
 
 __all__ = ["SaveSegmentationd", "replace_atomically"]
@@ -59,10 +60,11 @@ def replace_atomically(path: Path, write: Any) -> None:
 class SaveSegmentationd(MapTransform):
     """Write the results of a case in the kind of file that its image came in, on that image's own grid.
 
-    An image from NIfTI gives NIfTI with its affine: label maps as uint8, maps in [0, 1] as float32. Any other gives
-    PNG: label maps as palette images, whose pixels are the label values and which a viewer shows in colour, maps in
-    [0, 1] as 16-bit grey, with 65535 for 1. Files are ``<case>_<postfix>``, and ``<case>_<postfix>_<region>`` for the
-    maps of several regions; those of a region that the data set does not label are not written.
+    An image from NIfTI, and any volume, gives NIfTI with its affine: label maps as uint8, maps in [0, 1] as float32.
+    Any other gives PNG: label maps as palette images, whose pixels are the label values and which a viewer shows in
+    colour (background black), maps in [0, 1] as 16-bit grey, with 65535 for 1. Files are ``<case>_<postfix>``, and
+    ``<case>_<postfix>_<region>`` for the maps of several regions; those of a region that the data set does not label
+    are not written.
 
     Args:
         keys: keys of results: label maps of shape ``(1, *spatial)``, maps of shape ``(1 or len(regions), *spatial)``.
@@ -91,6 +93,7 @@ class SaveSegmentationd(MapTransform):
         self.postfixes = tuple(postfixes)
         self.label_keys = ensure_tuple(label_keys)
         self.regions = dict(regions or {})
+        self.colours = _colours(regions)
         self.output_dir = check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -126,11 +129,11 @@ class SaveSegmentationd(MapTransform):
         case = result.meta.get("case") or case_name(source)
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
         stem = self.output_dir / f"{case}_{postfix}"
-        if source.lower().endswith((".nii", ".nii.gz")):
+        if array.ndim == 3 or source.lower().endswith((".nii", ".nii.gz")):
             image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))
         else:
-            picture = _label_picture(array) if is_label else _map_picture(array)
+            picture = _label_picture(array, self.colours) if is_label else _map_picture(array)
             replace_atomically(stem.with_name(stem.name + ".png"), picture.save)
 
 
@@ -139,7 +142,8 @@ def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image
 
     Rounding on the way through the transforms leaves the affine a little beside the one that the file states.
     """
-    original: Any = nib.load(source) if Path(source).is_file() else None
+    is_nifti = source.lower().endswith((".nii", ".nii.gz"))
+    original: Any = nib.load(source) if is_nifti and Path(source).is_file() else None
     on_its_grid = original is not None and original.shape[: array.ndim] == array.shape
     if not on_its_grid or not np.allclose(affine, original.affine, atol=1e-5):
         image = nib.Nifti1Image(array, affine)
@@ -151,10 +155,20 @@ def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image
     return nib.Nifti1Image(array, original.affine, header)
 
 
-def _label_picture(array: np.ndarray) -> Image.Image:
+def _colours(regions: Mapping[str, Sequence[int]] | None) -> list[tuple[int, int, int]]:
+    """Colours of the label values 0 to 255: background black, the regions' own parts in the palette's order."""
+    colours = _PALETTE + [_PALETTE[1 + i % (len(_PALETTE) - 1)] for i in range(256 - len(_PALETTE))]
+    if isinstance(regions, Regions):
+        for value in (v for v in regions.background if v < len(colours)):
+            colours[value] = _PALETTE[0]
+        for i, value in enumerate(regions.own_values.values()):
+            colours[value] = _PALETTE[1 + i % (len(_PALETTE) - 1)]
+    return colours
+
+
+def _label_picture(array: np.ndarray, colours: list[tuple[int, int, int]]) -> Image.Image:
     """Label values ``(X, Y)``, in MONAI's axis order, as a palette image of width X and height Y."""
     picture = Image.fromarray(np.ascontiguousarray(array.T)).convert("L")
-    colours = _PALETTE + [_PALETTE[1 + i % (len(_PALETTE) - 1)] for i in range(256 - len(_PALETTE))]
     picture.putpalette([v for colour in colours for v in colour])
     return picture
 

@@ -16,10 +16,18 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import CropForegroundd, InvertibleTransform, MapTransform, RandAffined, Resize, SpatialPad
+from monai.transforms import (
+    CropForegroundd,
+    InvertibleTransform,
+    MapTransform,
+    RandAffined,
+    RandCropByPosNegLabeld,
+    Resize,
+    SpatialPad,
+)
 from monai.utils.enums import TraceKeys
 
-__all__ = ["CropFieldOfViewd", "FitToSized", "RandRelativeAffined", "in_field_of_view"]
+__all__ = ["CropFieldOfViewd", "FitToSized", "RandCropRegionsd", "RandRelativeAffined", "in_field_of_view"]
 
 # Share of the brightest pixels' value up to which a pixel may be the black surround of a photograph: compression
 # leaves a little noise there.
@@ -102,6 +110,26 @@ class FitToSized(MapTransform, InvertibleTransform):
             resizing[TraceKeys.EXTRA_INFO]["mode"] = self.smooth
             d[key] = Resize(self.image_size).inverse_transform(cropped, resizing)
         return d
+
+
+class RandCropRegionsd(RandCropByPosNegLabeld):
+    """MONAI's ``RandCropByPosNegLabeld``, whose positive crops lie around a voxel of any region.
+
+    MONAI takes the first of several channels for background and leaves it out.
+
+    See ``RandCropByPosNegLabeld`` for the arguments.
+    """
+
+    def randomize(
+        self,
+        label: torch.Tensor | None = None,
+        fg_indices: Any = None,
+        bg_indices: Any = None,
+        image: torch.Tensor | None = None,
+    ) -> None:
+        """Choose the crops' centres, from masks of shape ``(C, *spatial)`` as one."""
+        union = None if label is None else (label > 0).any(0, keepdim=True)
+        super().randomize(union, fg_indices, bg_indices, image)
 
 
 class RandRelativeAffined(RandAffined):

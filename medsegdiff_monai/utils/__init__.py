@@ -14,6 +14,7 @@ from .distributed import (
     is_main_process,
     process_rank,
     shared_draw,
+    shared_mean,
     start_distributed,
     stop_distributed,
     world_size,

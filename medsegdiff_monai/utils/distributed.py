@@ -21,6 +21,7 @@ __all__ = [
     "is_main_process",
     "process_rank",
     "shared_draw",
+    "shared_mean",
     "start_distributed",
     "stop_distributed",
     "world_size",
@@ -65,6 +66,18 @@ def stop_distributed() -> None:
     """Leave the group of processes, where there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def shared_mean(value: torch.Tensor) -> torch.Tensor:
+    """Mean over all processes of a number that each of them has; no gradient flows through it.
+
+    Args:
+        value: the number, on the device of the process.
+    """
+    mean = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(mean)
+    return mean / world_size()
 
 
 def shared_draw(shape: list[int], device: torch.device, normal: bool = True) -> torch.Tensor:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,11 +43,11 @@ def real(thyroid_bundle: Path) -> Callable[[str], Path]:
 
 
 def evaluate(
-    parse: Any, bundle: Path, overlay: str, data: Path, out: Path, count: int, **settings: Any
+    parse: Any, bundle: Path, overlay: str, data: Path, out: Path, count: int, section: str = "test", **settings: Any
 ) -> pd.DataFrame:
     files = ["inference.json", "evaluate.json", *([overlay] if overlay else [])]
     parser = parse(bundle, *files, dataset_dir=str(data), output_dir=str(out), **FAST, **settings)
-    parser["dataset#data"] = find_cases(data, "test", with_labels=True)[:count]
+    parser["dataset#data"] = find_cases(data, section, with_labels=True)[:count]
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("run")
     return pd.read_csv(out / "metrics.csv")
@@ -81,3 +83,20 @@ def test_four_contrasts_run_on_real_volumes(thyroid_bundle: Path, parse: Any, re
     table = evaluate(parse, bundle, "", real("brain_msd"), tmp_path, 1, **settings)
     assert table["case"].tolist() == ["BRATS_119"]
     assert table["dice_WT"].iloc[0] > 0.1  # trained on one volume: better than nothing, and no more is claimed
+
+
+def test_default_label_values_are_those_of_real_brats_labels(
+    thyroid_bundle: Path, parse: Any, real: Any, tmp_path: Path
+) -> None:
+    bundle = thyroid_bundle.parent / "brats_mri_medsegdiff"
+    settings = {"spacing": [2.0, 2.0, 2.0], "patch_size": [64, 64, 64], "overlap": 0.0}
+    table = evaluate(parse, bundle, "", real("brain_tcga_4ch"), tmp_path, 1, "training", **settings)
+    assert table["case"].tolist() == ["TCGA_DU_7294"]
+    segmentation = nib.load(tmp_path / "TCGA_DU_7294_seg.nii.gz")
+    label = nib.load(real("brain_tcga_4ch") / "labels" / "TCGA_DU_7294.nii.gz")
+    assert segmentation.shape == label.shape
+    assert np.array_equal(segmentation.affine, label.affine)
+    masks = [np.isin(np.asanyarray(volume.dataobj), (1, 2, 4)) for volume in (segmentation, label)]
+    overlap = 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
+    assert table["dice_WT"].iloc[0] == pytest.approx(overlap, abs=1e-5)
+    assert table["iou_TC"].notna().all()

@@ -163,3 +163,32 @@ def test_every_image_suffix_is_found_and_cut(tmp_path: Path, suffix: str) -> Non
     touch(tmp_path, "x.1" + suffix)
     (case,) = find_cases(tmp_path)
     assert case_name(case["image"]) == "x.1"
+
+
+def test_case_without_label_is_kept_for_an_evaluation_to_name(tmp_path: Path) -> None:
+    entries = [{"image": "a.png", "label": "a_label.png"}, {"image": "b.png"}, {"image": "c.png", "label": None}]
+    (tmp_path / "datalist.json").write_text(json.dumps({"test": entries}))
+    labels = [case["label"] for case in find_cases(tmp_path, with_labels=True)]
+    assert labels == [str(tmp_path / "a_label.png"), None, None]
+    assert all("label" not in case for case in find_cases(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"image": "a.png", "label": 3}, "The label of entry 0 .* is no path: 3"),
+        ({"image": ["a.png", 4]}, "The image of entry 0 .* is no path"),
+        ({"image": "a.png", "case": "s1/p1"}, "case 's1/p1' in .* cannot be the name of a file"),
+    ],
+)
+def test_entry_that_cannot_be_used_is_refused(tmp_path: Path, entry: dict, message: str) -> None:
+    (tmp_path / "datalist.json").write_text(json.dumps({"test": [entry]}))
+    with pytest.raises(InputError, match=message):
+        find_cases(tmp_path)
+
+
+def test_datalist_that_was_asked_for_by_name_has_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    assert len(find_cases(tmp_path)) == 1
+    with pytest.raises(InputError, match=r"Cannot read the datalist .*fold1\.json"):
+        find_cases(tmp_path, datalist="fold1.json")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import pytest
 
 from medsegdiff_monai.data import EvaluationLoader, TrainingLoader, loaders
+from medsegdiff_monai.utils import InputError
 
 
 def numbers(loader: TrainingLoader | EvaluationLoader) -> list[list[int]]:
@@ -85,3 +86,9 @@ def test_processes_evaluate_no_case_twice(monkeypatch: pytest.MonkeyPatch) -> No
         shares.append([i for batch in numbers(EvaluationLoader(range(8))) for i in batch])
     assert sorted(i for share in shares for i in share) == list(range(8))
     assert sorted(map(len, shares)) == [2, 3, 3]
+
+
+def test_more_processes_than_cases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medsegdiff_monai.data.loaders.world_size", lambda: 3)
+    with pytest.raises(InputError, match="2 cases cannot be shared out to 3 processes: start at most 2"):
+        EvaluationLoader([1, 2])

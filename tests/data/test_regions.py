@@ -170,3 +170,17 @@ def test_region_without_a_value_of_its_own_cannot_be_painted() -> None:
     regions = Regions({"left": [1], "right": [2], "both": [1, 2]})
     with pytest.raises(InputError, match="region both has no label value of its own"):
         _ = regions.own_values
+
+
+def test_regions_that_overlap_without_nesting_have_no_label_map() -> None:
+    regions = Regions({"A": [1, 2], "B": [2, 3]})
+    with pytest.raises(InputError, match="A and B share label values and neither contains the other"):
+        _ = regions.own_values
+    assert Regions({"A": [1, 2], "B": [3]}).own_values == {"A": 1, "B": 3}
+
+
+def test_region_that_the_bundle_leaves_out_stays_out_whatever_the_datalist_states(tmp_path: Path) -> None:
+    stated = {"regions": {"disc": [1, 2], "cup": [2]}, "test": []}
+    regions = Regions({"disc": [1, 255], "cup": []}, datalist(tmp_path, stated))
+    assert dict(regions) == {"disc": [1, 2], "cup": []}
+    assert regions.declared == [0, 1, 2]

@@ -145,7 +145,13 @@ class TestFineTune:
         with pytest.raises(InputError, match=f"{tmp_path}/model.pt was made for another architecture"):
             self.start(str(tmp_path / "model.pt"), network())
         with pytest.raises(InputError, match=f"{tmp_path}/absent.pt does not exist"):
-            self.start(str(tmp_path / "absent.pt"), network())
+            FineTune(str(tmp_path / "absent.pt"), [network()])
+
+    def test_resumed_run_needs_no_weights_to_start_from(self, tmp_path: Path) -> None:
+        net = network(0)
+        engine = Engine(lambda *_: copied(net))
+        FineTune(str(tmp_path / "gone.pt"), [net], resume=True).attach(engine)
+        assert equal(engine.run([0]).output, copied(network(0)))
 
 
 class TestBestModelSaver:

@@ -200,3 +200,12 @@ def test_label_on_another_affine_is_refused() -> None:
     flipped.affine = np.diag([-2.0, 3.0, 4.0, 1.0])
     with pytest.raises(InputError, match=r"label .* has another affine than its image: resample it"):
         LabelToRegionsd("label", NODULE)({"image": image(1, 2, 2), "label": flipped})
+
+
+@pytest.mark.parametrize(("value", "message"), [(float("nan"), "has NaN or infinite voxels"), (5.0, "is constant")])
+def test_contrast_that_cannot_be_used_is_named_with_its_case(value: float, message: str) -> None:
+    volume = image(2, 5, 6, 7)
+    volume[1] = value
+    volume.meta["case"] = "p1"
+    with pytest.raises(InputError, match=f"The T2w of case p1 {message}"):
+        CheckImaged("image", contrasts=["FLAIR", "T2w"], spatial_dims=3)({"image": volume})

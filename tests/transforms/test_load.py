@@ -208,3 +208,8 @@ def test_missing_file_is_named_with_what_to_do(tmp_path: Path, key: str) -> None
     path = str(tmp_path / "absent.nii.gz")
     with pytest.raises(InputError, match=f"^The {key} file {path} does not exist: restore it or mend the datalist.$"):
         load(path, key)
+
+
+def test_case_whose_label_is_not_listed_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="The case p1 has no label in the datalist: add it"):
+        LoadCased("label", allow_missing_keys=True)({"image": "/data/p1.png", "label": None})

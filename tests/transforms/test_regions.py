@@ -145,3 +145,8 @@ def test_absent_key_is_an_error_unless_allowed() -> None:
         assert make(allow_missing_keys=True)({}) == {}
         with pytest.raises(KeyError, match="pred"):
             make()({})
+
+
+def test_label_values_beyond_a_byte_are_refused() -> None:
+    with pytest.raises(InputError, match="Label maps hold values from 0 to 255"):
+        RegionsToLabelMapd("pred", "segmentation", {"lesion": [1000]})

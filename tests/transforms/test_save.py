@@ -21,6 +21,7 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
+from medsegdiff_monai.data import Regions
 from medsegdiff_monai.transforms import LoadCased, SaveSegmentationd, replace_atomically
 from medsegdiff_monai.transforms import save as save_module
 from medsegdiff_monai.utils import InputError
@@ -189,3 +190,27 @@ def test_any_other_end_of_a_write_is_as_harmless(tmp_path: Path, error: type[Bas
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
     replace_atomically(path, lambda temporary: temporary.write_text("new"))
     assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_background_is_black_and_regions_are_not_whatever_their_values(tmp_path: Path) -> None:
+    """REFUGE's label maps have 0 in the cup and 255 outside."""
+    regions = Regions({"disc": [0, 128], "cup": [0]}, background=[255])
+    labels = np.array([[255, 255, 128], [255, 0, 128]], np.float32)
+    SaveSegmentationd("pred", ["seg"], tmp_path, "pred", regions)({"pred": from_picture(labels)})
+    with Image.open(tmp_path / "case_seg.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), labels)
+        colours = np.asarray(picture.convert("RGB")).astype(int)
+    assert (colours[labels == 255] == 0).all()
+    assert colours[0, 2].max() > 100
+    assert colours[1, 1].max() > 100
+    assert (colours[0, 2] != colours[1, 1]).any()
+
+
+def test_volume_of_another_format_gives_nifti(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(5).integers(0, 2, (4, 5, 6)).astype(np.float32)
+    save(tmp_path, pred=result(voxels, "/data/scan.mha", OBLIQUE))
+    (path,) = tmp_path.iterdir()
+    assert path.suffixes[-2:] == [".nii", ".gz"]
+    volume = nib.load(path)
+    np.testing.assert_array_equal(np.asanyarray(volume.dataobj), voxels)
+    np.testing.assert_allclose(volume.affine, OBLIQUE, atol=1e-5)

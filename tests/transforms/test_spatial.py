@@ -22,7 +22,14 @@ from monai.transforms import Compose, Invertd, NormalizeIntensityd
 from PIL import Image
 from scipy.ndimage import center_of_mass
 
-from medsegdiff_monai.transforms import CropFieldOfViewd, FitToSized, LoadCased, RandRelativeAffined, in_field_of_view
+from medsegdiff_monai.transforms import (
+    CropFieldOfViewd,
+    FitToSized,
+    LoadCased,
+    RandCropRegionsd,
+    RandRelativeAffined,
+    in_field_of_view,
+)
 
 FITTED = (48, 64)
 
@@ -233,3 +240,19 @@ class TestRandRelativeAffine:
         moved = transform(ones)
         assert float(moved["image"].min()) == pytest.approx(1.0)
         assert float(moved["label"].min()) == 0.0
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["whole first", "core first"])
+def test_positive_crops_lie_around_any_region_in_whatever_order(order: tuple[int, int]) -> None:
+    """A whole region of 8 x 8 x 8 and a core of one voxel in it: nearly no crop is centred on the core."""
+    masks = torch.zeros(2, 24, 24, 24)
+    masks[0, 8:16, 8:16, 8:16] = 1
+    masks[1, 12, 12, 12] = 1
+    label = masks[list(order)]
+    crop = RandCropRegionsd(["label", "where"], label_key="label", spatial_size=[3, 3, 3], pos=1, neg=0, num_samples=40)
+    crop.set_random_state(seed=0)
+    where = torch.arange(24.0**3).reshape(1, 24, 24, 24)
+    crops = crop({"label": label, "where": where})
+    whole = list(order).index(0)
+    assert all(c["label"][whole, 1, 1, 1] == 1 for c in crops)
+    assert len({float(c["where"][0, 1, 1, 1]) for c in crops}) > 20

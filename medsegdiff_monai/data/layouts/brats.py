@@ -144,10 +144,7 @@ def _add(data: LayoutData, folder: Path, files: list[Path], cases: _Folder, conv
     ((name, found),) = cases.items()
     images = _images(name, found, convention)
     label = found["seg"][0] if "seg" in found else None
-    for path in [*images[1:], *([label] if label else [])]:
-        difference = grid_difference(path, images[0])
-        if difference:
-            raise InputError(f"{path.name} {difference}: resample the files of the case onto one grid.")
+    _check_grids(data, name, images, label)
     if label:
         _check_values(label, convention)
     else:
@@ -156,6 +153,21 @@ def _add(data: LayoutData, folder: Path, files: list[Path], cases: _Folder, conv
         data.report(name, f"{name}{convention.joint}seg.nii.gz is missing, so it can only be segmented: add it{hint}.")
     patient = re.fullmatch(convention.patient, name)
     data.cases.append(LayoutCase(name, patient[1] if patient else name, tuple(images), label))
+
+
+def _check_grids(data: LayoutData, name: str, images: list[Path], label: Path | None) -> None:
+    """Report contrasts on another grid than the first, which the bundle resamples on request.
+
+    Raises:
+        InputError: when the label is on another grid.
+    """
+    if label and (difference := grid_difference(label, images[0])):
+        raise InputError(f"{label.name} {difference}: give a label on the grid of {images[0].name}.")
+    for path in images[1:]:
+        if difference := grid_difference(path, images[0]):
+            data.report(
+                name, f"{path.name} {difference}, so the case needs --resample_contrasts true, or to be resampled."
+            )
 
 
 def _images(name: str, found: dict[str, list[Path]], convention: _Convention) -> list[Path]:

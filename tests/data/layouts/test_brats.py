@@ -113,11 +113,9 @@ def remove(*keys: str) -> Callable[[Path], None]:
             rf"{BAD}_seg.nii.gz has the values 3, .* are 0, 1, 2, 4",
         ),
         (
-            lambda f: volume(f / f"{BAD}_t2.nii.gz", shape=(5, 6, 3)),
-            r"_t2.nii.gz is 5 x 6 x 3 .*_flair.nii.gz 5 x 6 x 4",
+            lambda f: volume(f / f"{BAD}_seg.nii.gz", shift=1),
+            r"_seg.nii.gz has an affine .* by up to 1: give a label on",
         ),
-        (lambda f: volume(f / f"{BAD}_t1.nii.gz", shift=2.5), r"_t1.nii.gz has an affine .* differs .* by up to 2.5"),
-        (lambda f: volume(f / f"{BAD}_seg.nii.gz", shift=1), r"_seg.nii.gz has an affine .* by up to 1: resample"),
         (lambda f: (f / f"{BAD}_t1.nii.gz").write_bytes(b"no gzip"), "_t1.nii.gz cannot be read: it is damaged"),
         (lambda f: volume(f / f"{BAD}_t1.nii"), r"_t1.nii.*_t1.nii.gz are two files of one kind: leave one"),
         (
@@ -125,7 +123,7 @@ def remove(*keys: str) -> Callable[[Path], None]:
             rf"holds files of several cases \({BAD}, BraTS20_Training_007\): give each case a folder",
         ),
     ],
-    ids=["contrast", "two", "value 3", "shape", "affine", "label's affine", "damaged", "twice", "two patients"],
+    ids=["contrast", "two", "value 3", "label's affine", "damaged", "twice", "two patients"],
 )
 def test_case_that_cannot_be_used_is_left_out_and_named(
     tmp_path: Path, break_it: Callable[[Path], None], reason: str
@@ -135,6 +133,29 @@ def test_case_that_cannot_be_used_is_left_out_and_named(
     break_it(tmp_path / BAD)
     data = read_brats(tmp_path)
     assert [c.name for c in data.cases] == ["BraTS20_Training_001"]
+    ((name, text),) = data.problems
+    assert name == BAD
+    assert re.search(reason, text)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda f: volume(f / f"{BAD}_t2.nii.gz", shape=(5, 6, 3)),
+            r"_t2.nii.gz is 5 x 6 x 3 .*_flair.nii.gz 5 x 6 x 4.* so the case needs --resample_contrasts true",
+        ),
+        (lambda f: volume(f / f"{BAD}_t1.nii.gz", shift=2.5), r"_t1.nii.gz has an affine .* differs .* by up to 2.5"),
+    ],
+    ids=["shape", "affine"],
+)
+def test_contrasts_on_another_grid_are_kept_to_be_resampled_and_named(
+    tmp_path: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    case(tmp_path / BAD, OLDER, (0, 1, 2, 4))
+    change(tmp_path / BAD)
+    data = read_brats(tmp_path)
+    assert [c.name for c in data.cases] == [BAD]
     ((name, text),) = data.problems
     assert name == BAD
     assert re.search(reason, text)
