@@ -27,8 +27,7 @@ from medsegdiff_monai.data.layouts import (
     read_refuge2,
     sections_of,
 )
-from medsegdiff_monai.transforms.save import replace_atomically
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["LAYOUTS", "write_datalist"]
 

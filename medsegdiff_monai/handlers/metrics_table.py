@@ -24,8 +24,7 @@ from monai.engines import Evaluator
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import case_name
-from medsegdiff_monai.transforms.save import replace_atomically
-from medsegdiff_monai.utils import check_writable, is_main_process
+from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically
 
 __all__ = ["MetricsTable"]
 

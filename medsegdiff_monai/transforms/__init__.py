@@ -12,5 +12,5 @@
 from .checks import CheckImaged, LabelToRegionsd
 from .load import LoadCased, grid_difference, standard_mode
 from .regions import NestRegionsd, RegionsToLabelMapd
-from .save import SaveSegmentationd, replace_atomically
+from .save import SaveSegmentationd
 from .spatial import CropFieldOfViewd, FitToSized, RandCropRegionsd, RandRelativeAffined, in_field_of_view

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,34 +26,13 @@ from PIL import Image
 
 from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.regions import Regions
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import check_writable, replace_atomically
 
-__all__ = ["SaveSegmentationd", "replace_atomically"]
+__all__ = ["SaveSegmentationd"]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart: background, then classes 1, 2, ...
 _PALETTE = [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0)]
 _FULL_SCALE = 65535
-
-
-def replace_atomically(path: Path, write: Any) -> None:
-    """Write a file under a temporary name beside its place and move it there, so that none is ever half written.
-
-    Args:
-        path: the place.
-        write: called with the temporary path, which has the suffix of ``path``.
-
-    Raises:
-        InputError: when the file cannot be written.
-    """
-    suffix = path.name[path.name.index(".") :]
-    temporary = Path(tempfile.mktemp(dir=path.parent, prefix=".partial-", suffix=suffix))
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as e:
-        raise InputError(f"Cannot write {path} ({e.strerror or e}): free space or choose another output folder.") from e
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class SaveSegmentationd(MapTransform):

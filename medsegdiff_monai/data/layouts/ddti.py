@@ -23,8 +23,7 @@ from tqdm import tqdm
 
 from medsegdiff_monai.data.layouts.files import existing_folder, files_below, natural_key, picture_size, words
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
-from medsegdiff_monai.transforms.save import replace_atomically
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["read_ddti"]
 

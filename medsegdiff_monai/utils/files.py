@@ -1,0 +1,42 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.utils.errors import InputError
+
+__all__ = ["replace_atomically"]
+
+
+def replace_atomically(path: Path, write: Any) -> None:
+    """Write a file under a temporary name beside its place and move it there, so that none is ever half written.
+
+    Args:
+        path: the place.
+        write: called with the temporary path, which has the suffix of ``path``.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    suffix = path.name[path.name.index(".") :]
+    temporary = Path(tempfile.mktemp(dir=path.parent, prefix=".partial-", suffix=suffix))
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as e:
+        raise InputError(f"Cannot write {path} ({e.strerror or e}): free space or choose another output folder.") from e
+    finally:
+        temporary.unlink(missing_ok=True)
