@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "case_name", "find_cases", "load_cases"]
+__all__ = ["IMAGE_SUFFIXES", "case_name", "find_cases", "load_cases", "name_in_metadata", "name_of_case"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")
 
@@ -104,8 +104,10 @@ def find_cases(
     if not folder.is_dir():
         raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
     if with_labels or datalist != "datalist.json" or (folder / datalist).is_file():
-        cases = [{**case, "label": case.get("label")} for case in load_cases(folder, section, datalist)]
-        if not with_labels:
+        cases = load_cases(folder, section, datalist)
+        if with_labels:
+            cases = [{**case, "label": case.get("label")} for case in cases]
+        else:
             cases = [{k: v for k, v in case.items() if k != "label"} for case in cases]
     else:
         images = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
@@ -124,9 +126,19 @@ def _refuse_twins(cases: list[dict]) -> None:
     for case in cases:
         image = case["image"]
         first = str(image[0] if isinstance(image, list) else image)
-        twin = names.setdefault(case.get("case") or case_name(image), first)
+        twin = names.setdefault(name_of_case(case), first)
         if twin is not first:
             raise InputError(f"{twin} and {first} would give results of one name: rename one.")
+
+
+def name_of_case(case: Mapping[Any, Any]) -> str:
+    """Name of a case of a datalist: its ``case``, or else what follows from its image, see :func:`case_name`."""
+    return str(case.get("case") or case_name(case.get("image") or ""))
+
+
+def name_in_metadata(meta: Mapping[str, Any]) -> str:
+    """Name of the case in an image's metadata: its ``case``, or else what follows from the file that was read."""
+    return str(meta.get("case") or case_name(str(meta["filename_or_obj"])))
 
 
 def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:

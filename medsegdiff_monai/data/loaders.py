@@ -20,13 +20,6 @@ from medsegdiff_monai.utils import InputError, process_rank, world_size
 __all__ = ["EvaluationLoader", "TrainingLoader"]
 
 
-def _check_share(dataset: Any) -> None:
-    if len(dataset) < world_size():
-        raise InputError(
-            f"{len(dataset)} cases cannot be shared out to {world_size()} processes: start at most {len(dataset)}."
-        )
-
-
 def _sampler(dataset: Any, shuffle: bool, even_divisible: bool) -> DistributedSampler:
     return DistributedSampler(dataset, even_divisible, num_replicas=world_size(), rank=process_rank(), shuffle=shuffle)
 
@@ -62,6 +55,9 @@ class EvaluationLoader(DataLoader):
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
-        _check_share(dataset)
+        if len(dataset) < world_size():
+            raise InputError(
+                f"{len(dataset)} cases cannot be shared out to {world_size()} processes: start at most {len(dataset)}."
+            )
         sampler = _sampler(dataset, shuffle=False, even_divisible=False)
         super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler)

@@ -87,10 +87,10 @@ class Regions(dict[str, list[int]]):
                     'background, as "background": [255], in the datalist.'
                 )
 
-    @property
-    def labelled(self) -> list[bool]:
-        """Whether the data set labels each region."""
-        return [bool(values) for values in self.values()]
+    @classmethod
+    def of(cls, values: Mapping[str, Sequence[int]]) -> Regions:
+        """Regions from their label values; regions stay as they are, with their background."""
+        return values if isinstance(values, Regions) else cls(values)
 
     def containing(self, name: str) -> list[str]:
         """The regions that contain a region, by its label values; the outermost first."""

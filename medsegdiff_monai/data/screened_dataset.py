@@ -19,7 +19,7 @@ from monai.data import CacheDataset
 from monai.transforms import Compose
 from tqdm import tqdm
 
-from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.cases import name_of_case
 from medsegdiff_monai.utils import InputError, reason_of
 
 __all__ = ["ScreenedDataset"]
@@ -91,9 +91,8 @@ class ScreenedDataset(CacheDataset):
         return super()._transform(index)
 
     def _leave_out(self, case: dict[str, Any], error: Exception) -> None:
-        image = case["image"]
-        name = str(case.get("case") or case_name(image))
-        name = name if name not in self.failures else str(image)
+        name = name_of_case(case)
+        name = name if name not in self.failures else str(case["image"])
         self.failures[name] = reason_of(error)
         logger.warning("Case %s is left out: %s", name, self.failures[name])
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from monai.utils import string_list_all_gather
 
-from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically
 
 __all__ = ["MetricsTable"]
@@ -66,7 +65,7 @@ class MetricsTable:
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        self.names += [_name(item["image"].meta) for item in output]
+        self.names += [name_in_metadata(item["image"].meta) for item in output]
 
     def _write(self, engine: Evaluator) -> None:
         if not engine.state.metric_details:
@@ -85,11 +84,6 @@ class MetricsTable:
         replace_atomically(self.output_dir / "metrics.csv", lambda p: table.to_csv(p, index=False, float_format="%.6g"))
         replace_atomically(self.output_dir / "metrics.md", lambda p: p.write_text(summary, encoding="utf-8"))
         logger.info("Metrics of %d cases:\n%s", len(table), summary)
-
-
-def _name(meta: Mapping[str, Any]) -> str:
-    case = meta.get("case")
-    return case_name(str(meta["filename_or_obj"])) if case is None else str(case)
 
 
 def _larger_is_worse(name: str) -> bool:

@@ -20,6 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import InputError
 
@@ -120,10 +121,6 @@ class CheckImaged(MapTransform):
                 )
 
 
-def _same_affine(a: MetaTensor, b: MetaTensor) -> bool:
-    return torch.allclose(a.affine.double(), b.affine.double(), atol=1e-3)
-
-
 class LabelToRegionsd(MapTransform):
     """Label maps to one binary channel for each region, refusing values that nobody declared.
 
@@ -142,7 +139,7 @@ class LabelToRegionsd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = regions if isinstance(regions, Regions) else Regions(regions)
+        self.regions = Regions.of(regions)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -173,10 +170,13 @@ class LabelToRegionsd(MapTransform):
                 f"The {key} {source} has the size {tuple(label.shape[1:])} and its image {tuple(image.shape[1:])}: "
                 "give a label on the image's grid."
             )
-        if isinstance(label, MetaTensor) and isinstance(image, MetaTensor) and not _same_affine(label, image):
-            raise InputError(
-                f"The {key} {source} has another affine than its image: resample it onto the image's grid."
-            )
+        if isinstance(label, MetaTensor) and isinstance(image, MetaTensor):
+            shift = grid_shift(image.affine.numpy(), label.affine.numpy(), image.shape[1:])
+            if shift > GRID_TOLERANCE_MM:
+                raise InputError(
+                    f"The {key} {source} has another affine than its image (its corners lie up to {shift:.3g} mm "
+                    "apart): resample it onto the image's grid."
+                )
         values = torch.unique(label).tolist()
         undeclared = [v for v in values if v not in self.regions.declared]
         if undeclared:

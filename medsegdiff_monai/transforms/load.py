@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,10 @@ from monai.utils import ensure_tuple
 from PIL import Image
 
 from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["LoadCased", "grid_difference", "standard_mode"]
-
-# Rounding of affines in file headers stays below this; what is further apart is another grid.
-_GRID_TOLERANCE_MM = 0.01
 
 
 def standard_mode(image: Image.Image) -> Image.Image:
@@ -63,13 +60,8 @@ def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
     """
     if a.shape[1:] != b.shape[1:]:
         return f"{tuple(b.shape[1:])} voxels against {tuple(a.shape[1:])}"
-    corners = [
-        torch.tensor([*corner, 1.0], dtype=torch.float64) for corner in product(*((0, s - 1) for s in a.shape[1:]))
-    ]
-    affines = a.affine.double(), b.affine.double()
-    keep = [*range(a.dim() - 1), affines[0].shape[0] - 1]
-    shift = max(float((affines[1][:, keep] @ c - affines[0][:, keep] @ c).norm()) for c in corners)
-    return f"its corners lie up to {shift:.3g} mm apart" if shift > _GRID_TOLERANCE_MM else None
+    shift = grid_shift(a.affine.numpy(), b.affine.numpy(), a.shape[1:])
+    return f"its corners lie up to {shift:.3g} mm apart" if shift > GRID_TOLERANCE_MM else None
 
 
 class LoadCased(MapTransform):

@@ -24,7 +24,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 from PIL import Image
 
-from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import check_writable, replace_atomically
 
@@ -70,8 +70,8 @@ class SaveSegmentationd(MapTransform):
             raise ValueError(f"postfixes must have one entry for each key, got {postfixes} for {self.keys}.")
         self.postfixes = tuple(postfixes)
         self.label_keys = ensure_tuple(label_keys)
-        self.regions = dict(regions or {})
-        self.colours = _colours(regions)
+        self.regions = None if regions is None else Regions.of(regions)
+        self.colours = _colours(self.regions)
         self.output_dir = check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -96,17 +96,16 @@ class SaveSegmentationd(MapTransform):
         """One-channel results and the postfixes of their files."""
         if result.shape[0] == 1:
             return [(result, postfix)]
-        if is_label or result.shape[0] != len(self.regions):
-            expected = "one channel" if is_label or not self.regions else f"{len(self.regions)} channels"
+        if is_label or self.regions is None or result.shape[0] != len(self.regions):
+            expected = "one channel" if is_label or self.regions is None else f"{len(self.regions)} channels"
             raise ValueError(f"A result must have {expected} to be saved, got {result.shape[0]}.")
         labelled = [(c, name) for c, (name, values) in enumerate(self.regions.items()) if values]
         return [(result[c : c + 1], f"{postfix}_{name}") for c, name in labelled]
 
     def _save(self, result: Any, postfix: str, is_label: bool) -> None:
         source = str(result.meta["filename_or_obj"])
-        case = result.meta.get("case") or case_name(source)
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
-        stem = self.output_dir / f"{case}_{postfix}"
+        stem = self.output_dir / f"{name_in_metadata(result.meta)}_{postfix}"
         if array.ndim == 3 or source.lower().endswith((".nii", ".nii.gz")):
             image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))
@@ -133,10 +132,10 @@ def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image
     return nib.Nifti1Image(array, original.affine, header)
 
 
-def _colours(regions: Mapping[str, Sequence[int]] | None) -> list[tuple[int, int, int]]:
+def _colours(regions: Regions | None) -> list[tuple[int, int, int]]:
     """Colours of the label values 0 to 255: background black, the regions' own parts in the palette's order."""
     colours = _PALETTE + [_PALETTE[1 + i % (len(_PALETTE) - 1)] for i in range(256 - len(_PALETTE))]
-    if isinstance(regions, Regions):
+    if regions is not None:
         for value in (v for v in regions.background if v < len(colours)):
             colours[value] = _PALETTE[0]
         for i, value in enumerate(regions.own_values.values()):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from monai.bundle import ConfigParser
 
 from medsegdiff_monai.data.phantoms import write_phantoms
@@ -58,7 +59,8 @@ def phantoms_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Pa
         kind = KINDS[bundle.name]
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind)
-            write_phantoms(made[kind], kind, 8, 3, 3, 32, seed=5)
+            # Pictures are larger than the small networks take them: results have to come back to the pictures' size.
+            write_phantoms(made[kind], kind, 8, 3, 3, 32 if kind == "brain" else 40, seed=5)
         return made[kind]
 
     return get
@@ -85,16 +87,42 @@ def parse() -> Callable[..., ConfigParser]:
 
 
 @pytest.fixture(scope="session")
-def run_bundle() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``monai.bundle run`` as the READMEs show it, with the small setting; ``processes`` starts it by torchrun."""
+def untrained_of(
+    parse: Callable[..., ConfigParser], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Path]:
+    """A file of random weights that fit a bundle's small setting."""
 
-    def run(bundle: Path, configs: list[str], processes: int = 0, **overrides: Any) -> subprocess.CompletedProcess[str]:
+    def get(bundle: Path) -> Path:
+        torch.manual_seed(0)
+        network = parse(bundle, "inference.json", **SMALL[bundle.name]).get_parsed_content("network_def")
+        path = tmp_path_factory.mktemp("untrained") / "model.pt"
+        torch.save(network.state_dict(), path)
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def bundle_command() -> Callable[..., list[str]]:
+    """A call of ``monai.bundle run`` as the READMEs show it; ``processes`` starts it by torchrun."""
+
+    def build(bundle: Path, configs: list[str], processes: int = 0, small: bool = True, **overrides: Any) -> list[str]:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-        settings = {"bundle_root": bundle, **SMALL[bundle.name], **overrides}
+        settings = {"bundle_root": bundle, **(SMALL[bundle.name] if small else {}), **overrides}
         arguments = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
         files = [str(bundle / "configs" / c) for c in configs]
+        return [sys.executable, *launcher, "-m", "monai.bundle", "run", "--config_file", str(files), *arguments]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def run_bundle(bundle_command: Callable[..., list[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run that call, with the small setting unless ``small`` is False."""
+
+    def run(*arguments: Any, **settings: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *launcher, "-m", "monai.bundle", "run", "--config_file", str(files), *arguments],
+            bundle_command(*arguments, **settings),
             capture_output=True,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

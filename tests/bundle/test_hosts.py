@@ -46,12 +46,8 @@ def test_load_gives_the_network_with_the_committed_weights(bundle: Path, monkeyp
 
 
 def test_create_workflow_runs_an_inference(
-    bundle: Path, phantoms_of: Any, small_of: Any, parse: Any, tmp_path: Path
+    bundle: Path, phantoms_of: Any, small_of: Any, untrained_of: Any, tmp_path: Path
 ) -> None:
-    small = small_of(bundle)
-    torch.save(
-        parse(bundle, "inference.json", **small).get_parsed_content("network_def").state_dict(), tmp_path / "w.pt"
-    )
     workflow = create_workflow(
         config_file=str(bundle / "configs" / "inference.json"),
         workflow_type="infer",
@@ -59,10 +55,10 @@ def test_create_workflow_runs_an_inference(
         bundle_root=str(bundle),
         dataset_dir=str(phantoms_of(bundle)),
         output_dir=str(tmp_path / "out"),
-        checkpoint=str(tmp_path / "w.pt"),
+        checkpoint=str(untrained_of(bundle)),
         num_inference_steps=1,
         num_ensemble=2,
-        **small,
+        **small_of(bundle),
     )
     workflow.run()
     workflow.finalize()
@@ -70,21 +66,17 @@ def test_create_workflow_runs_an_inference(
 
 
 def test_run_workflow_on_the_command_line(
-    bundle: Path, phantoms_of: Any, small_of: Any, parse: Any, tmp_path: Path
+    bundle: Path, phantoms_of: Any, small_of: Any, untrained_of: Any, tmp_path: Path
 ) -> None:
-    small = small_of(bundle)
-    torch.save(
-        parse(bundle, "inference.json", **small).get_parsed_content("network_def").state_dict(), tmp_path / "w.pt"
-    )
     settings = {
         "workflow_type": "infer",
         "bundle_root": bundle,
         "dataset_dir": phantoms_of(bundle),
         "output_dir": tmp_path / "out",
-        "checkpoint": tmp_path / "w.pt",
+        "checkpoint": untrained_of(bundle),
         "num_inference_steps": 1,
         "num_ensemble": 2,
-        **small,
+        **small_of(bundle),
     }
     arguments = [text for key, value in settings.items() for text in (f"--{key}", value)]
     result = monai_bundle("run_workflow", "--config_file", bundle / "configs" / "inference.json", *arguments)

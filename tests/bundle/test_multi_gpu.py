@@ -52,15 +52,9 @@ def test_two_processes_train_as_one_with_the_double_batch(
 
 
 def test_two_processes_evaluate_every_case_once(
-    bundle: Path, phantoms_of: Any, run_bundle: Any, parse: Any, tmp_path: Path
+    bundle: Path, phantoms_of: Any, run_bundle: Any, untrained_of: Any, tmp_path: Path
 ) -> None:
-    torch.manual_seed(0)
-    small = {
-        "denoiser#channels": [8, 8, 16, 16, 16],
-        "denoiser#spatial_size": [32] * (3 if "brats" in bundle.name else 2),
-    }
-    weights = tmp_path / "weights.pt"
-    torch.save(parse(bundle, "inference.json", **small).get_parsed_content("network_def").state_dict(), weights)
+    weights = untrained_of(bundle)
     tables = []
     for configs, processes in (
         (["inference.json", "evaluate.json"], 0),

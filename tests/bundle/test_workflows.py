@@ -18,7 +18,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from support.checkpoints import equal
 
 EPOCHS = 3
 VALUES = {"thyroid": {0, 1}, "fundus": {0, 1, 2}, "brats": {0, 1, 2, 4}}
@@ -66,24 +66,12 @@ def read(path: Path) -> np.ndarray:
     return np.asanyarray(nib.load(path).dataobj) if path.name.endswith(".nii.gz") else np.asarray(Image.open(path))
 
 
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
-    return a == b
-
-
 def test_killed_training_resumes_to_the_same_weights(
-    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, small_of: Any, tmp_path: Path
+    bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, bundle_command: Any, tmp_path: Path
 ) -> None:
     copied, unbroken = trained_of(bundle)
-    settings = {"bundle_root": copied, **small_of(bundle), **training(phantoms_of(bundle), tmp_path)}
-    arguments = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(copied / "configs/train.json"), *arguments],
+        bundle_command(copied, ["train.json"], **training(phantoms_of(bundle), tmp_path)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -99,7 +87,7 @@ def test_killed_training_resumes_to_the_same_weights(
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("last.pt", "model.pt"):
         resumed, expected = (torch.load(folder / name, weights_only=True) for folder in (tmp_path, unbroken))
-        assert same(resumed, expected), name
+        assert equal(resumed, expected), name
 
 
 def test_fine_tuning_starts_from_the_given_weights(
@@ -148,6 +136,9 @@ def test_evaluation_scores_every_region_of_every_case(
             expected = 2 * (mask & truth).sum() / total if total else 1.0
             column = "dice" if len(regions) == 1 else f"dice_{region}"
             assert table.loc[name, column] == pytest.approx(expected, abs=1e-5)
+            joint = (mask | truth).sum()
+            expected = (mask & truth).sum() / joint if joint else 1.0
+            assert table.loc[name, column.replace("dice", "iou")] == pytest.approx(expected, abs=1e-5)
         for part in MAPS[kind]:
             probability, uncertainty = (
                 read(tmp_path / f"{name}_{m}{part}{suffix}") for m in ("probability", "uncertainty")

@@ -35,7 +35,6 @@ def test_regions_are_a_mapping_in_the_order_of_the_channels() -> None:
     regions = Regions(BRATS_2018)
     assert list(regions.items()) == [("TC", [1, 4]), ("WT", [1, 2, 4]), ("ET", [4])]
     assert regions.background == [0]
-    assert regions.labelled == [True, True, True]
     assert regions.declared == [0, 1, 2, 4]
     assert regions == BRATS_2018
 
@@ -55,7 +54,7 @@ def test_background_may_have_several_values_or_be_another() -> None:
 
 def test_region_without_values_is_not_labelled() -> None:
     regions = Regions({"disc": [1], "cup": []})
-    assert regions.labelled == [True, False]
+    assert [bool(values) for values in regions.values()] == [True, False]
     assert regions.declared == [0, 1]
     assert regions.own_values == {"disc": 1}
     assert regions.containing("cup") == []

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Engine
+from support.checkpoints import copied, equal, network, save_part_and_fail
 from torch import nn
 
 from medsegdiff_monai.handlers import (
@@ -30,28 +30,6 @@ from medsegdiff_monai.handlers import (
     load_weights,
 )
 from medsegdiff_monai.utils import InputError
-
-
-def network(seed: int = 0, width: int = 3) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, width), nn.Dropout(0.5), nn.Linear(width, 1))
-
-
-def copied(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
-def save_part_and_fail(content: Any, file: Any, **_: Any) -> None:
-    file.write(b"half a checkpoint")
-    raise OSError(28, "No space left on device")
 
 
 def damaged(path: Path, kind: str) -> Path:

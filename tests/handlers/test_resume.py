@@ -23,6 +23,7 @@ from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 from monai.transforms import RandGaussianNoised, ScaleIntensityd
 from monai.utils import set_determinism
+from support.checkpoints import copied, equal, network, save_part_and_fail
 from torch import nn
 
 from medsegdiff_monai.data import ScreenedDataset, TrainingLoader
@@ -36,28 +37,6 @@ EPOCHS = 4
 def _global_generators() -> Iterator[None]:
     yield
     set_determinism(None)
-
-
-def network(seed: int = 0, width: int = 3) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, width), nn.Dropout(0.5), nn.Linear(width, 1))
-
-
-def copied(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
-def save_part_and_fail(content: Any, file: Any, **_: Any) -> None:
-    file.write(b"half a checkpoint")
-    raise OSError(28, "No space left on device")
 
 
 class Run:

@@ -198,7 +198,9 @@ def test_size_is_not_compared_without_an_image_key() -> None:
 def test_label_on_another_affine_is_refused() -> None:
     flipped = label([[0, 1], [1, 0]])
     flipped.affine = np.diag([-2.0, 3.0, 4.0, 1.0])
-    with pytest.raises(InputError, match=r"label .* has another affine than its image: resample it"):
+    with pytest.raises(
+        InputError, match=r"label .* has another affine than its image \(its corners lie up to 4 mm apart\): resample"
+    ):
         LabelToRegionsd("label", NODULE)({"image": image(1, 2, 2), "label": flipped})
 
 

@@ -21,6 +21,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.utils import InputError
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 _VOLUME_SUFFIXES = (".nii", ".nii.gz")
-_AFFINE_TOLERANCE = 1e-3  # mm; as when the files are loaded
 
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
@@ -127,9 +127,9 @@ def grid_difference(path: Path, reference: Path) -> str | None:
     (shape, affine), (expected_shape, expected_affine) = volume_header(path), volume_header(reference)
     if shape[:3] != expected_shape[:3]:
         return f"is {_by(shape[:3])} voxels and {reference.name} {_by(expected_shape[:3])}"
-    distance = float(np.abs(affine - expected_affine).max())
-    if distance > _AFFINE_TOLERANCE:
-        return f"has an affine that differs from that of {reference.name} by up to {distance:.3g}"
+    shift = grid_shift(expected_affine, affine, shape[:3])
+    if shift > GRID_TOLERANCE_MM:
+        return f"has an affine that differs from that of {reference.name} by up to {shift:.3g} mm at its corners"
     return None
 
 

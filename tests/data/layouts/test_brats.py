@@ -114,7 +114,7 @@ def remove(*keys: str) -> Callable[[Path], None]:
         ),
         (
             lambda f: volume(f / f"{BAD}_seg.nii.gz", shift=1),
-            r"_seg.nii.gz has an affine .* by up to 1: give a label on",
+            r"_seg.nii.gz has an affine .* by up to 1 mm at its corners: give a label on",
         ),
         (lambda f: (f / f"{BAD}_t1.nii.gz").write_bytes(b"no gzip"), "_t1.nii.gz cannot be read: it is damaged"),
         (lambda f: volume(f / f"{BAD}_t1.nii"), r"_t1.nii.*_t1.nii.gz are two files of one kind: leave one"),
@@ -145,7 +145,10 @@ def test_case_that_cannot_be_used_is_left_out_and_named(
             lambda f: volume(f / f"{BAD}_t2.nii.gz", shape=(5, 6, 3)),
             r"_t2.nii.gz is 5 x 6 x 3 .*_flair.nii.gz 5 x 6 x 4.* so the case needs --resample_contrasts true",
         ),
-        (lambda f: volume(f / f"{BAD}_t1.nii.gz", shift=2.5), r"_t1.nii.gz has an affine .* differs .* by up to 2.5"),
+        (
+            lambda f: volume(f / f"{BAD}_t1.nii.gz", shift=2.5),
+            r"_t1.nii.gz has an affine .* differs .* by up to 2.5 mm at its corners",
+        ),
     ],
     ids=["shape", "affine"],
 )

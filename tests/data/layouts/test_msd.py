@@ -80,7 +80,7 @@ def test_task_is_read_with_its_own_meaning_of_the_labels(task: Path) -> None:
         (lambda _, s: volume(s, (5, 6, 3)), "The label of BRATS_002 is 5 x 6 x 3 voxels and .* 5 x 6 x 4"),
         (
             lambda _, s: volume(s, (5, 6, 4), spacing=2.0),
-            "The label of BRATS_002 has an affine that differs .* up to 1",
+            "The label of BRATS_002 has an affine that differs .* by up to 4 mm at its corners",
         ),
     ],
     ids=["channels", "3D", "no image", "damaged", "no label", "value", "shape", "affine"],

@@ -1,0 +1,36 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+__all__ = ["GRID_TOLERANCE_MM", "grid_shift"]
+
+# Rounding of affines in file headers stays below this; what is further apart is another grid.
+GRID_TOLERANCE_MM = 0.01
+
+
+def grid_shift(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart, in mm, the corners of two grids of one shape lie at most.
+
+    Args:
+        affine: voxel to world (mm), a homogeneous matrix.
+        other: that of the other grid, of the same size.
+        shape: number of voxels along each spatial axis.
+    """
+    columns = [*range(len(shape)), -1]
+    difference = (np.asarray(other, dtype=float) - np.asarray(affine, dtype=float))[:, columns]
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=float)
+    return float(np.linalg.norm(corners @ difference.T, axis=1).max())
