@@ -12,4 +12,4 @@
 from .cup_to_disc import CupToDiscRatio, vertical_cup_to_disc_ratio
 from .overlap import RegionDice, RegionIoU
 from .region_metric import RegionMetric, binary_masks
-from .surface import RegionHausdorffDistance
+from .surface import RegionHausdorffDistance, RegionSurfaceDice

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.metrics import compute_hausdorff_distance
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from monai.utils import MetricReduction
 
 from .region_metric import RegionMetric, binary_masks
 
-__all__ = ["RegionHausdorffDistance"]
+__all__ = ["RegionHausdorffDistance", "RegionSurfaceDice"]
 
 
 def _spacings(references: Any) -> list[list[float]]:
@@ -76,4 +76,44 @@ class RegionHausdorffDistance(RegionMetric):
             return math.hypot(*(n * s for n, s in zip(label.shape, spacing)))
         return compute_hausdorff_distance(
             pred[None, None], label[None, None], include_background=True, percentile=self.percentile, spacing=spacing
+        ).item()
+
+
+class RegionSurfaceDice(RegionMetric):
+    """Normalised surface Dice of each region of each case, with BraTS' convention for empty masks.
+
+    The share of both masks' edges that lies within a tolerance of the other's edge (Nikolov et al.,
+    https://arxiv.org/abs/1809.04430), where an edge is its mask's outermost voxels. Two empty masks agree: 1. Where one
+    of them alone is empty: 0. The spacing is found as by :class:`RegionHausdorffDistance`.
+
+    Args:
+        tolerance: distance in mm (in pixels where there is no spacing) up to which an edge counts as met.
+        reduction: see :class:`RegionMetric`.
+
+    Raises:
+        ValueError: when the tolerance is not a number from 0 on.
+    """
+
+    def __init__(self, tolerance: float = 2.0, reduction: MetricReduction | str = MetricReduction.MEAN) -> None:
+        super().__init__(reduction)
+        if not 0 <= tolerance < math.inf:
+            raise ValueError(f"tolerance must be a number from 0 on, got {tolerance}.")
+        self.tolerance = tolerance
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        """Values ``(B, C)`` of masks ``(B, C, *spatial)``; see :func:`binary_masks` for what is refused."""
+        pred, label = binary_masks(y_pred, y)
+        shares = [
+            [self._share(p, r, spacing) for p, r in zip(case, reference)]
+            for case, reference, spacing in zip(pred, label, _spacings(y))
+        ]
+        return torch.tensor(shares, device=y_pred.device)
+
+    def _share(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
+        """Share of the edges of two masks of the spatial shape alone."""
+        found, there = bool(pred.any()), bool(label.any())
+        if not found or not there:
+            return float(found == there)
+        return compute_surface_dice(
+            pred[None, None], label[None, None], [self.tolerance], include_background=True, spacing=spacing
         ).item()

@@ -61,7 +61,7 @@ def test_demo_runs_from_data_to_picture(thyroid_bundle: Path, tiny_phantoms: Pat
     assert result.returncode == 0, result.stdout + result.stderr
     assert Image.open(tmp_path / "overview.png").size[0] > 500
     table = pd.read_csv(tmp_path / "evaluation" / "metrics.csv")
-    assert list(table.columns) == ["case", "dice", "iou", "hd95"]
+    assert list(table.columns) == ["case", "dice", "iou", "hd95", "nsd"]
     assert len(table) == 3
     names = {p.name for p in (tmp_path / "results").iterdir()}
     assert names == {f"{c}_{p}.png" for c in table["case"] for p in ("seg", "probability", "uncertainty")}
