@@ -31,8 +31,6 @@ def trainable_denoiser(network: Any, device: torch.device) -> nn.Module:
         device: where it is trained.
     """
     denoiser = network.denoiser.to(device)
-    if any(isinstance(m, nn.Conv2d) for m in denoiser.modules()):
-        denoiser = denoiser.to(memory_format=torch.channels_last)  # faster than the default in 2D, not in 3D
     if world_size() == 1:
         return denoiser
     return DistributedDataParallel(denoiser, device_ids=[device] if device.type == "cuda" else None)

@@ -13,4 +13,4 @@ from .checkpoint import BestModelSaver, FineTune, LoadWeights, ResumableCheckpoi
 from .metrics_table import MetricsTable
 from .region_metrics import RegionMetricHandler
 from .tensorboard import TrainingLossBoard, ValidationBoard
-from .training import Attach, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
+from .training import Attach, AveragingWarmUp, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite

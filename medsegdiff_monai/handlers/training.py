@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from medsegdiff_monai.utils import InputError, is_main_process
 
-__all__ = ["Attach", "ClipGradients", "ProgressBar", "SeedEpochs", "StopOnNonFinite"]
+__all__ = ["Attach", "AveragingWarmUp", "ClipGradients", "ProgressBar", "SeedEpochs", "StopOnNonFinite"]
 
 
 class Attach:
@@ -43,6 +43,31 @@ class Attach:
     def attach(self, engine: Engine) -> None:
         """Attach the handler."""
         self.handler.attach(engine)
+
+
+class AveragingWarmUp:
+    """Let the average of the weights forget the first ones: early on it spans about the last tenth of the updates.
+
+    At update ``n`` the momentum of ignite's ``EMAHandler`` becomes ``9 / (10 + n)``, until it has fallen to its own
+    (the rule of TensorFlow's ``ExponentialMovingAverage``). With a fixed momentum of 0.005 the random start would
+    still be a fifth of the average after 300 updates. It depends on the iteration alone, so a resumed run goes on
+    alike; the warm-up of ``EMAHandler`` would start again.
+
+    Args:
+        momentum: momentum of the handler, after the warm-up.
+    """
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = momentum
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the momentum of the update that this iteration ends with."""
+        state: Any = engine.state
+        state.ema_momentum = max(self.momentum, 9.0 / (10.0 + state.iteration))
 
 
 class SeedEpochs:

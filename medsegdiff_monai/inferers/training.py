@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from monai.inferers import DiffusionInferer
 
-from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, predicted_original
+from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale
 from medsegdiff_monai.utils import shared_draw
 
 __all__ = ["DiffusionTrainingInferer"]
@@ -31,17 +31,19 @@ class DiffusionTrainingInferer(DiffusionInferer):
     A network that has only seen ``x_t`` made from true masks loses accuracy at each sampler step, where ``x_t`` is
     made from its own estimates. With a given probability, ``x_t`` of a batch is therefore built from the network's
     estimate at ``t = T`` from pure noise, while the target stays the true mask (compare the second pass of
-    self-conditioning, Chen et al., https://arxiv.org/abs/2208.04202).
+    self-conditioning, Chen et al., https://arxiv.org/abs/2208.04202). Its timesteps are drawn anew, from all alike: an
+    ``x_t`` that shows an estimate is worth training on at low noise as well, where the truth would leave nothing to do.
 
     Args:
         scheduler: noise schedule and prediction type; its ``"sample"`` stands for mask logits.
         signal_scale: magnitude of the diffused mask.
-        recycling_probability: share of the batches that are recycled; 0 is plain diffusion training.
+        recycling_probability: share of the batches that are recycled; 0 is plain diffusion training. It needs the
+            prediction type ``"sample"``, whose target does not depend on what ``x_t`` was made from.
         amp_dtype: where given, forward passes on a CPU run under autocast to this type ("bfloat16"), except those
             that PyTorch gets wrong. On a GPU the trainer's own ``amp`` does this.
 
     Raises:
-        ValueError: when the probability is not within [0, 1].
+        ValueError: when the probability is not within [0, 1], or the prediction type does not allow recycling.
     """
 
     def __init__(
@@ -55,6 +57,10 @@ class DiffusionTrainingInferer(DiffusionInferer):
         self.prediction_type = scheduler.prediction_type
         if not 0.0 <= recycling_probability <= 1.0:
             raise ValueError(f"recycling_probability must be within 0 and 1, got {recycling_probability}.")
+        if recycling_probability > 0 and self.prediction_type != "sample":
+            raise ValueError(
+                f"recycling_probability must be 0 with prediction type {self.prediction_type}: recycling needs sample."
+            )
         self.mask_scale = MaskScale(signal_scale)
         self.recycling_probability = recycling_probability
         self.amp_dtype = None if amp_dtype is None else getattr(torch, amp_dtype)
@@ -86,6 +92,8 @@ class DiffusionTrainingInferer(DiffusionInferer):
         with autocast:
             if self.recycling_probability > 0 and float(torch.rand(())) < self.recycling_probability:
                 inputs = self._own_estimate(inputs, diffusion_model, condition)
+                share = shared_draw([len(inputs)], inputs.device, normal=False)
+                timesteps = (share * self.scheduler.num_train_timesteps).long()
             return super().__call__(inputs, diffusion_model, noise, timesteps, condition, **kwargs).float()
 
     def _is_right(self, inputs: torch.Tensor, model: Any) -> bool:
@@ -108,9 +116,6 @@ class DiffusionTrainingInferer(DiffusionInferer):
         last = self.scheduler.num_train_timesteps - 1
         x = shared_draw(list(inputs.shape), inputs.device).to(inputs.dtype)
         timesteps = torch.full((inputs.shape[0],), last, device=inputs.device)
-        output = model(x=x, timesteps=timesteps, context=condition).float()
-        if self.prediction_type == "sample":
-            return self.mask_scale.from_logits(output)
-        abar = float(self.scheduler.alphas_cumprod[last])
-        original = predicted_original(output, x, abar**0.5, (1 - abar) ** 0.5, self.prediction_type)
-        return original.clamp(-self.mask_scale.scale, self.mask_scale.scale)
+        logits = model(x=x, timesteps=timesteps, context=condition).float()
+        finest = logits if logits.dim() == inputs.dim() else logits[:, 0]  # of several under deep supervision
+        return self.mask_scale.from_logits(finest)

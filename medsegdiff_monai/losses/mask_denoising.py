@@ -25,6 +25,7 @@ class MaskDenoisingLoss(nn.Module):
 
     With a region loss the very first denoising step already gives a segmentation network's answer. (The paper's
     recipe, Eq. 7, predicts the noise under ``torch.nn.MSELoss``.) Channels are independent regions, which may overlap.
+    Under deep supervision the prediction of each coarser resolution counts half as much as the one before.
     The Dice loss is a mean over those cases and channels whose mask is not empty: an empty one has no overlap to
     gain, and is left to the cross-entropy.
 
@@ -48,12 +49,19 @@ class MaskDenoisingLoss(nn.Module):
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            logits: mask logits of shape ``(B, C, *spatial)``.
-            target: mask of the same shape in [0, 1].
+            logits: mask logits of shape ``(B, C, *spatial)``; ``(B, K, C, *spatial)`` under deep supervision.
+            target: mask of shape ``(B, C, *spatial)`` in [0, 1].
 
         Returns:
             Scalar loss.
         """
+        if logits.dim() == target.dim():
+            return self._of_one(logits, target)
+        count = logits.shape[1]
+        losses = [self._of_one(logits[:, k], target) * 0.5**k for k in range(count)]
+        return torch.stack(losses).sum() / (2.0 - 0.5 ** (count - 1))
+
+    def _of_one(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         present = (target.flatten(2).amax(-1) > 0).to(logits.dtype)
         count = present.sum().clamp(min=1.0)
         if not torch.jit.is_scripting():

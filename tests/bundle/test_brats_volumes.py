@@ -53,7 +53,7 @@ def brats_bundle(thyroid_bundle: Path) -> Path:
 def weights(brats_bundle: Path, parse: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     network = parse(brats_bundle, "inference.json", **SMALL).get_parsed_content("network_def")
-    torch.nn.init.normal_(network.denoiser.head[-1].weight, std=2.0)
+    torch.nn.init.normal_(network.denoiser.heads.finest[-1].weight, std=2.0)
     path = tmp_path_factory.mktemp("weights") / "random.pt"
     torch.save(network.state_dict(), path)
     return path

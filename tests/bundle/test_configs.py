@@ -75,7 +75,9 @@ def test_overlays_build_a_trainer_and_an_evaluator(
     if not (bundle / "configs" / overlay).is_file():
         pytest.skip(f"this bundle has no {overlay}")
     places = {"dataset_dir": str(phantoms_of(bundle)), "ckpt_dir": str(tmp_path), "output_dir": str(tmp_path)}
-    narrow = {"denoiser#channels": (8,) * 5, "denoiser#num_res_blocks": 1, "spacing": [6.0] * 3, "image_size": [32, 32]}
+    levels = 4 if overlay == "disc.json" else 5
+    narrow = {"denoiser#channels": (8,) * levels, "denoiser#num_res_blocks": 1, "spacing": [6.0] * 3}
+    narrow |= {"image_size": [32, 32]}
     settings: dict[str, Any] = {**places, **narrow}
     if overlay == "lgg.json":  # the phantoms have a contrast more, and regions within the whole tumour
         settings |= {"contrasts": ["FLAIR", "T1w", "T1gd", "T2w"], "denoiser#context_channels": 4}
@@ -169,7 +171,7 @@ def test_overlays_train_a_step_and_sample(bundle: Path, parse: Any, phantoms_of:
     torch.manual_seed(0)
     overrides: dict[str, Any] = {"dataset_dir": str(phantoms_of(bundle))}
     if overlay == "paper.json":  # the paper's network and size would take minutes
-        overrides |= {"denoiser#channels": (8, 8, 8, 8, 8), "denoiser#num_res_blocks": 1, "recycling_probability": 0.5}
+        overrides |= {"denoiser#channels": (8, 8, 8, 8, 8), "denoiser#num_res_blocks": 1}
     parser = parse(bundle, "train.json", overlay, **overrides)
     network = parser.get_parsed_content("network_def")
     denoiser = network.denoiser

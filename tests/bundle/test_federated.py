@@ -22,9 +22,9 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
-CHANNELS = {"denoiser#channels": [8, 8, 16, 16, 16]}
 SIZES: dict[str, dict[str, Any]] = {
     "brats_mri_medsegdiff": {
+        "denoiser#channels": [8, 8, 16, 16, 16],
         "patch_size": [32, 32, 32],
         "denoiser#spatial_size": [32, 32, 32],
         "spacing": [6.0, 6.0, 6.0],
@@ -35,8 +35,8 @@ SIZES: dict[str, dict[str, Any]] = {
 def test_round_of_training_sending_receiving_and_evaluating(bundle: Path, phantoms_of: Any, tmp_path: Path) -> None:
     root = tmp_path / bundle.name
     shutil.copytree(bundle, root)
-    size = SIZES.get(bundle.name, {"image_size": [32, 32]})
-    settings = {"dataset_dir": str(phantoms_of(bundle)), "batch_size": 4, "num_workers": 0, **CHANNELS, **size}
+    size = SIZES.get(bundle.name, {"denoiser#channels": [8, 16, 16, 16], "image_size": [32, 32]})
+    settings = {"dataset_dir": str(phantoms_of(bundle)), "batch_size": 4, "num_workers": 0, **size}
     client = MonaiAlgo(str(root), local_epochs=1, train_kwargs=settings, eval_kwargs=dict(settings))
     client.initialize()
 

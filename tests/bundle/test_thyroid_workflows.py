@@ -121,7 +121,7 @@ def test_inference_of_a_plain_folder_with_bad_files(
     [
         ({"dataset_dir": "EMPTY"}, "holds no images"),
         ({"checkpoint": "ABSENT"}, "does not exist"),
-        ({"image_size": [32, 32], "denoiser#channels": [8, 16, 24, 32]}, "another architecture"),
+        ({"image_size": [32, 32], "denoiser#channels": [8, 16, 32]}, "another architecture"),
         ({"output_dir": "FILE/below"}, "Cannot write"),
         ({"num_ensemble": 0}, "num_ensemble must be at least 1"),
         ({"num_inference_steps": 0}, "num_inference_steps must be between 1"),

@@ -52,16 +52,6 @@ def test_denoiser_in_training_is_the_networks_own(dims: int) -> None:
     assert not torch.allclose(answer(net, dims), answered)
 
 
-@both_dims
-def test_only_2d_weights_are_channels_last(dims: int) -> None:
-    denoiser = trainable_denoiser(network(dims), CPU)
-    weights = [w for w in denoiser.parameters() if w.dim() == dims + 2 and min(w.shape[1:3]) > 1]
-    assert weights
-    assert all(w.is_contiguous() == (dims == 3) for w in weights)
-    if dims == 2:
-        assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
-
-
 def test_averaged_network_follows_the_weights_in_training() -> None:
     net = network()
     denoiser = trainable_denoiser(net, CPU)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.transforms import RandGaussianNoised
@@ -27,7 +29,7 @@ from torch import nn
 from torch.utils.data import DistributedSampler
 
 from medsegdiff_monai.data import ScreenedDataset
-from medsegdiff_monai.handlers import Attach, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
+from medsegdiff_monai.handlers import Attach, AveragingWarmUp, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
 from medsegdiff_monai.utils import InputError
 
 
@@ -255,3 +257,21 @@ class TestProgressBar:
 
 def resume_after_two_of_three_epochs(engine: Engine) -> None:
     engine.state.epoch, engine.state.iteration = 2, 4
+
+
+def test_the_average_forgets_the_first_weights() -> None:
+    def average(warm: bool, iterations: int) -> float:
+        model = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(model.weight, 100.0)  # what the average should forget
+        trainer = Engine(lambda engine, batch: model.weight.data.fill_(1.0))
+        averaged = EMAHandler(model, momentum=0.005)
+        if warm:
+            AveragingWarmUp(momentum=0.005).attach(trainer)
+        averaged.attach(trainer)
+        trainer.run(range(iterations), max_epochs=1)
+        return float(averaged.ema_model.weight.detach())
+
+    assert average(warm=False, iterations=300) == pytest.approx(1 + 99 * 0.995**300, rel=1e-4)
+    expected = 1 + 99 * math.prod(1 - max(0.005, 9 / (10 + n)) for n in range(1, 301))
+    assert average(warm=True, iterations=300) == pytest.approx(expected, rel=1e-4)
+    assert expected < 1.01

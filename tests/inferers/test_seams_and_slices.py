@@ -29,7 +29,7 @@ def denoiser() -> DCEUNet:
     torch.manual_seed(0)
     settings = {"fusion_levels": (False, True, False), "fusion_residual": True, "spatial_size": WINDOW}
     network = DCEUNet(2, 1, 1, 1, (8, 16, 16), 1, **settings)
-    torch.nn.init.normal_(network.head[-1].weight, std=0.5)
+    torch.nn.init.normal_(network.heads.finest[-1].weight, std=0.5)
     return network.eval()
 
 

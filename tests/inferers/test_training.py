@@ -15,6 +15,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.inferers import DiffusionInferer
+from scipy.stats import kstest
 
 from medsegdiff_monai.engines import DiffusionSegmentationPrepareBatch
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer, DiffusionTrainingInferer
@@ -63,10 +64,9 @@ def test_without_recycling_it_is_monais_inferer(dims, prediction_type):
     assert len(net.calls) == 2
 
 
-@all_predictions
 @both_dims
-def test_with_recycling_the_network_sees_its_own_estimate(dims, prediction_type):
-    scheduler = DPMSolverScheduler(prediction_type=prediction_type)
+def test_with_recycling_the_network_sees_its_own_estimate(dims):
+    scheduler = DPMSolverScheduler(prediction_type="sample")
     inferer = DiffusionTrainingInferer(scheduler, SCALE, recycling_probability=1.0)
     assert isinstance(inferer, DiffusionInferer)
     net = Recording()
@@ -82,19 +82,49 @@ def test_with_recycling_the_network_sees_its_own_estimate(dims, prediction_type)
 
     with torch.no_grad():
         output = 2.0 * torch.sin(3 * first["x"]) + data["condition"]
-    alpha, sigma = scheduler.alphas_cumprod[999].sqrt(), (1 - scheduler.alphas_cumprod[999]).sqrt()
-    estimate = {
-        "epsilon": ((first["x"] - sigma * output) / alpha).clamp(-SCALE, SCALE),
-        "v_prediction": (alpha * first["x"] - sigma * output).clamp(-SCALE, SCALE),
-        "sample": SCALE * (2 * torch.sigmoid(output) - 1),
-    }[prediction_type]
-    abar = scheduler.alphas_cumprod[data["timesteps"]].view(-1, *[1] * (dims + 1))
+    estimate = SCALE * (2 * torch.sigmoid(output) - 1)
+    abar = scheduler.alphas_cumprod[second["timesteps"]].view(-1, *[1] * (dims + 1))
     noisy = abar.sqrt() * estimate + (1 - abar).sqrt() * data["noise"]
     torch.testing.assert_close(second["x"], noisy, atol=1e-5, rtol=1e-4)
-    assert torch.equal(second["timesteps"], data["timesteps"])
     assert second["grad"]
     torch.testing.assert_close(prediction, 2.0 * torch.sin(3 * second["x"]) + data["condition"])
     assert prediction.requires_grad
+
+
+def test_recycled_batches_draw_all_timesteps_alike():
+    inferer = DiffusionTrainingInferer(DPMSolverScheduler(prediction_type="sample"), SCALE, recycling_probability=1.0)
+    net = Recording()
+    torch.manual_seed(0)
+    for _ in range(500):
+        inferer(diffusion_model=net, **batch(2))
+    drawn = torch.cat([call["timesteps"] for call in net.calls[1::2]]).double()
+    assert kstest(drawn / 1000, "uniform").pvalue > 0.01
+    assert 0 <= drawn.min() < 10
+    assert 990 < drawn.max() <= 999
+
+
+def test_under_deep_supervision_the_finest_estimate_is_recycled():
+    class Stacking(Recording):
+        def forward(self, x, timesteps, context):
+            finest = super().forward(x, timesteps, context)
+            return torch.stack([finest, torch.zeros_like(finest)], dim=1)
+
+    data = batch(2)
+    seen = []
+    for net in (Recording(), Stacking()):
+        torch.manual_seed(0)
+        inferer = DiffusionTrainingInferer(DPMSolverScheduler(prediction_type="sample"), SCALE, 1.0)
+        prediction = inferer(diffusion_model=net, **data)
+        seen.append(net.calls[1]["x"])
+    assert torch.equal(*seen)
+    assert prediction.shape == (4, 2, 1, 6, 6)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_refuses_to_recycle_where_the_target_depends_on_the_noisy_mask(prediction_type):
+    scheduler = DPMSolverScheduler(prediction_type=prediction_type)
+    with pytest.raises(ValueError, match=f"must be 0 with prediction type {prediction_type}"):
+        DiffusionTrainingInferer(scheduler, SCALE, recycling_probability=0.5)
 
 
 def test_the_share_of_recycled_batches_is_the_probability():
@@ -129,7 +159,7 @@ def test_amp_runs_every_pass_under_autocast_and_returns_float32(recycling_probab
 @pytest.mark.parametrize("probability", [-0.1, 1.1])
 def test_refuses_an_impossible_probability(probability):
     with pytest.raises(ValueError, match=f"recycling_probability must be within 0 and 1, got {probability}"):
-        DiffusionTrainingInferer(DPMSolverScheduler(), SCALE, probability)
+        DiffusionTrainingInferer(DPMSolverScheduler(prediction_type="sample"), SCALE, probability)
 
 
 @pytest.mark.parametrize(("dims", "size"), [(2, 32), (3, 16)], ids=["2d", "3d"])

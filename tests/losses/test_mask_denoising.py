@@ -96,3 +96,13 @@ def test_empty_masks_and_extreme_logits_give_finite_gradients(foreground, logit)
 def test_refuses_impossible_weights(weights):
     with pytest.raises(ValueError, match="must not be negative and not all be 0"):
         MaskDenoisingLoss(*weights)
+
+
+def test_deep_supervision_halves_the_weight_of_each_coarser_prediction():
+    generator = torch.Generator().manual_seed(0)
+    stacked = torch.randn(2, 3, 1, 8, 8, generator=generator)
+    target = (torch.rand(2, 1, 8, 8, generator=generator) > 0.5).float()
+    loss = MaskDenoisingLoss()
+    parts = [float(loss(stacked[:, k], target)) for k in range(3)]
+    expected = (parts[0] + parts[1] / 2 + parts[2] / 4) / 1.75
+    assert float(loss(stacked, target)) == pytest.approx(expected, rel=1e-5)

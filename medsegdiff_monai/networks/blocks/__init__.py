@@ -10,7 +10,10 @@
 # limitations under the License.
 
 from .attention import SelfAttentionBlock
-from .dynamic_fusion import DynamicConditionalFusion
+from .dynamic_fusion import DynamicConditionalFusion, NoFusion
 from .ff_parser import FFParser, resample_spectrum
+from .heads import PredictionHeads
+from .levels import check_levels, per_level
+from .patches import patches_to_space, space_to_patches
 from .residual import ResidualBlock, conv, initialise_convolutions, norm_groups
 from .stages import Decoder, Encoder, Stage

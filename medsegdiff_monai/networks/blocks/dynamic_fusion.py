@@ -18,7 +18,7 @@ from torch import nn
 
 from medsegdiff_monai.networks.blocks.ff_parser import FFParser
 
-__all__ = ["DynamicConditionalFusion"]
+__all__ = ["DynamicConditionalFusion", "NoFusion"]
 
 
 class DynamicConditionalFusion(nn.Module):
@@ -63,3 +63,10 @@ class DynamicConditionalFusion(nn.Module):
         attention = self.norm_image(image_features) * self.norm_mask(self.ff_parser(mask_features))
         fused = attention * image_features
         return image_features + fused if self.residual else fused
+
+
+class NoFusion(nn.Module):
+    """The levels at which image features pass unchanged."""
+
+    def forward(self, image_features: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
+        return image_features

@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the deepest stage back to full resolution, with skip connections by concatenation.
+    """From the deepest stage back to full resolution, with skip connections.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -99,6 +99,7 @@ class Decoder(nn.Module):
         num_blocks: number of residual blocks at each resolution.
         time_channels: number of channels of the time embedding.
         attention_levels: whether self-attention follows at each resolution.
+        additive_skips: whether skip connections are added; else they are concatenated.
     """
 
     def __init__(
@@ -108,27 +109,33 @@ class Decoder(nn.Module):
         num_blocks: int,
         time_channels: int,
         attention_levels: Sequence[bool],
+        additive_skips: bool = False,
     ) -> None:
         super().__init__()
         last = len(channels) - 1
+        self.additive_skips = additive_skips
+        widening = 1 if additive_skips else 2
         self.bottleneck = Stage(
             spatial_dims, channels[last], channels[last], num_blocks, time_channels, attention_levels[last]
         )
         self.ups = nn.ModuleList([conv(spatial_dims, channels[i + 1], channels[i], 1) for i in reversed(range(last))])
         self.stages = nn.ModuleList(
             [
-                Stage(spatial_dims, 2 * channels[i], channels[i], num_blocks, time_channels, attention_levels[i])
+                Stage(spatial_dims, widening * channels[i], channels[i], num_blocks, time_channels, attention_levels[i])
                 for i in reversed(range(last))
             ]
         )
 
-    def forward(self, skips: list[torch.Tensor], embedding: torch.Tensor) -> torch.Tensor:
-        """Encodings at each resolution and embedding ``(B, time_channels)`` to ``(B, channels[0], *spatial)``."""
+    def forward(self, skips: list[torch.Tensor], embedding: torch.Tensor) -> list[torch.Tensor]:
+        """Encodings of each resolution, finest first, and embedding ``(B, time_channels)`` to maps of their shapes."""
         x = self.bottleneck(skips[-1], embedding)
+        decoded = [x]
         level = len(skips) - 2
         for up, stage in zip(self.ups, self.stages):
             # A 1x1 convolution commutes with nearest-neighbour up-sampling: at the small size it costs 1/2^dims.
             x = nn.functional.interpolate(up(x), scale_factor=2.0, mode="nearest")
-            x = stage(torch.cat([x, skips[level]], dim=1), embedding)
+            x = x + skips[level] if self.additive_skips else torch.cat([x, skips[level]], dim=1)
+            x = stage(x, embedding)
+            decoded.insert(0, x)
             level -= 1
-        return x
+        return decoded

@@ -9,6 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from .dce_unet import VARIANTS, DCEUNet
+from .dce_unet import DCEUNet
 from .denoisers import ContextDenoiser, ImageOnlyDenoiser
 from .medsegdiff import MedSegDiff
+from .variants import VARIANTS

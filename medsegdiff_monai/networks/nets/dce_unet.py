@@ -22,28 +22,18 @@ from medsegdiff_monai.networks.blocks import (
     Decoder,
     DynamicConditionalFusion,
     Encoder,
+    NoFusion,
+    PredictionHeads,
+    check_levels,
     conv,
     initialise_convolutions,
-    norm_groups,
+    per_level,
+    space_to_patches,
 )
 
-__all__ = ["VARIANTS", "DCEUNet"]
+from .variants import VARIANTS
 
-# Number of down-samplings after Table 1 of the paper; blocks per stage as in ResNet34 (3, 4, 6, 3) below a one-block
-# stage at full resolution. The paper states no widths: these are ours.
-VARIANTS: dict[str, dict[str, tuple]] = {
-    "S": {"channels": (32, 64, 128, 256, 256), "num_res_blocks": (1, 3, 4, 6, 3)},
-    "B": {"channels": (32, 64, 128, 256, 256, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3)},
-    "L": {"channels": (32, 64, 128, 256, 256, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
-    "++": {"channels": (64, 128, 256, 384, 512, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
-}
-
-
-class _NoFusion(nn.Module):
-    """The levels at which image features pass unchanged."""
-
-    def forward(self, image_features: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-        return image_features
+__all__ = ["DCEUNet"]
 
 
 class DCEUNet(nn.Module):
@@ -67,9 +57,18 @@ class DCEUNet(nn.Module):
         channels: number of channels at each resolution, the first at full resolution; each further one halves it.
         num_res_blocks: number of residual blocks at each resolution of both encoders, one number for all or a tuple.
             0 leaves only the stem, or the strided convolution, which is a saving at full resolution.
+        mask_channels: number of channels of the mask's encoder at each resolution, ``channels`` by default. A noisy
+            mask holds less than an image: with fewer, its features are projected to the image's width where they meet.
+        mask_num_res_blocks: number of residual blocks of the mask's encoder, ``num_res_blocks`` by default.
         fusion_levels: whether the encodings are fused at each resolution. The paper fuses at the middle stages.
         attention_levels: whether the decoder has self-attention at each resolution; nowhere by default.
         num_decoder_blocks: number of residual blocks at each resolution of the decoder.
+        additive_skips: whether the decoder adds the encodings to its own features in place of concatenating them,
+            which halves the work of its widest convolutions.
+        subpixel_factor: edge of the patches of voxels that enter the encoders as channels and leave the head as such:
+            the network works at a fraction of the resolution, without losing a voxel of its input.
+        deep_supervision: number of coarser resolutions of the decoder that predict as well. In training mode the
+            prediction then has shape ``(B, 1 + deep_supervision, out_channels, *spatial)``, the finest first.
         spatial_size: image size for which the FF-Parsers' maps are exact; they are resampled at any other.
         use_ff_parser: whether the fusion filters the mask features.
         fusion_residual: whether the fusion returns ``m_I + A`` in place of the paper's ``A``.
@@ -92,49 +91,73 @@ class DCEUNet(nn.Module):
         spatial_size: Sequence[int] | int = 128,
         use_ff_parser: bool = True,
         fusion_residual: bool = False,
+        mask_channels: Sequence[int] | None = None,
+        mask_num_res_blocks: Sequence[int] | int | None = None,
+        additive_skips: bool = False,
+        subpixel_factor: int = 1,
+        deep_supervision: int = 0,
     ) -> None:
         super().__init__()
         levels = len(channels)
-        blocks = (num_res_blocks,) * levels if isinstance(num_res_blocks, int) else tuple(num_res_blocks)
+        blocks = per_level(num_res_blocks, levels)
+        mask_blocks = blocks if mask_num_res_blocks is None else per_level(mask_num_res_blocks, levels)
+        mask_widths = tuple(channels) if mask_channels is None else tuple(mask_channels)
         attention = (False,) * levels if attention_levels is None else tuple(attention_levels)
-        self._check_settings(spatial_dims, channels, blocks, tuple(fusion_levels), attention, num_decoder_blocks)
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+        settings = {
+            "channels": tuple(channels),
+            "num_res_blocks": blocks,
+            "mask_channels": mask_widths,
+            "mask_num_res_blocks": mask_blocks,
+            "fusion_levels": tuple(fusion_levels),
+            "attention_levels": attention,
+        }
+        least = {"channels": 1, "mask_channels": 1, "num_res_blocks": 0, "mask_num_res_blocks": 0}
+        check_levels(tuple(channels), settings, least)
+        for name, value in (("num_decoder_blocks", num_decoder_blocks), ("subpixel_factor", subpixel_factor)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
 
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.context_channels = context_channels
-        self.divisor = 2 ** (levels - 1)
+        self.subpixel_factor = subpixel_factor
+        self.divisor = subpixel_factor * 2 ** (levels - 1)
         self.embedding_channels = channels[0]
         self.first_fusion = tuple(fusion_levels).index(True) if any(fusion_levels) else levels - 1
 
+        voxels = subpixel_factor**spatial_dims
         time_channels = 4 * channels[0]
         self.time_embedding = nn.Sequential(nn.Linear(self.embedding_channels, time_channels), nn.SiLU())
         self.image_encoder = Encoder(
             spatial_dims,
-            context_channels,
+            voxels * context_channels,
             channels,
             blocks,
             [None if i <= self.first_fusion else time_channels for i in range(levels)],
         )
-        self.mask_encoder = Encoder(spatial_dims, in_channels, channels, blocks, [time_channels] * levels)
-        size = (spatial_size,) * spatial_dims if isinstance(spatial_size, int) else tuple(spatial_size)
+        self.mask_encoder = Encoder(
+            spatial_dims, voxels * in_channels, mask_widths, mask_blocks, [time_channels] * levels
+        )
+        self.mask_projections = nn.ModuleList(
+            [nn.Identity() if m == c else conv(spatial_dims, m, c, 1) for m, c in zip(mask_widths, channels)]
+        )
+        size = [s // subpixel_factor for s in per_level(spatial_size, spatial_dims)]
         self.fusions = nn.ModuleList(
             [
                 DynamicConditionalFusion(
                     c, [max(s >> i, 1) for s in size], spatial_dims, use_ff_parser, fusion_residual
                 )
                 if fused
-                else _NoFusion()
+                else NoFusion()
                 for i, (c, fused) in enumerate(zip(channels, fusion_levels))
             ]
         )
         self.mask_gains = nn.ModuleList([nn.Linear(time_channels, c) for c in channels])
-        self.decoder = Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention)
-        self.head = nn.Sequential(
-            nn.GroupNorm(norm_groups(channels[0]), channels[0]),
-            nn.SiLU(),
-            conv(spatial_dims, channels[0], out_channels),
-        )
+        self.decoder = Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention, additive_skips)
+        self.heads = PredictionHeads(spatial_dims, channels, out_channels, subpixel_factor, deep_supervision)
         initialise_convolutions(self)
         self._let_the_image_lead()
 
@@ -152,33 +175,6 @@ class DCEUNet(nn.Module):
             if isinstance(fusion, DynamicConditionalFusion):
                 nn.init.constant_(fusion.norm_mask.weight, 0.1)
                 nn.init.ones_(fusion.norm_mask.bias)
-
-    @staticmethod
-    def _check_settings(
-        spatial_dims: int,
-        channels: Sequence[int],
-        num_res_blocks: Sequence[int],
-        fusion_levels: Sequence[bool],
-        attention_levels: Sequence[bool],
-        num_decoder_blocks: int,
-    ) -> None:
-        if spatial_dims not in (2, 3):
-            raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
-        for name, values in (
-            ("num_res_blocks", num_res_blocks),
-            ("fusion_levels", fusion_levels),
-            ("attention_levels", attention_levels),
-        ):
-            if len(values) != len(channels):
-                raise ValueError(
-                    f"{name} must have one entry for each entry of channels, got {name}={tuple(values)} for "
-                    f"channels={tuple(channels)}."
-                )
-        if min(channels) < 1 or min(num_res_blocks) < 0 or num_decoder_blocks < 1:
-            raise ValueError(
-                f"channels and num_decoder_blocks must be positive and num_res_blocks not negative, got "
-                f"{tuple(channels)}, {num_decoder_blocks} and {tuple(num_res_blocks)}."
-            )
 
     @classmethod
     def from_variant(
@@ -229,7 +225,7 @@ class DCEUNet(nn.Module):
             ValueError: when the image has other dimensions or channels, or a size not divisible by the total stride.
         """
         self._check_input(context, self.context_channels, "image")
-        h = self.image_encoder.stem(context)
+        h = self.image_encoder.stem(space_to_patches(context, self.subpixel_factor))
         features: list[torch.Tensor] = []
         for i, (down, stage) in enumerate(zip(self.image_encoder.downs, self.image_encoder.stages)):
             if i <= self.first_fusion:
@@ -247,18 +243,20 @@ class DCEUNet(nn.Module):
             features: what :meth:`encode_image` gave for the image.
 
         Returns:
-            Prediction of shape ``(B, out_channels, *spatial)``: noise, velocity or mask logits, as it was trained.
+            Prediction of shape ``(B, out_channels, *spatial)``: noise, velocity or mask logits, as it was trained;
+            those of all supervised resolutions, finest first and at full size, in training under deep supervision.
         """
         self._check_input(x, self.in_channels, "noisy mask")
         embedding = self.time_embedding(get_timestep_embedding(timesteps, self.embedding_channels).to(x.dtype))
         embedding = embedding.expand(x.shape[0], -1)
-        mask = self.mask_encoder.stem(x)
+        mask = self.mask_encoder.stem(space_to_patches(x, self.subpixel_factor))
         image = features[0]
         skips: list[torch.Tensor] = []
-        for i, (mask_down, mask_stage, image_down, image_stage, fusion, mask_gain) in enumerate(
+        for i, (mask_down, mask_stage, mask_projection, image_down, image_stage, fusion, mask_gain) in enumerate(
             zip(
                 self.mask_encoder.downs,
                 self.mask_encoder.stages,
+                self.mask_projections,
                 self.image_encoder.downs,
                 self.image_encoder.stages,
                 self.fusions,
@@ -267,10 +265,11 @@ class DCEUNet(nn.Module):
         ):
             mask = mask_stage(mask_down(mask), embedding)
             image = features[i] if i <= self.first_fusion else image_stage(image_down(image), embedding)
-            image = fusion(image, mask)
+            encoded = mask_projection(mask)
+            image = fusion(image, encoded)
             gain = mask_gain(embedding)
-            skips.append(image + gain.reshape(list(gain.shape) + [1] * self.spatial_dims) * mask)
-        return self.head(self.decoder(skips, embedding))
+            skips.append(image + gain.reshape(list(gain.shape) + [1] * self.spatial_dims) * encoded)
+        return self.heads(self.decoder(skips, embedding))
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         """

@@ -83,6 +83,8 @@ class MedSegDiff(nn.Module):
             features: what :meth:`encode_image` gave.
         """
         output = self.denoiser.denoise(x, torch.full((1,), timestep, device=x.device), features).float()
+        if output.dim() > x.dim():
+            output = output[:, 0]  # the finest of several, in training mode under deep supervision
         if self.prediction_type == "sample":
             return self.mask_scale.from_logits(output)
         abar = self.alphas_cumprod[timestep]

@@ -180,6 +180,15 @@ def test_one_timestep_stands_for_the_batch_and_may_be_floating(form):
         torch.testing.assert_close(net(x, torch.tensor([40.0]), image), expected)
 
 
+BUNDLED = {
+    "channels": (32, 64, 128, 128),
+    "num_res_blocks": 1,
+    "mask_channels": (8, 16, 32, 32),
+    "fusion_levels": (False, True, True, False),
+    "fusion_residual": True,
+    "additive_skips": True,
+    "subpixel_factor": 2,
+}
 DEEP = {
     "channels": (16, 32, 32, 64, 64, 64),
     "num_res_blocks": (1, 3, 4, 6, 3, 3),
@@ -196,10 +205,11 @@ DEEP = {
         (2, 64, {**DEEP, "use_ff_parser": False}),
         (2, 128, {**DEEP, "channels": (8, 16, 24, 32, 32, 32)}),
         (2, 32, VARIANTS["S"] | {"fusion_levels": (False, True, True, True, False)}),
+        (2, 64, BUNDLED),
         (3, 16, {"channels": (8, 16, 32), "num_res_blocks": 2}),
         (3, 32, {"channels": (8, 16, 32, 32), "num_res_blocks": 2, "fusion_levels": (False, True, True, False)}),
     ],
-    ids=["2d", "2d_deep", "2d_residual", "2d_no_ff_parser", "2d_narrow", "2d_S", "3d", "3d_deep"],
+    ids=["2d", "2d_deep", "2d_residual", "2d_no_ff_parser", "2d_narrow", "2d_S", "2d_bundled", "3d", "3d_deep"],
 )
 def test_activations_and_gradients_keep_their_scale_at_initialisation(dims, size, settings):
     net = small_net(dims, **settings, spatial_size=size).train()
@@ -208,7 +218,7 @@ def test_activations_and_gradients_keep_their_scale_at_initialisation(dims, size
         **{f"mask encoder {i}": stage for i, stage in enumerate(net.mask_encoder.stages)},
         "bottleneck": net.decoder.bottleneck,
         **{f"decoder {i}": stage for i, stage in enumerate(net.decoder.stages)},
-        "head": net.head,
+        "head": net.heads.finest,
     }
     scales = {}
     for name, stage in stages.items():

@@ -1,0 +1,74 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from medsegdiff_monai.networks.blocks.patches import patches_to_space
+from medsegdiff_monai.networks.blocks.residual import conv, norm_groups
+
+__all__ = ["PredictionHeads"]
+
+
+def _head(spatial_dims: int, channels: int, out_channels: int, kernel_size: int) -> nn.Module:
+    norm = nn.GroupNorm(norm_groups(channels), channels)
+    return nn.Sequential(norm, nn.SiLU(), conv(spatial_dims, channels, out_channels, kernel_size))
+
+
+class PredictionHeads(nn.Module):
+    """From the maps of a decoder to the prediction, in training also to those of its coarser resolutions.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        channels: number of channels of the decoder at each resolution, the finest first.
+        out_channels: number of channels of the prediction.
+        subpixel_factor: edge of the patches that the finest map predicts at each position.
+        deep_supervision: number of coarser resolutions that predict in training.
+
+    Raises:
+        ValueError: when there are not as many coarser resolutions.
+    """
+
+    def __init__(
+        self, spatial_dims: int, channels: Sequence[int], out_channels: int, subpixel_factor: int, deep_supervision: int
+    ) -> None:
+        super().__init__()
+        if not 0 <= deep_supervision < len(channels):
+            raise ValueError(f"deep_supervision must be from 0 to {len(channels) - 1}, got {deep_supervision}.")
+        self.subpixel_factor = subpixel_factor
+        self.interpolation = "bilinear" if spatial_dims == 2 else "trilinear"
+        self.finest = _head(spatial_dims, channels[0], subpixel_factor**spatial_dims * out_channels, 3)
+        supervised = channels[1 : deep_supervision + 1]
+        self.coarser = nn.ModuleList([_head(spatial_dims, c, out_channels, 1) for c in supervised])
+
+    def forward(self, decoded: list[torch.Tensor]) -> torch.Tensor:
+        """
+        Args:
+            decoded: maps ``(B, channels[i], *spatial_i)``, the finest first.
+
+        Returns:
+            Prediction of shape ``(B, out_channels, *spatial)`` at ``subpixel_factor`` times the size of the finest
+            map; in training under deep supervision ``(B, 1 + deep_supervision, out_channels, *spatial)``, the finest
+            first.
+        """
+        prediction = patches_to_space(self.finest(decoded[0]), self.subpixel_factor)
+        if not self.training or len(self.coarser) == 0:
+            return prediction
+        predictions = [prediction]
+        for i, head in enumerate(self.coarser):
+            coarse = head(decoded[i + 1])
+            predictions.append(nn.functional.interpolate(coarse, prediction.shape[2:], mode=self.interpolation))
+        return torch.stack(predictions, 1)

@@ -1,0 +1,68 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["patches_to_space", "space_to_patches"]
+
+
+def space_to_patches(x: torch.Tensor, patch: int) -> torch.Tensor:
+    """Move each patch of voxels into the channels: nothing is lost, and what follows works at a smaller size.
+
+    The inverse of :func:`patches_to_space`, of the layout of ``torch.nn.PixelUnshuffle`` in 2D and 3D (MONAI's
+    ``pixelunshuffle`` does not script).
+
+    Args:
+        x: map of shape ``(B, C, *spatial)``, whose spatial sizes are divisible by ``patch``.
+        patch: edge of a patch in voxels.
+
+    Returns:
+        Map of shape ``(B, C * patch^dims, *spatial / patch)``.
+    """
+    if patch == 1:
+        return x
+    dims = x.dim() - 2
+    split = [x.shape[0], x.shape[1]]
+    merged = [x.shape[0], x.shape[1] * int(patch**dims)]
+    order = [0, 1]
+    for i in range(dims):
+        split += [x.shape[2 + i] // patch, patch]
+        merged += [x.shape[2 + i] // patch]
+        order += [3 + 2 * i]
+    for i in range(dims):
+        order += [2 + 2 * i]
+    return x.reshape(split).permute(order).reshape(merged)
+
+
+def patches_to_space(x: torch.Tensor, patch: int) -> torch.Tensor:
+    """Lay out patches that are held in the channels (sub-pixel convolution, https://arxiv.org/abs/1609.05158).
+
+    Args:
+        x: map of shape ``(B, C * patch^dims, *spatial)``.
+        patch: edge of a patch in voxels.
+
+    Returns:
+        Map of shape ``(B, C, *spatial * patch)``.
+    """
+    if patch == 1:
+        return x
+    dims = x.dim() - 2
+    channels = x.shape[1] // int(patch**dims)
+    split = [x.shape[0], channels] + [patch] * dims + list(x.shape[2:])
+    merged = [x.shape[0], channels]
+    order = [0, 1]
+    for i in range(dims):
+        order += [2 + dims + i, 2 + i]
+        merged += [x.shape[2 + i] * patch]
+    return x.reshape(split).permute(order).reshape(merged)

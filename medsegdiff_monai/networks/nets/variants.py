@@ -1,0 +1,24 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+__all__ = ["VARIANTS"]
+
+# Number of down-samplings after Table 1 of the paper; blocks per stage as in ResNet34 (3, 4, 6, 3) below a one-block
+# stage at full resolution. The paper states no widths: these are ours.
+VARIANTS: dict[str, dict[str, tuple]] = {
+    "S": {"channels": (32, 64, 128, 256, 256), "num_res_blocks": (1, 3, 4, 6, 3)},
+    "B": {"channels": (32, 64, 128, 256, 256, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3)},
+    "L": {"channels": (32, 64, 128, 256, 256, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
+    "++": {"channels": (64, 128, 256, 384, 512, 512, 512), "num_res_blocks": (1, 3, 4, 6, 3, 3, 3)},
+}

@@ -1,0 +1,49 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.utils import pixelshuffle, pixelunshuffle
+
+from medsegdiff_monai.networks.blocks import patches_to_space, space_to_patches
+
+
+@pytest.mark.parametrize(("shape", "patch"), [((2, 3, 8, 12), 2), ((1, 2, 9, 6), 3), ((2, 1, 4, 6, 8), 2)])
+def test_agrees_with_pixel_shuffling(shape: tuple[int, ...], patch: int) -> None:
+    x = torch.arange(float(torch.tensor(shape).prod())).reshape(shape)
+    dims = len(shape) - 2
+    patches = space_to_patches(x, patch)
+    assert torch.equal(patches, pixelunshuffle(x, dims, patch))
+    assert torch.equal(patches_to_space(patches, patch), x)
+    assert torch.equal(patches_to_space(patches, patch), pixelshuffle(patches, dims, patch))
+
+
+def test_a_patch_by_hand() -> None:
+    x = torch.tensor([[[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]])
+    expected = torch.tensor([[[[1.0, 3.0]], [[2.0, 4.0]], [[5.0, 7.0]], [[6.0, 8.0]]]])
+    assert torch.equal(space_to_patches(x, 2), expected)
+
+
+def test_a_patch_of_one_voxel_changes_nothing() -> None:
+    x = torch.randn(1, 2, 3, 5, generator=torch.Generator().manual_seed(0))
+    assert space_to_patches(x, 1) is x
+    assert patches_to_space(x, 1) is x
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 12), (2, 1, 4, 6, 8)], ids=["2d", "3d"])
+def test_scripts(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    patches = torch.jit.script(space_to_patches)(x, 2)
+    assert torch.equal(patches, space_to_patches(x, 2))
+    assert torch.equal(torch.jit.script(patches_to_space)(patches, 2), x)
