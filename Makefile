@@ -13,7 +13,7 @@ $(STAMP): constraints.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	# torch first and alone: as another package's requirement pip would fetch a build with gigabytes of CUDA.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,export]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,export,benchmarks]'
 	touch $@
 
 install: $(STAMP)  ## Make .venv and install the package with its tools.

@@ -1,0 +1,126 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Networks that the accuracy benchmark compares with, in the bundles' own configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
+from torch import nn
+
+from medsegdiff_monai.networks.blocks import (
+    Decoder,
+    Encoder,
+    PredictionHeads,
+    initialise_convolutions,
+    space_to_patches,
+)
+
+__all__ = ["ConcatenationDenoiser", "ConcatenationUNet", "FixedTimestep"]
+
+
+class ConcatenationDenoiser(nn.Module):
+    """A diffusion network conditioned by concatenation: the noisy mask and the image are the channels of one input.
+
+    This is how MONAI's tutorial of segmentation by diffusion uses ``DiffusionModelUNet``. Nothing can be shared
+    between steps or members.
+
+    Args:
+        network: called as ``network(x, timesteps)`` with ``x`` of shape ``(B, C + context_channels, *spatial)``.
+        in_channels: number of channels ``C`` of the noisy mask.
+        divisor: number by which the network needs spatial sizes to be divisible.
+    """
+
+    def __init__(self, network: nn.Module, in_channels: int, divisor: int) -> None:
+        super().__init__()
+        self.network = network
+        self.in_channels = in_channels
+        self.divisor = divisor
+
+    def encode_image(self, context: torch.Tensor) -> list[torch.Tensor]:
+        """The image of shape ``(B, context_channels, *spatial)`` itself."""
+        return [context]
+
+    def denoise(self, x: torch.Tensor, timesteps: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """The network's prediction, of the shape of ``x``, ``(B, C, *spatial)``."""
+        return self.network(torch.cat([x, features[0]], dim=1), timesteps.expand(x.shape[0]))
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Prediction of shape ``(B, C, *spatial)``; ``context`` is the image."""
+        return self.denoise(x, timesteps, [context])
+
+
+class ConcatenationUNet(nn.Module):
+    """The blocks of ``DCEUNet`` with one encoder for the concatenated input: the paper's plain diffusion model.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of channels of the input, noisy mask and image together.
+        out_channels: number of channels of the prediction.
+        channels: number of channels at each resolution.
+        num_res_blocks: number of residual blocks at each resolution.
+        subpixel_factor: as in ``DCEUNet``.
+        additive_skips: as in ``DCEUNet``.
+        deep_supervision: as in ``DCEUNet``.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int],
+        num_res_blocks: Sequence[int],
+        subpixel_factor: int,
+        additive_skips: bool,
+        deep_supervision: int,
+    ) -> None:
+        super().__init__()
+        self.subpixel_factor = subpixel_factor
+        self.embedding_channels = channels[0]
+        voxels = subpixel_factor**spatial_dims
+        time_channels = 4 * channels[0]
+        self.time_embedding = nn.Sequential(nn.Linear(channels[0], time_channels), nn.SiLU())
+        times = [time_channels] * len(channels)
+        self.encoder = Encoder(spatial_dims, voxels * in_channels, channels, num_res_blocks, times)
+        self.decoder = Decoder(spatial_dims, channels, 1, time_channels, [False] * len(channels), additive_skips)
+        self.heads = PredictionHeads(spatial_dims, channels, out_channels, subpixel_factor, deep_supervision)
+        initialise_convolutions(self)
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The prediction, of the shapes of ``DCEUNet``'s, from ``x`` of shape ``(B, in_channels, *spatial)``."""
+        embedding = self.time_embedding(get_timestep_embedding(timesteps, self.embedding_channels).to(x.dtype))
+        h = self.encoder.stem(space_to_patches(x, self.subpixel_factor))
+        skips = []
+        for down, stage in zip(self.encoder.downs, self.encoder.stages):
+            h = stage(down(h), embedding)
+            skips.append(h)
+        return self.heads(self.decoder(skips, embedding))
+
+
+class FixedTimestep(nn.Module):
+    """A network of an input and a timestep as a plain network of the input, at timestep 0.
+
+    Args:
+        network: called as ``network(x, timesteps)``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network's output for ``x`` of shape ``(B, in_channels, *spatial)``."""
+        return self.network(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))

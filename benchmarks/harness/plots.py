@@ -1,0 +1,110 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Plots of the accuracy benchmark, from the results of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from .grid import DATASETS, Cell
+from .methods import METHODS
+from .tables import OURS, mean_curve
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+__all__ = ["colours", "plot_calibration", "plot_evaluations", "plot_time"]
+
+
+def _panels(count: int) -> tuple[Any, list[Any]]:
+    figure, axes = plt.subplots(1, count, figsize=(4.6 * count, 4.2), squeeze=False, layout="constrained")
+    return figure, list(axes[0])
+
+
+def colours() -> dict[str, Any]:
+    """A colour for each method, the same in every plot: ten dark ones first, then their light shades."""
+    palette = mpl.colormaps["tab20"]
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    return {method: palette(i) for method, i in zip(METHODS, order, strict=False)}
+
+
+def _plot(path: Path, figure: Any, axes: Any) -> None:
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plot_time(path: Path, results: dict[Cell, Any], datasets: Sequence[str]) -> None:
+    """Validation Dice against training time, mean over the seeds."""
+    figure, axes = _panels(len(datasets))
+    for ax, dataset in zip(axes, datasets):
+        for method, colour in colours().items():
+            group = [r for c, r in results.items() if (c.dataset, c.method) == (dataset, method)]
+            if group:
+                times, values = mean_curve(group)
+                ax.plot(times, values, color=colour, label=method, linewidth=2.5 if method == OURS else 1.2)
+        ax.set(title=dataset, xlabel="training time in seconds", ylabel="validation Dice %")
+        top = max(line.get_ydata().max() for line in ax.lines)
+        ax.set_ylim(max(0, top - 40), top + 1)
+        ax.grid(alpha=0.3)
+    _plot(path, figure, axes)
+
+
+def plot_evaluations(path: Path, table: pd.DataFrame, datasets: Sequence[str], section: str) -> None:
+    """Dice on the tested section against the number of network evaluations."""
+    figure, axes = _panels(len(datasets))
+    for ax, dataset in zip(axes, datasets):
+        own = table[(table["dataset"] == dataset) & (table["tested"] == DATASETS[dataset].folder)]
+        scores = own.groupby(["method", "steps", "members"])["dice"].mean()
+        for method, colour in colours().items():
+            if method not in scores.index.get_level_values(0):
+                continue
+            points = sorted((s * m, 100 * v, s, m) for (s, m), v in scores[method].items())
+            ax.plot(*zip(*(p[:2] for p in points)), "o-", color=colour, label=method, linewidth=1)
+            for x, y, s, m in points if method == OURS else []:
+                ax.annotate(f"{s}x{m}", (x, y), textcoords="offset points", xytext=(3, 4), fontsize=7)
+        ax.set(title=dataset, xlabel="network evaluations (steps x members)", ylabel=f"{section} Dice %", xscale="log")
+        ax.grid(alpha=0.3)
+    _plot(path, figure, axes)
+
+
+def _calibration(results: dict[Cell, Any], dataset: str, method: str) -> tuple[np.ndarray, ...]:
+    """Voxels, sum of their probabilities and number of true ones in each bin, over all seeds."""
+    tests = [r["tests"][0]["calibration"] for c, r in results.items() if (c.dataset, c.method) == (dataset, method)]
+    return tuple(np.sum([t[key] for t in tests], axis=0) for key in ("count", "confidence", "positive"))
+
+
+def plot_calibration(path: Path, results: dict[Cell, Any], datasets: Sequence[str]) -> None:
+    """Share of true voxels against their probability."""
+    figure, axes = _panels(len(datasets))
+    for ax, dataset in zip(axes, datasets):
+        ax.plot([0, 1], [0, 1], ":", color="grey")
+        present = {c.method for c in results if c.dataset == dataset}
+        for row, method in enumerate(m for m in METHODS if m in present):
+            count, confidence, positive = _calibration(results, dataset, method)
+            seen = count > 0
+            x, y = (v[seen] / count[seen] for v in (confidence, positive))
+            error = np.abs(confidence - positive)[seen].sum() / count.sum()
+            width = 2.5 if method == OURS else 1.2
+            ax.plot(x, y, "o-", color=colours()[method], markersize=3, linewidth=width, label=method)
+            ax.text(0.98, 0.02 + 0.045 * row, f"{method}: {100 * error:.2f} %", fontsize=7, ha="right")
+        ax.set(title=f"{dataset} (with expected calibration error)", xlabel="probability", ylabel="share in the mask")
+        ax.grid(alpha=0.3)
+    _plot(path, figure, axes)
