@@ -189,7 +189,7 @@ _TESTS = ((4, 5), (1, 1), (1, 5), (2, 5), (10, 1), (10, 5))
 _FEW_TESTS = ((4, 5), (1, 1), (1, 5))
 _TESTS_3D = ((4, 3), (1, 1), (1, 3))
 
-# What the tables compare, and behind it the settings that the recipe was chosen from, on validation images.
+# What the tables compare, and behind it the default with one of its settings changed.
 METHODS: dict[str, Method] = {
     "medsegdiff": Method(_without(), _TESTS, _TESTS_3D, plain=False),
     "without_dynamic_encoding": Method(_without_fusion, _FEW_TESTS, _TESTS_3D, plain=False),

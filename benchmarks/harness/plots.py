@@ -9,7 +9,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Plots of the accuracy benchmark, from the results of its cells."""
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def colours() -> dict[str, Any]:
     """A colour for each method, the same in every plot: ten dark ones first, then their light shades."""
     palette = mpl.colormaps["tab20"]
     order = [*range(0, 20, 2), *range(1, 20, 2)]
-    return {method: palette(i) for method, i in zip(METHODS, order, strict=False)}
+    return {method: palette(i) for method, i in zip(METHODS, order[: len(METHODS)], strict=True)}
 
 
 def _plot(path: Path, figure: Any, axes: Any) -> None:

@@ -85,7 +85,7 @@ class DiffusionTrainingInferer(DiffusionInferer):
             kwargs: further arguments of MONAI's ``DiffusionInferer``.
 
         Returns:
-            The prediction in float32, of shape ``(B, C, *spatial)``.
+            The prediction in float32, of shape ``(B, C, *spatial)``; ``(B, K, C, *spatial)`` under deep supervision.
         """
         enabled = self.amp_dtype is not None and inputs.device.type == "cpu" and self._is_right(inputs, diffusion_model)
         autocast = torch.autocast("cpu", self.amp_dtype, enabled=enabled)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -34,7 +35,24 @@ def _spacings(references: Any) -> list[list[float]]:
     return [affine_to_spacing(affine, r=affine.shape[-1] - 1)[:dims].tolist() for affine in affines]
 
 
-class RegionHausdorffDistance(RegionMetric):
+class _SurfaceMetric(RegionMetric):
+    """Base of the metrics of two masks' edges, which know the distance between neighbouring voxels."""
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        """Values ``(B, C)`` of masks ``(B, C, *spatial)``; see :func:`binary_masks` for what is refused."""
+        pred, label = binary_masks(y_pred, y)
+        values = [
+            [self._of_two(p, r, spacing) for p, r in zip(case, reference)]
+            for case, reference, spacing in zip(pred, label, _spacings(y))
+        ]
+        return torch.tensor(values, device=y_pred.device)
+
+    @abstractmethod
+    def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
+        """Value of two masks of the spatial shape alone."""
+
+
+class RegionHausdorffDistance(_SurfaceMetric):
     """Hausdorff distance of each region of each case, in mm, with BraTS' convention for empty masks.
 
     It is the larger of the two percentiles of the distances from the edge of one mask to that of the other. Two empty
@@ -58,17 +76,7 @@ class RegionHausdorffDistance(RegionMetric):
             raise ValueError(f"percentile must be in (0, 100], got {percentile}.")
         self.percentile = percentile
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Values ``(B, C)`` of masks ``(B, C, *spatial)``; see :func:`binary_masks` for what is refused."""
-        pred, label = binary_masks(y_pred, y)
-        distances = [
-            [self._distance(p, r, spacing) for p, r in zip(case, reference)]
-            for case, reference, spacing in zip(pred, label, _spacings(y))
-        ]
-        return torch.tensor(distances, device=y_pred.device)
-
-    def _distance(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        """Distance between two masks of the spatial shape alone."""
+    def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
         found, there = bool(pred.any()), bool(label.any())
         if not found and not there:
             return 0.0
@@ -79,7 +87,7 @@ class RegionHausdorffDistance(RegionMetric):
         ).item()
 
 
-class RegionSurfaceDice(RegionMetric):
+class RegionSurfaceDice(_SurfaceMetric):
     """Normalised surface Dice of each region of each case, with BraTS' convention for empty masks.
 
     The share of both masks' edges that lies within a tolerance of the other's edge (Nikolov et al.,
@@ -100,17 +108,7 @@ class RegionSurfaceDice(RegionMetric):
             raise ValueError(f"tolerance must be a number from 0 on, got {tolerance}.")
         self.tolerance = tolerance
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Values ``(B, C)`` of masks ``(B, C, *spatial)``; see :func:`binary_masks` for what is refused."""
-        pred, label = binary_masks(y_pred, y)
-        shares = [
-            [self._share(p, r, spacing) for p, r in zip(case, reference)]
-            for case, reference, spacing in zip(pred, label, _spacings(y))
-        ]
-        return torch.tensor(shares, device=y_pred.device)
-
-    def _share(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        """Share of the edges of two masks of the spatial shape alone."""
+    def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
         found, there = bool(pred.any()), bool(label.any())
         if not found or not there:
             return float(found == there)

@@ -124,7 +124,10 @@ def test_plain_methods_answer_in_one_evaluation(method: str) -> None:
 
 def test_default_method_is_the_bundles_own_recipe() -> None:
     for dataset in OWN_SETS:
-        settings = Cell(dataset, "medsegdiff", 0, 1.0).settings()
+        cell = Cell(dataset, "medsegdiff", 0, 1.0)
+        settings = cell.settings()
+        inference = parse(cell, "inference.json")
+        assert cell.tests[0] == (inference["num_inference_steps"], inference["num_ensemble"])
         parser = ConfigParser()
         parser.read_config(config_files(DATASETS[dataset], "train.json"))
         own = {k: v for k, v in parser["denoiser"].items() if k != "spatial_size"}

@@ -54,8 +54,8 @@ class DCEUNet(nn.Module):
         in_channels: number of channels of the noisy mask ``x``.
         out_channels: number of channels of the prediction.
         context_channels: number of channels of the conditioning image.
-        channels: number of channels at each resolution, the first at full resolution; each further one halves it.
-        num_res_blocks: number of residual blocks at each resolution of both encoders, one number for all or a tuple.
+        channels: number of channels at each resolution, the finest first; each further one halves it.
+        num_res_blocks: number of residual blocks at each resolution of the encoders, one number for all or a tuple.
             0 leaves only the stem, or the strided convolution, which is a saving at full resolution.
         mask_channels: number of channels of the mask's encoder at each resolution, ``channels`` by default. A noisy
             mask holds less than an image: with fewer, its features are projected to the image's width where they meet.
@@ -74,7 +74,8 @@ class DCEUNet(nn.Module):
         fusion_residual: whether the fusion returns ``m_I + A`` in place of the paper's ``A``.
 
     Raises:
-        ValueError: when ``spatial_dims`` is not 2 or 3, or the per-resolution tuples differ in length.
+        ValueError: when ``spatial_dims`` is not 2 or 3, the per-resolution tuples differ in length, or a number is too
+            small or too large.
     """
 
     def __init__(
