@@ -18,6 +18,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from medsegdiff_monai.networks.blocks import per_level
+
 __all__ = ["MAIN_METHODS", "METHODS", "Method"]
 
 
@@ -118,7 +120,7 @@ def _same_blocks(ours: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """A plain U-Net of the blocks of the bundle's denoiser, and its divisor."""
     same = ("channels", "num_res_blocks", "subpixel_factor", "additive_skips", "deep_supervision")
     network = {"_target_": "harness.networks.ConcatenationUNet", **{key: ours[key] for key in same}}
-    return network, ours["subpixel_factor"] * 2 ** (len(ours["channels"]) - 1)
+    return network, max(per_level(ours["subpixel_factor"], 1)) * 2 ** (len(ours["channels"]) - 1)
 
 
 def _concatenation(ours: dict[str, Any], size: tuple[int, ...]) -> dict[str, Any]:

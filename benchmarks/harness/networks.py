@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +26,7 @@ from medsegdiff_monai.networks.blocks import (
     Encoder,
     PredictionHeads,
     initialise_convolutions,
+    per_level,
     space_to_patches,
 )
 
@@ -83,20 +85,20 @@ class ConcatenationUNet(nn.Module):
         out_channels: int,
         channels: Sequence[int],
         num_res_blocks: Sequence[int],
-        subpixel_factor: int,
+        subpixel_factor: Sequence[int] | int,
         additive_skips: bool,
         deep_supervision: int,
     ) -> None:
         super().__init__()
-        self.subpixel_factor = subpixel_factor
+        self.subpixel_factor: list[int] = list(per_level(subpixel_factor, spatial_dims))
         self.embedding_channels = channels[0]
-        voxels = subpixel_factor**spatial_dims
+        voxels = math.prod(self.subpixel_factor)
         time_channels = 4 * channels[0]
         self.time_embedding = nn.Sequential(nn.Linear(channels[0], time_channels), nn.SiLU())
         times = [time_channels] * len(channels)
         self.encoder = Encoder(spatial_dims, voxels * in_channels, channels, num_res_blocks, times)
         self.decoder = Decoder(spatial_dims, channels, 1, time_channels, [False] * len(channels), additive_skips)
-        self.heads = PredictionHeads(spatial_dims, channels, out_channels, subpixel_factor, deep_supervision)
+        self.heads = PredictionHeads(spatial_dims, channels, out_channels, self.subpixel_factor, deep_supervision)
         initialise_convolutions(self)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

@@ -169,7 +169,7 @@ def test_same_blocks_without_diffusion_are_those_of_the_concatenation(dataset: s
     with_diffusion, plain = (denoiser_of(Cell(dataset, m, 0, 1.0)) for m in ("concatenation", "same_blocks_unet"))
     shapes = [{k.replace("network.", ""): v.shape for k, v in d.state_dict().items()} for d in (with_diffusion, plain)]
     stem = "encoder.stem.weight"
-    voxels = plain.network.network.subpixel_factor ** len(DATASETS[dataset].size)
+    voxels = math.prod(plain.network.network.subpixel_factor)
     assert shapes[0].pop(stem)[1] - shapes[1].pop(stem)[1] == voxels * with_diffusion.in_channels
     assert shapes[0] == shapes[1]
     assert (plain.in_channels, plain.divisor) == (with_diffusion.in_channels, with_diffusion.divisor)

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,7 +36,7 @@ class PredictionHeads(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels of the decoder at each resolution, the finest first.
         out_channels: number of channels of the prediction.
-        subpixel_factor: edge of the patches that the finest map predicts at each position.
+        subpixel_factor: size along each axis of the patches that the finest map predicts at each position.
         deep_supervision: number of coarser resolutions that predict in training.
 
     Raises:
@@ -43,14 +44,19 @@ class PredictionHeads(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int, channels: Sequence[int], out_channels: int, subpixel_factor: int, deep_supervision: int
+        self,
+        spatial_dims: int,
+        channels: Sequence[int],
+        out_channels: int,
+        subpixel_factor: Sequence[int],
+        deep_supervision: int,
     ) -> None:
         super().__init__()
         if not 0 <= deep_supervision < len(channels):
             raise ValueError(f"deep_supervision must be from 0 to {len(channels) - 1}, got {deep_supervision}.")
-        self.subpixel_factor = subpixel_factor
+        self.subpixel_factor: list[int] = list(subpixel_factor)
         self.interpolation = "bilinear" if spatial_dims == 2 else "trilinear"
-        self.finest = _head(spatial_dims, channels[0], subpixel_factor**spatial_dims * out_channels, 3)
+        self.finest = _head(spatial_dims, channels[0], math.prod(subpixel_factor) * out_channels, 3)
         supervised = channels[1 : deep_supervision + 1]
         self.coarser = nn.ModuleList([_head(spatial_dims, c, out_channels, 1) for c in supervised])
 

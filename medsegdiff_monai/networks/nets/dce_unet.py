@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,8 +66,9 @@ class DCEUNet(nn.Module):
         num_decoder_blocks: number of residual blocks at each resolution of the decoder.
         additive_skips: whether the decoder adds the encodings to its own features in place of concatenating them,
             which halves the work of its widest convolutions.
-        subpixel_factor: edge of the patches of voxels that enter the encoders as channels and leave the head as such:
-            the network works at a fraction of the resolution, without losing a voxel of its input.
+        subpixel_factor: edge of the patches of voxels that enter the encoders as channels and leave the head as such,
+            one number for all axes or one for each: the network works at a fraction of the resolution, without losing
+            a voxel of its input.
         deep_supervision: number of coarser resolutions of the decoder that predict as well. In training mode the
             prediction then has shape ``(B, 1 + deep_supervision, out_channels, *spatial)``, the finest first.
         spatial_size: image size for which the FF-Parsers' maps are exact; they are resampled at any other.
@@ -95,7 +97,7 @@ class DCEUNet(nn.Module):
         mask_channels: Sequence[int] | None = None,
         mask_num_res_blocks: Sequence[int] | int | None = None,
         additive_skips: bool = False,
-        subpixel_factor: int = 1,
+        subpixel_factor: Sequence[int] | int = 1,
         deep_supervision: int = 0,
     ) -> None:
         super().__init__()
@@ -116,20 +118,25 @@ class DCEUNet(nn.Module):
         }
         least = {"channels": 1, "mask_channels": 1, "num_res_blocks": 0, "mask_num_res_blocks": 0}
         check_levels(tuple(channels), settings, least)
-        for name, value in (("num_decoder_blocks", num_decoder_blocks), ("subpixel_factor", subpixel_factor)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        patch = per_level(subpixel_factor, spatial_dims)
+        if len(patch) != spatial_dims or min(patch) < 1:
+            raise ValueError(
+                f"subpixel_factor must be at least 1, one number or one for each of {spatial_dims} axes, "
+                f"got {subpixel_factor}."
+            )
+        if num_decoder_blocks < 1:
+            raise ValueError(f"num_decoder_blocks must be at least 1, got {num_decoder_blocks}.")
 
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.context_channels = context_channels
-        self.subpixel_factor = subpixel_factor
-        self.divisor = subpixel_factor * 2 ** (levels - 1)
+        self.subpixel_factor: list[int] = list(patch)
+        self.divisor = max(patch) * 2 ** (levels - 1)
         self.embedding_channels = channels[0]
         self.first_fusion = tuple(fusion_levels).index(True) if any(fusion_levels) else levels - 1
 
-        voxels = subpixel_factor**spatial_dims
+        voxels = math.prod(patch)
         time_channels = 4 * channels[0]
         self.time_embedding = nn.Sequential(nn.Linear(self.embedding_channels, time_channels), nn.SiLU())
         self.image_encoder = Encoder(
@@ -145,7 +152,7 @@ class DCEUNet(nn.Module):
         self.mask_projections = nn.ModuleList(
             [nn.Identity() if m == c else conv(spatial_dims, m, c, 1) for m, c in zip(mask_widths, channels)]
         )
-        size = [s // subpixel_factor for s in per_level(spatial_size, spatial_dims)]
+        size = [s // p for s, p in zip(per_level(spatial_size, spatial_dims), patch)]
         self.fusions = nn.ModuleList(
             [
                 DynamicConditionalFusion(
@@ -158,7 +165,7 @@ class DCEUNet(nn.Module):
         )
         self.mask_gains = nn.ModuleList([nn.Linear(time_channels, c) for c in channels])
         self.decoder = Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention, additive_skips)
-        self.heads = PredictionHeads(spatial_dims, channels, out_channels, subpixel_factor, deep_supervision)
+        self.heads = PredictionHeads(spatial_dims, channels, out_channels, patch, deep_supervision)
         initialise_convolutions(self)
         self._let_the_image_lead()
 
@@ -166,7 +173,8 @@ class DCEUNet(nn.Module):
         """Start near a plain U-Net on the image: at ``t = T``, where sampling starts, the noisy mask holds no signal.
 
         With both encodings added at equal strength, training first has to unlearn the noise. The mask's gains start at
-        a tenth, and its attention (the normalised mask features of Eq. 3) at one plus a tenth of its value.
+        a tenth. Eq. 3 beside the image's features starts near zero, where it still has a gradient; in their place it
+        starts with an attention (the normalised mask features) of one plus a tenth of its value.
         """
         for gain in self.mask_gains:
             if isinstance(gain, nn.Linear):
@@ -174,8 +182,8 @@ class DCEUNet(nn.Module):
                 nn.init.constant_(gain.bias, 0.1)
         for fusion in self.fusions:
             if isinstance(fusion, DynamicConditionalFusion):
-                nn.init.constant_(fusion.norm_mask.weight, 0.1)
-                nn.init.ones_(fusion.norm_mask.bias)
+                nn.init.constant_(fusion.norm_mask.weight, 0.01 if fusion.residual else 0.1)
+                nn.init.constant_(fusion.norm_mask.bias, 0.0 if fusion.residual else 1.0)
 
     @classmethod
     def from_variant(

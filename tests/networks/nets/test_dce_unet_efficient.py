@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from medsegdiff_monai.networks.blocks import space_to_patches
 from medsegdiff_monai.networks.nets import DCEUNet, MedSegDiff
 from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
 
@@ -122,6 +123,16 @@ def test_scripts_with_the_sampler_around_it(dims: int) -> None:
     torch.testing.assert_close(torch.jit.script(net)(x, timesteps, image), net(x, timesteps, image))
 
 
+def test_patches_in_plane_keep_thick_slices_apart() -> None:
+    net = efficient_net(3, subpixel_factor=(2, 2, 1))
+    assert net.divisor == 8
+    x, timesteps, image = inputs(3)
+    stem = net.image_encoder.stem(space_to_patches(image, net.subpixel_factor))
+    assert stem.shape == (2, 8, 8, 8, 16)
+    assert net(x, timesteps, image).shape == (2, 2, 16, 16, 16)
+    torch.testing.assert_close(torch.jit.script(net)(x, timesteps, image), net(x, timesteps, image))
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_sampler_takes_the_finest_prediction_in_training_mode_as_well(steps: int) -> None:
     torch.manual_seed(0)
@@ -137,7 +148,8 @@ def test_the_sampler_takes_the_finest_prediction_in_training_mode_as_well(steps:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subpixel_factor": 0}, "subpixel_factor must be at least 1, got 0"),
+        ({"subpixel_factor": 0}, "subpixel_factor must be at least 1, .* got 0"),
+        ({"subpixel_factor": (2, 2, 1)}, r"one number or one for each of 2 axes, got \(2, 2, 1\)"),
         ({"deep_supervision": 3}, "deep_supervision must be from 0 to 2, got 3"),
         ({"mask_channels": (4, 4)}, r"mask_channels=\(4, 4\) for channels=\(8, 16, 16\)"),
         ({"mask_num_res_blocks": (0, -1, 1)}, r"mask_num_res_blocks must not be less than 0, got \(0, -1, 1\)"),
