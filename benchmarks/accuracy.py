@@ -137,7 +137,7 @@ def main(
         datasets: names of the data sets; ultrasound_ddti, ultrasound_busi, fundus_palm and brain_lgg by default.
         methods: names of the methods.
         seeds: seeds; 0, 1 and 2 by default.
-        minutes: training time of each cell; 4 by default.
+        minutes: training time of each cell; 3 by default.
         size: input size in place of the data sets' own; of volumes, that of the first two axes.
         section: what is tested on, test or validation; with validation, no test image is looked at.
         workers: number of cells that run at a time; 1 on a GPU or with several threads.

@@ -22,6 +22,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from monai.bundle import ConfigParser
+
 from medsegdiff_monai.utils import InputError, replace_atomically
 
 from .grid import DATASETS, Cell, config_files
@@ -42,17 +44,23 @@ def cell_of(settings: dict[str, Any]) -> Cell:
 
 
 def fingerprint(cell: Cell, data: Path) -> str:
-    """SHA-256 over what decides about a cell's results beside its settings: the bundle's configurations and the data.
+    """SHA-256 over what decides about a cell's results: the bundle's configurations under its settings, and the data.
+
+    What the settings take the place of does not count: a plain network is the same whatever the bundle's own denoiser.
 
     Args:
         cell: the cell.
         data: folder of the data sets.
     """
     dataset = DATASETS[cell.dataset]
-    files = config_files(dataset, "train.json", "inference.json", "evaluate.json")
-    configurations = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
+    configurations = []
+    for names in (["train.json"], ["inference.json", "evaluate.json"]):
+        parser = ConfigParser()
+        parser.read_config(config_files(dataset, *names))
+        parser.update(cell.settings())
+        configurations.append(parser.config)
     datalists = [(data / folder / "datalist.json").read_bytes() for folder in cell.tested_sets]
-    content = [cell.settings(), cell.tests, dataset.training_cases, configurations]
+    content = [cell.tests, dataset.training_cases, configurations]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for datalist in datalists:
         digest.update(hashlib.sha256(datalist).digest())

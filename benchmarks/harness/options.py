@@ -28,7 +28,7 @@ __all__ = ["check_data", "check_machine", "make_grid"]
 
 SECTIONS = ("test", "validation")
 QUICK = {"datasets": "ultrasound_ddti", "seeds": 0, "minutes": 1.0, "size": 64}
-USUAL = {"datasets": MAIN_DATASETS, "seeds": (0, 1, 2), "minutes": 4.0, "size": None}
+USUAL = {"datasets": MAIN_DATASETS, "seeds": (0, 1, 2), "minutes": 3.0, "size": None}
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

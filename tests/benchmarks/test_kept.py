@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from harness.methods import METHODS
 from medsegdiff_monai.utils import InputError
 
 CELL = Cell("ultrasound_ddti", "medsegdiff", 0, 60.0, size=(32, 32))
+BUNDLE_CONFIGS = "bundle/thyroid_ultrasound_medsegdiff/configs"
 REFUSED = "medsegdiff/seed_0/cell.json was run with other settings, configurations or data: give another --out."
 
 
@@ -63,7 +65,7 @@ def test_fingerprint_follows_configurations_and_data(
     seen = {first, fingerprint(replace(CELL, method="basic_unet"), data)}
     (data / "ultrasound_ddti" / "datalist.json").write_text('{"test": ["a.png"]}')
     seen.add(fingerprint(CELL, data))
-    bundle = tmp_path / "bundle" / "thyroid_ultrasound_medsegdiff" / "configs"
+    bundle = tmp_path / BUNDLE_CONFIGS
     bundle.mkdir(parents=True)
     own = grid.BUNDLES / "thyroid_ultrasound_medsegdiff" / "configs"
     for name in ("train.json", "inference.json", "evaluate.json"):
@@ -73,11 +75,26 @@ def test_fingerprint_follows_configurations_and_data(
         assert fingerprint(CELL, data) in seen  # the place of the bundle does not matter
         for name in ("train.json", "inference.json", "evaluate.json"):
             content = json.loads((bundle / name).read_text())
-            (bundle / name).write_text(json.dumps({**content, "more": 1}))
+            (bundle / name).write_text(json.dumps({**content, f"more in {name}": 1}))
             seen.add(fingerprint(CELL, data))
     monkeypatch.setitem(METHODS, "medsegdiff", replace(METHODS["medsegdiff"], tested=((1, 1),)))
     seen.add(fingerprint(CELL, data))
     assert len(seen) == 7
+
+
+def test_fingerprint_of_a_plain_network_does_not_follow_the_bundles_own(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [replace(CELL, method=method) for method in ("medsegdiff", "basic_unet")]
+    before = [fingerprint(c, data) for c in cells]
+    shutil.copytree(grid.BUNDLES / "thyroid_ultrasound_medsegdiff" / "configs", tmp_path / BUNDLE_CONFIGS)
+    for name in ("train.json", "inference.json"):
+        file = tmp_path / BUNDLE_CONFIGS / name
+        content = json.loads(file.read_text())
+        content["denoiser"]["num_res_blocks"] = [2, 2, 2, 2]
+        file.write_text(json.dumps(content))
+    monkeypatch.setattr(grid, "BUNDLES", tmp_path / "bundle")
+    assert [fingerprint(c, data) == b for c, b in zip(cells, before)] == [False, True]
 
 
 def test_fingerprint_follows_the_other_data_that_are_tested_on(data: Path) -> None:
