@@ -33,7 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "brats_mri_medsegdiff": {
         "patch_size": [32, 32, 32],
         "spacing": [6.0, 6.0, 6.0],  # the phantoms' own, nearly: nothing is made larger
-        "denoiser#channels": [8, *NARROW],
+        "denoiser#channels": NARROW,
         "denoiser#spatial_size": [32, 32, 32],
     },
 }

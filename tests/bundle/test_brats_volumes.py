@@ -37,6 +37,8 @@ SMALL: dict[str, Any] = {
     "spacing": SPACING,
     "denoiser#channels": [8, 8, 8],
     "denoiser#num_res_blocks": 1,
+    "denoiser#mask_channels": [8, 8, 8],
+    "denoiser#mask_num_res_blocks": 1,
     "denoiser#fusion_levels": [False, True, False],
     "denoiser#spatial_size": [16, 16, 16],
     "num_inference_steps": 2,

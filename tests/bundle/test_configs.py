@@ -75,7 +75,7 @@ def test_overlays_build_a_trainer_and_an_evaluator(
     if not (bundle / "configs" / overlay).is_file():
         pytest.skip(f"this bundle has no {overlay}")
     places = {"dataset_dir": str(phantoms_of(bundle)), "ckpt_dir": str(tmp_path), "output_dir": str(tmp_path)}
-    levels = 4 if overlay == "disc.json" else 5
+    levels = 5 if overlay == "paper.json" else 4
     narrow = {"denoiser#channels": (8,) * levels, "denoiser#num_res_blocks": 1, "spacing": [6.0] * 3}
     narrow |= {"image_size": [32, 32]}
     settings: dict[str, Any] = {**places, **narrow}

@@ -24,7 +24,7 @@ from monai.fl.utils.exchange_object import ExchangeObject
 
 SIZES: dict[str, dict[str, Any]] = {
     "brats_mri_medsegdiff": {
-        "denoiser#channels": [8, 8, 16, 16, 16],
+        "denoiser#channels": [8, 16, 16, 16],
         "patch_size": [32, 32, 32],
         "denoiser#spatial_size": [32, 32, 32],
         "spacing": [6.0, 6.0, 6.0],
