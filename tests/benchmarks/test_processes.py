@@ -138,13 +138,20 @@ def test_orphan_keeps_its_cell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_interrupted_grid_ends_its_cells_and_goes_on_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, request: pytest.FixtureRequest, number: int
 ) -> None:
     write_phantoms(tmp_path / "data" / "ultrasound_ddti", "ultrasound", 16, 2, 3, 40, seed=5)
     given = {"data": str(tmp_path / "data"), "out": str(tmp_path / "out"), "datasets": "ultrasound_ddti"}
     given |= {"methods": "basic_unet,segresnet", "seeds": "0", "minutes": "60", "size": "32", "workers": "1"}
     arguments = [text for key, value in given.items() for text in (f"--{key}", value)]
-    grid = subprocess.Popen([sys.executable, accuracy.__file__, *arguments], stderr=subprocess.PIPE, text=True)
+    # What runs the tests may ignore the signal, as a shell does for what it starts in the background.
+    grid = subprocess.Popen(
+        [sys.executable, accuracy.__file__, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
+    request.addfinalizer(grid.terminate)
     first, second = (tmp_path / "out" / "cells" / "ultrasound_ddti" / m / "seed_0" for m in given["methods"].split(","))
     until((first / "last.pt").is_file)
     grid.send_signal(number)
