@@ -175,7 +175,7 @@ def mean_curve(results: Sequence[Any]) -> tuple[list[float], list[float]]:
 def cost(results: dict[Cell, Any], dataset: str) -> str:
     """What each method costs on one data set, and how long it takes to the U-Net's final Dice."""
     header = ["method", "M parameters", "GFLOP once an image", "GFLOP each evaluation", "GFLOP of the default answer"]
-    header += ["updates", "images/s in training", "peak memory of the process GB", "best validation Dice %"]
+    header += ["updates", "images/s in training", "peak memory of the process GB", "final validation Dice %"]
     header += ["time to the U-Net's final Dice, of the U-Net's time"]
     header += ["s a case (default answer, network at its input size)"]
     grouped = {
@@ -203,7 +203,7 @@ def cost(results: dict[Cell, Any], dataset: str) -> str:
                 f"{np.mean([t['iterations'] for t in training]):.0f}",
                 f"{np.mean([t['images_per_second'] for t in training]):.1f}",
                 f"{np.max([t['peak_memory_gb'] for t in training]):.2f}",
-                f"{100 * np.mean([t['best'] for t in training]):.2f}",
+                f"{100 * np.mean([t['curve'][-1][2] for t in training]):.2f}",
                 "" if math.isnan(ratio) else f"{ratio:.2f}" if math.isfinite(ratio) else "not reached",
                 f"{np.mean([r['tests'][0]['seconds_per_case'] for r in group]):.2f}",
             ]

@@ -28,6 +28,7 @@ import torch
 from harness.cell import run_cell
 from harness.grid import Cell
 from harness.methods import METHODS
+from ignite.handlers import EMAHandler
 from monai.utils import set_determinism
 
 from medsegdiff_monai.data.phantoms import write_phantoms
@@ -216,3 +217,24 @@ def test_failure_in_the_tests_does_not_train_again(data: Path, tmp_path: Path, m
     assert result["training"]["iterations"] == 2
     assert result["tests"][0]["cases"]["case"] == ["validation_0000", "validation_0001"]
     assert (tmp_path / "model.pt").read_bytes() == weights
+
+
+def test_weights_are_those_at_the_end_whatever_the_validations_say(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averages = []
+
+    class Averages(EMAHandler):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            averages.append(self.ema_model)
+
+    monkeypatch.setattr("ignite.handlers.EMAHandler", Averages)
+    # As if the network had been best before it learnt anything.
+    monkeypatch.setattr("harness.budget.BudgetCosineSchedule.get_lr", lambda self: [-1.0 for _ in self.base_lrs])
+    monkeypatch.setattr("harness.budget.seconds_now", Ticks())
+    run_cell(Cell("ultrasound_ddti", "basic_unet", 0, 3.0, size=(32, 32), section="validation"), tmp_path, data)
+    set_determinism(None)
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    (average,) = averages
+    assert [n for n, w in average.state_dict().items() if not torch.equal(weights[f"denoiser.{n}"], w)] == []
