@@ -1,0 +1,122 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist, squareform
+
+from medsegdiff_monai.metrics import vertical_cup_to_disc_ratio
+
+__all__ = [
+    "Diameters",
+    "diameters",
+    "largest_diameters",
+    "mask_area",
+    "mask_volume",
+    "vertical_extent",
+    "vertical_ratio",
+]
+
+_MM3_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class Diameters:
+    """Longest diameter of a mask in a plane, and its extent perpendicular to it in that plane.
+
+    Attributes:
+        longest: in the unit of the spacing.
+        perpendicular: in the same unit.
+        plane: index of the plane, for a volume.
+    """
+
+    longest: float
+    perpendicular: float
+    plane: int = 0
+
+
+def mask_volume(mask: np.ndarray, voxel_volume: float) -> float:
+    """Volume in mL of a mask whose voxels have the volume ``voxel_volume`` in mm3."""
+    return float(np.count_nonzero(mask)) * voxel_volume / _MM3_PER_ML
+
+
+def mask_area(mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Area of a mask ``(rows, columns)``, in the square of the unit of the spacing between rows and columns."""
+    return float(np.count_nonzero(mask)) * float(spacing[0]) * float(spacing[1])
+
+
+def diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
+    """Longest (maximum Feret) diameter of a mask ``(rows, columns)`` and its extent perpendicular to that.
+
+    Both are measured between the outer edges of pixels: one pixel is as long as its diagonal. Parts that hang together
+    nowhere are measured as one.
+
+    Args:
+        mask: binary mask.
+        spacing: between rows and between columns.
+
+    Returns:
+        The diameters in the unit of the spacing, or None where the mask is empty.
+    """
+    corners = _corners(mask) * np.asarray(spacing, dtype=float)
+    if len(corners) == 0:
+        return None
+    hull = corners[ConvexHull(corners).vertices]
+    distances = squareform(pdist(hull))
+    first, last = np.unravel_index(int(distances.argmax()), distances.shape)
+    axis = (hull[last] - hull[first]) / distances[first, last]
+    across = hull @ np.array([-axis[1], axis[0]])
+    return Diameters(float(distances[first, last]), float(across.max() - across.min()))
+
+
+def _corners(mask: np.ndarray) -> np.ndarray:
+    """Corners ``(n, 2)``, in pixels, of the first and the last pixel of each row: the convex hull has no others."""
+    filled = np.asarray(mask, dtype=bool)
+    rows = np.flatnonzero(filled.any(axis=1))
+    first = filled[rows].argmax(axis=1)
+    last = filled.shape[1] - filled[rows][:, ::-1].argmax(axis=1)
+    points = [(rows + down, column) for down in (0, 1) for column in (first, last)]
+    return np.concatenate([np.stack(p, axis=1) for p in points]).astype(float)
+
+
+def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
+    """The longest diameter in any of the planes ``(planes, rows, columns)`` and the perpendicular one in that plane.
+
+    Args:
+        mask: binary mask in the planes that were acquired.
+        spacing: between rows and between columns.
+
+    Returns:
+        The diameters, or None where the mask is empty.
+    """
+    found = [(index, diameters(plane, spacing)) for index, plane in enumerate(mask) if plane.any()]
+    measured = [Diameters(d.longest, d.perpendicular, index) for index, d in found if d is not None]
+    return max(measured, key=lambda d: d.longest, default=None)
+
+
+def vertical_extent(mask: np.ndarray, row_spacing: float) -> float:
+    """Extent of a mask ``(rows, columns)`` from its first row to its last, in the unit of the spacing; 0 if empty."""
+    rows = np.flatnonzero(np.asarray(mask, dtype=bool).any(axis=1))
+    return float(rows[-1] - rows[0] + 1) * row_spacing if len(rows) else 0.0
+
+
+def vertical_ratio(inner: np.ndarray, outer: np.ndarray) -> float | None:
+    """Vertical extent of the cup divided by that of the disc, from masks ``(rows, columns)``; None without disc."""
+    pair = [torch.as_tensor(np.ascontiguousarray(np.asarray(m, dtype=bool).T))[None] for m in (outer, inner)]
+    ratio = float(vertical_cup_to_disc_ratio(*pair))
+    return None if np.isnan(ratio) else ratio

@@ -1,0 +1,117 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medsegdiff_monai.measurements import Measurement, measure_ensemble
+
+
+def box(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(*r) for r in ranges)] = True
+    return mask
+
+
+def found(measurements: list[Measurement]) -> dict[str, tuple[float | None, str]]:
+    return {m.quantity: (m.value, m.unit) for m in measurements}
+
+
+def test_picture_by_hand() -> None:
+    mask = box((20, 30), (2, 5), (10, 14)) | box((20, 30), (10, 11), (20, 21))  # 3 x 4 pixels, and one more
+    values = found(measure_ensemble({"nodule": mask}, [], None))
+    longest = np.hypot(11 - 2, 21 - 10)
+    assert values["area"] == (13.0, "pixels")
+    assert values["longest diameter"] == (pytest.approx(longest), "pixels")
+    assert values["lesions"] == (2.0, "")
+    scaled = found(measure_ensemble({"nodule": mask}, [], (0.5, 2.0)))
+    assert scaled["area"] == (pytest.approx(13.0), "mm2")
+    assert scaled["longest diameter"] == (pytest.approx(np.hypot(0.5 * 9, 2.0 * 11)), "mm")
+
+
+def test_corners_connect() -> None:
+    mask = np.eye(4, dtype=bool)
+    assert found(measure_ensemble({"nodule": mask}, [], None))["lesions"] == (1.0, "")
+
+
+@pytest.mark.parametrize("thick", [0, 1, 2])
+def test_volume_by_hand_with_slices_across_any_axis(thick: int) -> None:
+    # Two slices of 3 x 5 voxels of 1 mm, 4 mm apart: the diameter is in a slice, whichever axis is across.
+    mask = np.moveaxis(box((9, 9, 6), (1, 4), (2, 7), (3, 5)), 2, thick)
+    spacing = np.insert(np.ones(2), thick, 4.0)
+    values = found(measure_ensemble({"WT": mask}, [], spacing))
+    assert values["volume"] == (pytest.approx(2 * 15 * 4 / 1000), "mL")
+    assert values["longest diameter"] == (pytest.approx(np.hypot(3, 5)), "mm")
+    assert values["lesions"] == (1.0, "")
+
+
+def test_slices_of_equal_spacing_are_those_across_the_last_axis() -> None:
+    mask = box((4, 4, 8), (0, 1), (0, 1), (0, 8))
+    values = found(measure_ensemble({"WT": mask}, [], (1.0, 1.0, 1.0)))
+    assert values["longest diameter"][0] == pytest.approx(np.sqrt(2))
+
+
+def test_interval_of_certain_members_is_what_they_differ_in() -> None:
+    members = [{"nodule": 1.0 * box((40, 40), (0, 1), (0, n))} for n in range(1, 22)]  # areas 1 to 21
+    (area, *_) = measure_ensemble({"nodule": box((40, 40), (0, 1), (0, 12))}, members, None)
+    assert area == Measurement("nodule", "area", "pixels", 12.0, pytest.approx(2.0), pytest.approx(20.0))
+
+
+def test_interval_of_equal_members_is_how_blurred_they_are() -> None:
+    # A row of pixels whose probability falls from 0.995 to 0.005: at the level t it is 100 (1 - t) pixels long.
+    row = np.zeros((3, 120))
+    row[1, 10:110] = (np.arange(100)[::-1] + 0.5) / 100
+    (area, longest, *_) = measure_ensemble({"nodule": row >= 0.5}, [{"nodule": row}] * 3, None)
+    assert area.value == 50.0
+    lengths = np.quantile([5, 15, 25, 35, 45, 55, 65, 75, 85, 95] * 3, (0.05, 0.95))
+    assert (area.low, area.high) == pytest.approx(tuple(lengths), abs=0.5)
+    assert longest.high == pytest.approx(np.hypot(1.0, area.high), abs=0.1)
+
+
+def test_place_in_the_image_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    blob = rng.random((6, 5, 4))
+    members = [{"WT": np.pad(blob, [(a, 9 - a)] * 3)} for a in (0, 4, 9)]
+    each = [measure_ensemble({"WT": m["WT"] >= 0.5}, [m, m], (1.0, 1.0, 3.0)) for m in members]
+    assert each[0] == each[1] == each[2]
+
+
+def test_empty_masks_measure_zero_with_their_interval() -> None:
+    empty, small = {"nodule": np.zeros((8, 8))}, {"nodule": 1.0 * box((8, 8), (0, 2), (0, 2))}
+    mask = {"nodule": np.zeros((8, 8), dtype=bool)}
+    measured = measure_ensemble(mask, [empty, small], None)
+    assert {m.value for m in measured} == {0.0}
+    assert (measured[0].low, measured[0].high) == (0.0, 4.0)
+    assert measure_ensemble(mask, [empty, empty], None)[0] == Measurement("nodule", "area", "pixels", 0.0, 0.0, 0.0)
+
+
+def test_single_member_has_no_interval() -> None:
+    mask = {"nodule": box((8, 8), (0, 2), (0, 2))}
+    assert {(m.low, m.high) for m in measure_ensemble(mask, [{"nodule": 1.0 * mask["nodule"]}], None)} == {(None, None)}
+
+
+def test_vertical_ratio_is_along_y() -> None:
+    disc, cup = box((30, 30), (5, 25), (10, 20)), box((30, 30), (10, 12), (12, 16))
+    measured = measure_ensemble({"disc": disc, "cup": cup}, [], None, ("cup", "disc"))
+    assert measured[-1] == Measurement("cup / disc", "vertical ratio", "", pytest.approx(0.4), None, None)
+
+
+def test_ratio_to_no_disc_is_unknown_and_left_out_of_the_interval() -> None:
+    none = np.zeros((30, 30), dtype=bool)
+    disc, cup = box((30, 30), (5, 25), (10, 20)), box((30, 30), (10, 12), (12, 16))
+    eye, blind = {"disc": 1.0 * disc, "cup": 1.0 * cup}, {"disc": 1.0 * none, "cup": 1.0 * none}
+    measured = measure_ensemble({"disc": none, "cup": none}, [eye, eye, blind], None, ("cup", "disc"))
+    ratio = measured[-1]
+    assert ratio.value is None
+    assert (ratio.low, ratio.high) == (pytest.approx(0.4), pytest.approx(0.4))
