@@ -1,0 +1,196 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["REGION_COLOURS", "REGION_DASHES", "Measurement", "ReportCase", "ReportRegion"]
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, in the order of the label pictures.
+REGION_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+
+# Dashes and gaps of the contours in pixels of the screen: where contours coincide, the lower one shows in the gaps.
+REGION_DASHES = ((), (16, 5), (8, 4), (14, 4, 3, 4))
+
+
+@dataclass(frozen=True, eq=False)
+class ReportRegion:
+    """One region of a case, on the grid of its images.
+
+    Args:
+        name: name of the region.
+        mask: binary mask of shape ``(X, Y)`` or ``(X, Y, Z)``, bool or of the values 0 and 1.
+        probability: probability in [0, 1] of the mask's shape, or None where there is no map.
+        uncertainty: uncertainty in bits, not negative, of the mask's shape, or None where there is no map.
+        colour: colour of the contour as ``#RRGGBB``; by default :data:`REGION_COLOURS` in order.
+    """
+
+    name: str
+    mask: np.ndarray
+    probability: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured quantity.
+
+    Args:
+        name: what was measured, such as ``"TC volume"``.
+        value: the value, or None (or NaN) where it could not be measured.
+        unit: its unit, such as ``"mL"``; empty for a ratio.
+        low: lower end of the 90 % interval in the same unit, or None where none is known.
+        high: upper end of it.
+
+    Raises:
+        InputError: when only one end of the interval is given, or the lower end is above the upper one.
+    """
+
+    name: str
+    value: float | None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise InputError(f"The interval of {self.name!r} must have both ends, got {self.low} and {self.high}.")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise InputError(f"The interval of {self.name!r} must not run backwards, got {self.low} to {self.high}.")
+
+    @property
+    def shown_value(self) -> str:
+        """The value to three significant digits, or "not available"."""
+        return "not available" if not _is_number(self.value) else self._rounded(self.value)
+
+    @property
+    def shown_interval(self) -> str:
+        """The 90 % interval with the decimals of the value, or "not available"."""
+        if not _is_number(self.low) or not _is_number(self.high):
+            return "not available"
+        return f"{self._rounded(self.low)} to {self._rounded(self.high)}"
+
+    def _rounded(self, number: float | None) -> str:
+        """All numbers of a measurement have the decimals that give its largest one three significant digits."""
+        known = [abs(v) for v in (self.value, self.low, self.high) if v is not None and math.isfinite(v)]
+        top = max(known)
+        decimals = 2 if top == 0 else min(max(2 - math.floor(math.log10(top)), 0), 6)
+        return f"{number:z.{decimals}f}"
+
+
+@dataclass(frozen=True, eq=False)
+class ReportCase:
+    """What the report of one case shows.
+
+    Arrays have MONAI's axis order: X is the column and Y the row of a picture.
+
+    Args:
+        title: neutral name of the case; it must not identify the patient.
+        images: the image, or several contrasts, by name: grey ``(X, Y)`` or RGB ``(X, Y, 3)``, or volumes of shape
+            ``(X, Y, Z)``, all on one grid, of any range.
+        regions: the regions, at least one, on that grid.
+        spacing: distance of neighbouring pixels along each spatial axis in mm, or None where it is not known.
+        frame: ``"RAS"`` for a volume whose axes run to the patient's right, front and head, or None where the
+            directions are not known and for pictures.
+        measurements: what was measured.
+        facts: how the segmentation was made, such as the bundle and its version, steps, members and the seed; no data
+            of the patient.
+
+    Raises:
+        InputError: when shapes, values, names, colours, the spacing or the frame are not as described.
+    """
+
+    title: str
+    images: Mapping[str, np.ndarray]
+    regions: Sequence[ReportRegion]
+    spacing: Sequence[float] | None = None
+    frame: Literal["RAS"] | None = None
+    measurements: Sequence[Measurement] = ()
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.images or not self.regions:
+            raise InputError(f"The report of {self.title!r} needs an image and a region, got no {self._lacking}.")
+        self._check_grid()
+        for name, image in self.images.items():
+            if image.shape not in (self.shape, (*self.shape, 3)):
+                raise InputError(
+                    f"The image {name!r} of {self.title!r} must have the shape of the masks, {self.shape}, or that of "
+                    f"an RGB image, {(*self.shape, 3)}, got {image.shape}."
+                )
+        names = [region.name for region in self.regions]
+        if len(set(names)) != len(names):
+            raise InputError(f"The regions of {self.title!r} must have names of their own, got {', '.join(names)}.")
+        for region in self.regions:
+            self._check_region(region)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape of the case."""
+        return tuple(self.regions[0].mask.shape)
+
+    @property
+    def colours(self) -> list[str]:
+        """Colour of each region's contour."""
+        defaults = [REGION_COLOURS[i % len(REGION_COLOURS)] for i in range(len(self.regions))]
+        return [region.colour or default for region, default in zip(self.regions, defaults)]
+
+    @property
+    def dashes(self) -> list[tuple[int, ...]]:
+        """Dashes of each region's contour."""
+        return [REGION_DASHES[i % len(REGION_DASHES)] for i in range(len(self.regions))]
+
+    @property
+    def _lacking(self) -> str:
+        return "image" if not self.images else "region"
+
+    def _check_grid(self) -> None:
+        dims = len(self.shape)
+        if dims not in (2, 3) or 0 in self.shape:
+            raise InputError(f"The masks of {self.title!r} must have the shape (X, Y) or (X, Y, Z), got {self.shape}.")
+        spacing = self.spacing
+        if spacing is not None and (len(spacing) != dims or not all(math.isfinite(s) and s > 0 for s in spacing)):
+            raise InputError(
+                f"The spacing of {self.title!r} must be {dims} positive distances in mm, got {list(spacing)}."
+            )
+        if self.frame not in (None, "RAS") or (self.frame and dims == 2):
+            raise InputError(f"The frame of {self.title!r} must be RAS, for volumes only, or None, got {self.frame!r}.")
+
+    def _check_region(self, region: ReportRegion) -> None:
+        of = f"of the region {region.name!r} of {self.title!r}"
+        for part in ("mask", "probability", "uncertainty"):
+            array = getattr(region, part)
+            if array is not None and array.shape != self.shape:
+                raise InputError(f"The {part} {of} must have the shape {self.shape}, got {array.shape}.")
+        if not np.isin(region.mask, (0, 1)).all():
+            raise InputError(f"The mask {of} must hold 0 and 1 only.")
+        if region.probability is not None and not ((region.probability >= 0) & (region.probability <= 1)).all():
+            raise InputError(f"The probability {of} must lie in [0, 1].")
+        if region.uncertainty is not None and not (
+            np.isfinite(region.uncertainty).all() and (region.uncertainty >= 0).all()
+        ):
+            raise InputError(f"The uncertainty {of} must be finite and not negative.")
+        if region.colour is not None and not re.fullmatch(r"#[0-9A-Fa-f]{6}", region.colour):
+            raise InputError(f"The colour {of} must be written as #RRGGBB, got {region.colour!r}.")
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

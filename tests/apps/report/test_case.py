@@ -1,0 +1,118 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medsegdiff_monai.apps.report import Measurement, ReportCase, ReportRegion
+from medsegdiff_monai.transforms import save
+from medsegdiff_monai.utils import InputError
+
+
+def make_case(**parts: Any) -> ReportCase:
+    """A picture of 6 x 4 pixels with one region."""
+    given: dict[str, Any] = {
+        "title": "case 1",
+        "images": {"image": np.zeros((6, 4), np.uint8)},
+        "regions": [ReportRegion("nodule", np.ones((6, 4), bool))],
+    }
+    return ReportCase(**{**given, **parts})
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown", "interval"),
+    [
+        (12.345, 9.8, 14.06, "12.3", "9.8 to 14.1"),
+        (1234.5, None, None, "1234", "not available"),
+        (0.51234, 0.4, 0.6, "0.512", "0.400 to 0.600"),
+        (0.51234, 0.4, 1.1, "0.51", "0.40 to 1.10"),
+        (0.0, 0.0, 0.0, "0.00", "0.00 to 0.00"),
+        (-0.0001, -20.0, 20.0, "0.0", "-20.0 to 20.0"),
+        (0.0, 0.0, 1e-9, "0.000000", "0.000000 to 0.000000"),
+        (None, None, None, "not available", "not available"),
+        (float("nan"), None, None, "not available", "not available"),
+        (None, 1.0, 2.0, "not available", "1.00 to 2.00"),
+        (3.0, float("nan"), float("nan"), "3.00", "not available"),
+    ],
+)
+def test_measurements_are_rounded_to_three_digits(
+    value: float | None, low: float | None, high: float | None, shown: str, interval: str
+) -> None:
+    measurement = Measurement("volume", value, "mL", low, high)
+    assert (measurement.shown_value, measurement.shown_interval) == (shown, interval)
+
+
+@pytest.mark.parametrize(("low", "high", "message"), [(1.0, None, "both ends"), (2.0, 1.0, "not run backwards")])
+def test_half_and_reversed_intervals_are_refused(low: float, high: float | None, message: str) -> None:
+    with pytest.raises(InputError, match=f"'volume'.*{message}"):
+        Measurement("volume", 1.5, "mL", low, high)
+
+
+def test_contours_have_the_colours_of_the_label_pictures() -> None:
+    mask = np.ones((6, 4), bool)
+    case = make_case(regions=[ReportRegion(f"r{i}", mask) for i in range(7)])
+    palette = ["#{:02X}{:02X}{:02X}".format(*colour) for colour in save._PALETTE[1:]]
+    assert case.colours == [*palette, palette[0]]
+    assert make_case(regions=[ReportRegion("a", mask), ReportRegion("b", mask, colour="#123abc")]).colours == [
+        palette[0],
+        "#123abc",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"images": {}}, "needs an image and a region, got no image"),
+        ({"regions": []}, "needs an image and a region, got no region"),
+        ({"images": {"T1": np.zeros((4, 6))}}, r"The image 'T1' of 'case 1' must have the shape.*got \(4, 6\)"),
+        ({"images": {"T1": np.zeros((6, 4, 4))}}, r"\(6, 4, 3\), got \(6, 4, 4\)"),
+        ({"spacing": (1.0,)}, "must be 2 positive distances in mm"),
+        ({"spacing": (1.0, 0.0)}, "must be 2 positive distances in mm"),
+        ({"spacing": (1.0, float("nan"))}, "must be 2 positive distances in mm"),
+        ({"frame": "RAS"}, "frame of 'case 1' must be RAS, for volumes only"),
+        ({"frame": "LPS"}, "must be RAS"),
+    ],
+)
+def test_bad_cases_are_refused(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_case(**parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"mask": np.full((6, 4), 2)}, "The mask of the region 'cup' of 'case 1' must hold 0 and 1 only"),
+        ({"mask": np.full((6, 4), np.nan)}, "must hold 0 and 1 only"),
+        ({"mask": np.zeros((4, 6))}, r"The mask of the region 'cup'.*the shape \(6, 4\), got \(4, 6\)"),
+        ({"probability": np.full((6, 4), 1.01)}, r"The probability .* must lie in \[0, 1\]"),
+        ({"probability": np.full((6, 4), np.nan)}, r"must lie in \[0, 1\]"),
+        ({"probability": np.zeros((6, 5))}, r"The probability .* must have the shape \(6, 4\)"),
+        ({"uncertainty": np.full((6, 4), -0.1)}, "The uncertainty .* must be finite and not negative"),
+        ({"uncertainty": np.full((6, 4), np.inf)}, "must be finite and not negative"),
+        ({"colour": "red"}, "The colour .* must be written as #RRGGBB, got 'red'"),
+        ({"colour": '#123456"'}, "must be written as #RRGGBB"),
+        ({"name": "nodule"}, "must have names of their own, got nodule, nodule"),
+    ],
+)
+def test_bad_regions_are_refused(parts: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {"name": "cup", "mask": np.zeros((6, 4), bool)}
+    with pytest.raises(InputError, match=message):
+        make_case(regions=[*make_case().regions, ReportRegion(**{**good, **parts})])
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 4, 2, 2), (0, 4)])
+def test_masks_that_are_neither_picture_nor_volume_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"The masks of 'case 1' must have the shape \(X, Y\) or \(X, Y, Z\)"):
+        make_case(images={"image": np.zeros(shape)}, regions=[ReportRegion("nodule", np.zeros(shape, bool))])

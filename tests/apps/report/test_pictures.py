@@ -1,0 +1,108 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medsegdiff_monai.apps.report.pictures import (
+    colour_bar,
+    display_window,
+    grey_levels,
+    map_levels,
+    map_picture,
+    picture,
+)
+
+
+def test_bytes_are_shown_as_they_are() -> None:
+    image = np.random.default_rng(0).integers(30, 90, (6, 5)).astype(np.uint8)
+    assert display_window(image) == (0.0, 255.0)
+    np.testing.assert_array_equal(grey_levels(image, (0.0, 255.0)), image)
+
+
+def test_the_window_leaves_out_half_a_percent_at_both_ends() -> None:
+    image = np.arange(1001.0)
+    image[-1] = 1e6  # one bright pixel does not darken the rest
+    low, high = display_window(image)
+    assert (low, high) == (5.0, 995.0)
+    levels = grey_levels(image, (low, high))
+    assert levels[:6].tolist() == [0] * 6
+    assert levels[995:].tolist() == [255] * 6
+    assert levels[500] == round(255 * 495 / 990)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64, np.uint16])
+def test_the_window_is_the_same_for_any_type(dtype: type) -> None:
+    image = np.arange(200).reshape(10, 20).astype(dtype)
+    low, high = display_window(image)
+    assert (low, high) == pytest.approx((0.995, 198.005), abs=1e-4)
+    expected = np.clip(np.round((np.arange(200) - 0.995) / 197.01 * 255), 0, 255).reshape(10, 20)
+    np.testing.assert_array_equal(grey_levels(image, (low, high)), expected)
+
+
+def test_constant_and_undefined_images_are_black() -> None:
+    for image in (np.full((3, 3), 7.0), np.full((3, 3), np.nan)):
+        assert not grey_levels(image, display_window(image)).any()
+
+
+def test_pixels_that_are_not_finite_are_black() -> None:
+    image = np.linspace(10.0, 20.0, 400)
+    image[[3, 300, 301]] = np.nan, np.inf, -np.inf
+    levels = grey_levels(image, display_window(image))
+    assert levels[[3, 300, 301]].tolist() == [0, 0, 0]
+    assert levels[399] == 255
+
+
+def test_one_pixel_that_differs_is_seen() -> None:
+    image = np.zeros((100, 100), np.int16)
+    image[40, 50] = 3
+    assert display_window(image) == (0.0, 3.0)
+
+
+def test_pictures_are_exact(pixels: Callable[[str], Image.Image]) -> None:
+    rng = np.random.default_rng(1)
+    for shape, mode in (((7, 4), "L"), ((7, 4, 3), "RGB")):
+        levels = rng.integers(0, 256, shape).astype(np.uint8)
+        back = pixels(picture(levels))
+        assert back.mode == mode
+        np.testing.assert_array_equal(np.asarray(back), levels)
+
+
+def test_maps_are_exact_to_half_a_level(pixels: Callable[[str], Image.Image]) -> None:
+    values = np.random.default_rng(2).random((9, 8)) * 1.3
+    values[0, :2] = 0.0, 1.3
+    back = pixels(map_picture(map_levels(values, 1.3), "viridis"))
+    assert back.mode == "P"
+    np.testing.assert_allclose(np.asarray(back) / 255 * 1.3, values, atol=0.5 / 255 * 1.3 + 1e-9)
+
+
+def test_maps_have_the_colours_of_their_bar_and_fade_at_the_lower_end(pixels: Callable[[str], Image.Image]) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    coloured = np.asarray(pixels(map_picture(levels, "cividis")).convert("RGBA")).reshape(256, 4)
+    bar = np.asarray(pixels(colour_bar("cividis")))
+    np.testing.assert_array_equal(coloured[1:, :3], bar[0, 1:])
+    assert (bar == bar[0]).all()
+    # The ends of cividis as it was published: dark blue to yellow.
+    np.testing.assert_allclose(bar[0, [0, 255]], [(0, 34, 78), (254, 232, 56)], atol=2)
+    alpha = coloured[:, 3].astype(int)
+    assert alpha[0] == 0
+    assert alpha[13] == round(255 * 13 / 25.5)
+    assert (alpha[26:] == 255).all()
+    assert (np.diff(alpha) >= 0).all()
+
+
+def test_a_map_of_zeros_is_no_picture() -> None:
+    assert map_picture(np.zeros((5, 5), np.uint8), "viridis") == ""
