@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.zoo_check import run_zoo_check
@@ -18,6 +20,13 @@ from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["Commands"]
+
+
+def _check_flags(**flags: bool) -> None:
+    """Refuse a flag that has swallowed the argument behind it, which fire takes for its value."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise InputError(f"--{name} takes no value, got {value}: give the folders first and --{name} behind them.")
 
 
 class Commands:
@@ -102,6 +111,97 @@ class Commands:
                 "(p[0-9]+)_"; by default every image is a patient of its own.
         """
         write_datalist(layout, root, out, split, seed, regions=regions, background=background, patient=patient)
+
+    def dicom(
+        self,
+        *folders: str,
+        bundle: str,
+        out: str,
+        contrasts: str | None = None,
+        resample: bool = False,
+        steps: int | None = None,
+        members: int | None = None,
+        device: str | None = None,
+        report: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Segment DICOM images with a bundle and write DICOM SEG, uncertainty maps and a structured report.
+
+        Every study in the folders is a case for the MRI bundle, every image object for the 2D bundles; what is no
+        image for the bundle is named and left out. A case's files are in a folder of its own, case_001 and so on,
+        and summary.json lists them. The exit status is 1 where a case failed; the others are written nevertheless.
+
+        Args:
+            folders: folders with DICOM objects; those below them are searched as well.
+            bundle: folder of the bundle.
+            out: folder of the results, which must be empty.
+            contrasts: for the MRI bundle, series that cannot be recognised by their attributes, as
+                T1w=SERIES,T1gd=SERIES with the folder, the UID or the number of the series.
+            resample: resample contrasts on other grids onto that of the bundle's first contrast (FLAIR).
+            steps: network evaluations of each member of the ensemble; by default the bundle's.
+            members: members of the ensemble; by default the bundle's.
+            device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
+            report: write an HTML page of each case as well: contours, probability and uncertainty on the image, and the
+                measurements with their 90 % intervals.
+            overwrite: replace the results of an earlier run in the output folder.
+        """
+        try:
+            from medsegdiff_monai.apps.dicom import run_dicom
+        except ImportError as e:
+            raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
+        _check_flags(resample=resample, report=report, overwrite=overwrite)
+        named = [str(folder) for folder in folders]
+        settings = (contrasts, resample, steps, members, device, overwrite, report)
+        sys.exit(run_dicom(named, str(bundle), str(out), *settings))
+
+    def dicomweb(
+        self,
+        url: str,
+        study: str,
+        bundle: str,
+        out: str | None = None,
+        contrasts: str | None = None,
+        resample: bool = False,
+        steps: int | None = None,
+        members: int | None = None,
+        device: str | None = None,
+        again: bool = False,
+        credentials: str | None = None,
+        timeout: float = 60,
+    ) -> None:
+        """Segment studies of a PACS with a bundle and store DICOM SEG, uncertainty maps and a report in them.
+
+        The PACS is asked by DICOMweb (QIDO-RS, WADO-RS, STOW-RS). A study that has results of the same bundle and
+        weights is left as it is. The exit status is 1 where a study failed; the others are done nevertheless.
+
+        User and password are read from MEDSEGDIFF_DICOMWEB_USER and MEDSEGDIFF_DICOMWEB_PASSWORD, or a token from
+        MEDSEGDIFF_DICOMWEB_TOKEN, and are never given on the command line, which other users of a machine can read.
+
+        Args:
+            url: address of the DICOMweb service, as http://127.0.0.1:8042/dicom-web.
+            study: Study Instance UID; several with commas between, or the option repeated.
+            bundle: folder of the bundle.
+            out: folder that keeps the results as well, which must be empty.
+            contrasts: for the MRI bundle, series that cannot be recognised by their attributes, as
+                T1w=SERIES,T1gd=SERIES with the UID or the number of the series.
+            resample: resample contrasts on other grids onto that of the bundle's first contrast (FLAIR).
+            steps: network evaluations of each member of the ensemble; by default the bundle's.
+            members: members of the ensemble; by default the bundle's.
+            device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
+            again: make new results where the study has some of this bundle and these weights.
+            credentials: file with lines "user = ..." and "password = ...", or "token = ...", which nobody else may
+                read; it is used in place of the environment.
+            timeout: longest wait for a connection and for data, in seconds.
+        """
+        try:
+            from medsegdiff_monai.apps.dicomweb import run_dicomweb
+            from medsegdiff_monai.apps.dicomweb.command import read_studies
+        except ImportError as e:
+            raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
+        _check_flags(resample=resample, again=again)
+        studies = read_studies(study, sys.argv[1:])
+        given = (None if out is None else str(out), contrasts, resample, steps, members, device, again)
+        sys.exit(run_dicomweb(str(url), studies, str(bundle), *given, credentials, timeout))
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.

@@ -1,0 +1,191 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from highdicom.color import CIELabColor
+from highdicom.sr.coding import CodedConcept
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["AlgorithmCodes", "BundleCodes", "ImageKind", "Measure", "RatioCodes", "SegmentCodes", "read_codes"]
+
+
+class ImageKind(StrEnum):
+    """What a bundle segments: a volume of several contrasts, or pictures one by one."""
+
+    VOLUME = "volume"
+    GREY = "grey picture"
+    RGB = "RGB picture"
+
+
+class Measure(StrEnum):
+    """What the structured report says of a segment."""
+
+    VOLUME = "volume"
+    AREA = "area"
+    DIAMETERS = "diameters"
+    VERTICAL_EXTENT = "vertical extent"
+
+
+@dataclass(frozen=True)
+class SegmentCodes:
+    """A segment: which label values it is made of, what it is called and coded as.
+
+    Attributes:
+        name: name of the region whose probability the network gives, or any other for a part of the label map.
+        label: segment label (DICOM PS3.3 C.8.20.4), at most 64 characters.
+        values: values of the label map that make the segment up.
+        category: segmented property category (PS3.16 CID 7150).
+        property_type: segmented property type (CID 7151 and those it includes).
+        anatomy: anatomic region.
+        colour: recommended display colour.
+    """
+
+    name: str
+    label: str
+    values: tuple[int, ...]
+    category: CodedConcept
+    property_type: CodedConcept
+    anatomy: CodedConcept
+    colour: CIELabColor
+
+
+@dataclass(frozen=True)
+class RatioCodes:
+    """The ratio of the vertical extents of two segments.
+
+    Attributes:
+        of: name of the segment whose extent is divided.
+        to: name of the segment whose extent it is divided by.
+        label: what it is called, at most 64 characters, where the standard has no code as specific.
+        code: its code.
+    """
+
+    of: str
+    to: str
+    label: str
+    code: CodedConcept
+
+
+@dataclass(frozen=True)
+class AlgorithmCodes:
+    """Who segments: for the algorithm identification of every object, with the bundle's version."""
+
+    name: str
+    version: str
+    family: CodedConcept
+
+
+@dataclass(frozen=True)
+class BundleCodes:
+    """How a bundle's input and output are called in DICOM.
+
+    Attributes:
+        kind: what it segments.
+        modalities: values of Modality (0008,0060) that it takes.
+        body_part: Body Part Examined (0018,0015) of what is written.
+        contrasts: names of the contrasts in the order of the network's channels; empty for pictures.
+        algorithm: its algorithm.
+        segments: the segments, in the order of their numbers in the binary segmentation.
+        regions: those that the network gives a probability for, in the order of its channels.
+        measures: what is measured of each segment.
+        ratio: the ratio of the vertical extents of two segments; or None.
+    """
+
+    kind: ImageKind
+    modalities: tuple[str, ...]
+    body_part: str
+    contrasts: tuple[str, ...]
+    algorithm: AlgorithmCodes
+    segments: tuple[SegmentCodes, ...]
+    regions: tuple[SegmentCodes, ...]
+    measures: tuple[Measure, ...]
+    ratio: RatioCodes | None
+
+
+def read_codes(
+    bundle: str | os.PathLike[str], regions: Mapping[str, Sequence[int]], contrasts: Sequence[str] = ()
+) -> BundleCodes:
+    """Read a bundle's ``configs/dicom.json``.
+
+    Args:
+        bundle: folder of the bundle.
+        regions: label values of the bundle's regions.
+        contrasts: names of the contrasts that its network takes, in order.
+
+    Raises:
+        InputError: when the file is missing, is no JSON, or lacks or misstates an entry.
+    """
+    path = Path(bundle) / "configs" / "dicom.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        metadata = json.loads((path.parent / "metadata.json").read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"Cannot read {e.filename} ({e.strerror}): give a bundle that has it.") from e
+    except ValueError as e:
+        raise InputError(f"The file {path} or its metadata.json is not valid JSON: write it again.") from e
+    try:
+        return _codes(content, str(metadata["version"]), regions, tuple(contrasts))
+    except KeyError as e:
+        raise InputError(f"The file {path} lacks the entry {e}: add it.") from e
+    except (TypeError, ValueError) as e:
+        raise InputError(f"The file {path} cannot be understood ({e}): mend it.") from e
+
+
+def _codes(
+    content: dict[str, Any], version: str, regions: Mapping[str, Sequence[int]], contrasts: tuple[str, ...]
+) -> BundleCodes:
+    algorithm = content["algorithm"]
+    segments = tuple(_segment(name, entry, regions) for name, entry in content["segments"].items())
+    by_name = {s.name: s for s in segments}
+    if missing := [name for name in regions if name not in by_name]:
+        raise ValueError(f"the regions {', '.join(missing)} have no segment")
+    ratio = content.get("ratio")
+    return BundleCodes(
+        kind=ImageKind(content["kind"]),
+        modalities=tuple(content["modalities"]),
+        body_part=content["body_part"],
+        contrasts=contrasts,
+        algorithm=AlgorithmCodes(algorithm["name"], version, _code(algorithm["family"])),
+        segments=segments,
+        regions=tuple(by_name[name] for name in regions),
+        measures=tuple(Measure(m) for m in content["measures"]),
+        ratio=None if ratio is None else RatioCodes(ratio["of"], ratio["to"], ratio["label"], _code(ratio["code"])),
+    )
+
+
+def _segment(name: str, entry: Mapping[str, Any], regions: Mapping[str, Sequence[int]]) -> SegmentCodes:
+    values = regions[name] if name in regions else entry["values"]
+    return SegmentCodes(
+        name=name,
+        label=entry["label"],
+        values=tuple(int(v) for v in values),
+        category=_code(entry["category"]),
+        property_type=_code(entry["type"]),
+        anatomy=_code(entry["anatomy"]),
+        colour=CIELabColor.from_rgb(*entry["colour"]),
+    )
+
+
+def _code(entry: Sequence[str]) -> CodedConcept:
+    """A code from its value, coding scheme designator and meaning."""
+    value, scheme, meaning = entry
+    return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)

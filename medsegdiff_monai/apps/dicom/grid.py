@@ -1,0 +1,154 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from highdicom.uid import UID
+from highdicom.volume import VolumeGeometry
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from medsegdiff_monai.apps.dicom.headers import complete_header, decimals
+from medsegdiff_monai.apps.dicom.picture import PictureInput
+from medsegdiff_monai.apps.dicom.pixels import number_of_frames
+from medsegdiff_monai.apps.dicom.volume import VolumeInput
+
+__all__ = ["PictureGrid", "SourceGrid", "VolumeGrid"]
+
+_TEMPORAL_POSITION = Tag(0x0020, 0x9128)
+_FRAME_CONTENT = Tag(0x0020, 0x9111)
+_IMAGE_POSITION = Tag(0x0020, 0x0032)
+
+
+class SourceGrid(ABC):
+    """The images that were segmented, as what is derived from them refers to them.
+
+    Attributes:
+        sources: headers of the objects whose grid it is.
+        further: headers of other objects that were used.
+        omits_empty_frames: whether frames of a segmentation that hold nothing are left out.
+        body_part: Body Part Examined (0018,0015).
+    """
+
+    sources: list[Dataset]
+    further: list[Dataset]
+    omits_empty_frames: bool
+    body_part: str
+
+    @abstractmethod
+    def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
+        """Array ``(frames, rows, columns[, channels])`` as highdicom takes it for these sources."""
+
+    def finish(self, made: Dataset) -> None:
+        """Complete an object that highdicom made."""
+        made.BodyPartExamined = self.body_part
+
+
+class VolumeGrid(SourceGrid):
+    """The grid of a volume, in its frame of reference.
+
+    Args:
+        volume: the volume.
+        body_part: what it shows.
+    """
+
+    omits_empty_frames = True
+
+    def __init__(self, volume: VolumeInput, body_part: str) -> None:
+        self.geometry: VolumeGeometry = volume.geometry
+        self.sources, self.further, self.body_part = volume.sources, volume.further, body_part
+
+    def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
+        """See :class:`SourceGrid`."""
+        described: Any = None if channels is None else dict(channels)
+        return self.geometry.with_array(array, channels=described)
+
+
+class PictureGrid(SourceGrid):
+    """The frames of a picture, which have no place in the patient.
+
+    highdicom writes one frame, or none, for an image without a frame of reference. So it is given the frames as if
+    they were stacked, one millimetre apart, and what was made up is taken out of the object again: the frames are then
+    told apart by their temporal position, and refer to the frames of the source.
+
+    Args:
+        picture: the picture.
+        body_part: what it shows.
+    """
+
+    omits_empty_frames = False
+
+    def __init__(self, picture: PictureInput, body_part: str) -> None:
+        self.body_part = body_part
+        self.spacing = picture.spacing
+        self.frames = number_of_frames(picture.header)
+        self.sources, self.further = [self._stacked(picture.header)], []
+
+    def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
+        """See :class:`SourceGrid`."""
+        return array
+
+    def _stacked(self, header: Dataset) -> Dataset:
+        made_up = complete_header(header)
+        shared, measures, plane = Dataset(), Dataset(), Dataset()
+        made_up.FrameOfReferenceUID = UID()
+        made_up.PixelSpacing = measures.PixelSpacing = decimals(self.spacing or (1.0, 1.0))
+        made_up.SliceThickness = measures.SliceThickness = 1
+        made_up.ImagePositionPatient = [0, 0, 0]
+        made_up.ImageOrientationPatient = plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+        made_up.SharedFunctionalGroupsSequence = [shared]
+        made_up.NumberOfFrames = self.frames
+        made_up.PerFrameFunctionalGroupsSequence = [self._at(i) for i in range(self.frames)]
+        return made_up
+
+    @staticmethod
+    def _at(index: int) -> Dataset:
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, -index]  # highdicom counts frames against the normal
+        group.PlanePositionSequence = [place]
+        return group
+
+    def finish(self, made: Dataset) -> None:
+        """See :class:`SourceGrid`; what was made up is taken out."""
+        super().finish(made)
+        made.PatientOrientation = ""
+        for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
+            if keyword in made:
+                delattr(made, keyword)
+        shared = made.SharedFunctionalGroupsSequence[0]
+        for keyword in ("PlaneOrientationSequence", "PlanePositionSequence"):
+            if keyword in shared:
+                delattr(shared, keyword)
+        if self.spacing is None:
+            del shared.PixelMeasuresSequence
+        for index in made.DimensionIndexSequence:
+            if index.DimensionIndexPointer == _IMAGE_POSITION:
+                index.DimensionIndexPointer, index.FunctionalGroupPointer = _TEMPORAL_POSITION, _FRAME_CONTENT
+                index.DimensionDescriptionLabel = "Temporal Position Index"
+        for group in made.PerFrameFunctionalGroupsSequence:
+            self._finish_frame(group)
+
+    def _finish_frame(self, group: Dataset) -> None:
+        frame = 1 - round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]))
+        del group.PlanePositionSequence
+        group.FrameContentSequence[0].TemporalPositionIndex = frame
+        for image in group.DerivationImageSequence[0].SourceImageSequence:
+            if self.frames > 1:
+                image.ReferencedFrameNumber = frame
+            elif "ReferencedFrameNumber" in image:
+                del image.ReferencedFrameNumber

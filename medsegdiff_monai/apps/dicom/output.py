@@ -1,0 +1,97 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.apps.dicom.results import DicomObjects
+from medsegdiff_monai.apps.report import ReportCase, write_report
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+
+__all__ = ["prepare_folder", "write_case", "write_summary"]
+
+SUMMARY = "summary.json"
+_PARTIAL = ".partial-"
+_CASE = re.compile(r"case_\d{3,}$")
+
+
+def prepare_folder(out: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Make the output folder; results of an earlier run are taken away where that is asked for.
+
+    Args:
+        out: the folder.
+        overwrite: whether an earlier run's results may go.
+
+    Raises:
+        InputError: when it holds anything and ``overwrite`` is not given, or anything else than such results.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file: choose a folder.")
+    found = sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+    earlier = [p for p in found if p.name == SUMMARY or (p.is_dir() and _CASE.match(p.name))]
+    if found and (not overwrite or len(earlier) != len(found)):
+        advice = "choose another folder" if len(earlier) != len(found) else "choose another folder or give --overwrite"
+        raise InputError(f"The output folder {folder} is not empty: {advice}.")
+    broken_off = list(folder.glob(f"{_PARTIAL}*")) if folder.is_dir() else []  # by a run that was killed
+    for path in [*earlier, *broken_off]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return check_writable(folder)
+
+
+def write_case(
+    folder: Path, number: int, made: DicomObjects, pages: Mapping[str, ReportCase] | None = None
+) -> list[str]:
+    """Write the objects of a case into a folder of its own, and its HTML reports, all of them or none.
+
+    They are written into a hidden folder beside it, which is then renamed.
+
+    Args:
+        folder: output folder.
+        number: number of the case, from 1.
+        made: the objects.
+        pages: what the reports show, by their file names.
+
+    Returns:
+        Paths of the files in the output folder.
+
+    Raises:
+        InputError: when they cannot be written.
+    """
+    place = folder / f"case_{number:03d}"  # no name that tells whose it is
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_PARTIAL))
+    try:
+        for name, ds in made.objects.items():
+            ds.save_as(temporary / f"{name}.dcm", enforce_file_format=True)
+        for name, page in (pages or {}).items():
+            write_report(temporary / name, page)
+        os.replace(temporary, place)
+    except OSError as e:
+        raise InputError(f"Cannot write {place} ({e.strerror or e}): free space or choose another folder.") from e
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    place.chmod(0o755)  # a temporary folder is its owner's alone
+    return [f"{place.name}/{name}" for name in (*(f"{n}.dcm" for n in made.objects), *(pages or {}))]
+
+
+def write_summary(folder: Path, content: dict[str, Any]) -> None:
+    """Write ``summary.json``."""
+    text = json.dumps(content, indent=1) + "\n"
+    replace_atomically(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))

@@ -1,0 +1,57 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+
+from highdicom.uid import UID
+
+__all__ = ["ResultUIDs"]
+
+_NAMESPACE = uuid.UUID("5b0f8a4e-6f0b-4c5c-9d53-1a8f3f7d2c60")  # drawn once, for this package
+
+
+def _random_key() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class ResultUIDs:
+    """UIDs of all that is made for a case, derived from two keys, so that equal keys name equal objects.
+
+    Without keys they are new, as UIDs usually are. They are UUIDs made from names (RFC 9562, 5.5) under the root for
+    UUIDs (PS3.5 B.2), from which the keys cannot be read.
+
+    Args:
+        case: what tells the case and what segmented it from all others; random by default.
+        settings: what besides makes the pixels different; it goes into the objects' UIDs, not into the series'.
+    """
+
+    case: str = field(default_factory=_random_key)
+    settings: str = ""
+
+    def series(self, number: int) -> UID:
+        """Series Instance UID of the series of a number."""
+        return self._derived("series", self.case, str(number))
+
+    def instance(self, number: int, index: int) -> UID:
+        """SOP Instance UID of an object of that series, counted from 1."""
+        return self._derived("instance", self.case, self.settings, str(number), str(index))
+
+    def tracking(self, name: str) -> UID:
+        """Tracking UID of a segment."""
+        return self._derived("tracking", self.case, self.settings, name)
+
+    @staticmethod
+    def _derived(*parts: str) -> UID:
+        return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}")

@@ -1,0 +1,57 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["check_url", "exposes_credentials"]
+
+
+def check_url(url: str) -> str:
+    """The address of a DICOMweb service, without a slash at its end.
+
+    Args:
+        url: address as the user gives it.
+
+    Raises:
+        InputError: when it is no address of a web service, or holds a user's name or a password; the sentence never
+            repeats it, for a password with a forgotten ``@`` looks like a host.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port  # raises where it is no number
+    except ValueError as e:
+        raise InputError("--url is no address: give one such as http://127.0.0.1:8042/dicom-web.") from e
+    if "@" in url:
+        raise InputError(
+            "--url must not hold a user name or password, which other users of this machine could read: set "
+            "MEDSEGDIFF_DICOMWEB_USER and MEDSEGDIFF_DICOMWEB_PASSWORD, or give --credentials FILE."
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("--url must begin with http:// or https:// and a host, as http://127.0.0.1:8042/dicom-web.")
+    if parts.query or parts.fragment:
+        raise InputError("--url must end with the path of the DICOMweb service: leave out what follows ? or #.")
+    return url.strip().rstrip("/")
+
+
+def exposes_credentials(url: str) -> bool:
+    """Whether credentials sent to an address can be read on the way: plain http to another machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:  # a name
+        return True

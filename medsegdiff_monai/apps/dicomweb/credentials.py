@@ -1,0 +1,116 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import stat
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from requests import PreparedRequest
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["Credentials", "read_credentials"]
+
+_PREFIX = "MEDSEGDIFF_DICOMWEB_"
+_KEYS = ("user", "password", "token")
+_READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What is sent to a PACS to be let in: user and password (RFC 7617), a token (RFC 6750), or nothing.
+
+    None of it is shown by ``repr``. Called by requests, which else would look for a password in ``~/.netrc``.
+    """
+
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    def __bool__(self) -> bool:
+        return True  # requests would take what is false for absent
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return bool(self.user or self.token)
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        elif self.user:
+            encoded = b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
+            request.headers["Authorization"] = f"Basic {encoded}"
+        return request
+
+
+def read_credentials(
+    file: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> Credentials:
+    """Read credentials from a file, or else from the environment.
+
+    Args:
+        file: file with the lines ``user = ...`` and ``password = ...``, or ``token = ...``, which its owner alone may
+            read; it holds alone, and the environment is not looked at.
+        environment: holds ``MEDSEGDIFF_DICOMWEB_USER`` and ``MEDSEGDIFF_DICOMWEB_PASSWORD``, or
+            ``MEDSEGDIFF_DICOMWEB_TOKEN``, or none of them.
+
+    Raises:
+        InputError: when the file cannot be read, can be read by others or has other lines, or when the credentials
+            are incomplete or two kinds of them; the sentence does not quote them.
+    """
+    if file is None:
+        found = {key: environment.get(f"{_PREFIX}{key.upper()}", "") for key in _KEYS}
+        where = f"The environment's {_PREFIX}* variables"
+    else:
+        found, where = _from_file(Path(file)), f"The file {file}"
+    _check(found, where)
+    return Credentials(**found)
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    try:
+        with path.open(encoding="utf-8") as f:
+            mode = os.fstat(f.fileno()).st_mode  # of what is read, not of what the name then stands for
+            if mode & _READABLE_BY_OTHERS:
+                raise InputError(f"The file {path} can be read by other users: take that away, with chmod 600 {path}.")
+            lines = [line.strip() for line in f]
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is no text"
+        raise InputError(f"Cannot read the credentials in {path} ({reason}): give another file.") from e
+    found = dict.fromkeys(_KEYS, "")
+    for number, line in enumerate(lines, start=1):
+        key, separator, value = line.partition("=")
+        if not line or line.startswith("#"):
+            continue
+        if not separator or key.strip() not in _KEYS:
+            raise InputError(
+                f"Line {number} of {path} is not understood: write user = ..., password = ... or token = ..."
+            )
+        found[key.strip()] = value.strip()
+    if not any(found.values()):
+        raise InputError(f"The file {path} holds no credentials: write user = ... and password = ..., or token = ...")
+    return found
+
+
+def _check(found: Mapping[str, str], where: str) -> None:
+    if found["token"] and (found["user"] or found["password"]):
+        raise InputError(f"{where} hold a token and a user or password: give one or the other.")
+    if bool(found["user"]) != bool(found["password"]):
+        raise InputError(f"{where} hold a user or a password alone: give both.")
+    # RFC 7617: a colon ends the user's name; RFC 9110: a header is one line.
+    if ":" in found["user"] or not found["token"].isascii() or any(not v.isprintable() for v in found.values()):
+        raise InputError(f"{where} hold characters that a user, password or token cannot have: write them again.")

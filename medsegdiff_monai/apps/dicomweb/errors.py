@@ -1,0 +1,105 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["PacsError", "pacs_errors"]
+
+
+class PacsError(InputError):
+    """What went wrong between this program and the PACS, in one sentence without credentials or patient data.
+
+    Args:
+        message: the sentence.
+        gone: whether the PACS no longer answers, so that there is no use in asking it anything else.
+    """
+
+    def __init__(self, message: str, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
+
+
+@contextmanager
+def pacs_errors(url: str, doing: str, timeout: float, authenticated: bool) -> Iterator[None]:
+    """Turn whatever a request raises into a :class:`PacsError`.
+
+    Args:
+        url: address of the service.
+        doing: what the request was for, such as "asking for the study".
+        timeout: longest wait for an answer, in seconds.
+        authenticated: whether credentials were sent.
+
+    Raises:
+        PacsError: in place of every other error; it does not quote that, for it may quote the PACS's answer.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as e:  # an answer that is no DICOMweb fails in more ways than can be listed
+        raise _explained(e, url, doing, timeout, authenticated) from e
+
+
+def _explained(error: Exception, url: str, doing: str, timeout: float, authenticated: bool) -> InputError:
+    """What an error means."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return PacsError(
+            f"There is no TLS connection to the PACS at {url} that can be trusted: check --url, or set "
+            "REQUESTS_CA_BUNDLE to the file of the authority that signed its certificate.",
+            gone=True,
+        )
+    if isinstance(error, requests.Timeout):
+        return PacsError(
+            f"The PACS at {url} did not answer within {timeout:g} s ({doing}): try later, or give a longer --timeout.",
+            gone=True,
+        )
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return _refused(error.response.status_code, url, doing, authenticated)
+    if isinstance(error, requests.TooManyRedirects):
+        return PacsError(f"The PACS at {url} sends on to another address: give that as --url.")
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return PacsError(
+            f"The connection to the PACS at {url} failed ({doing}): check that it runs and that --url is right.",
+            gone=True,
+        )
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return InputError(
+            f"Cannot write what the PACS sends to the temporary folder ({error.strerror}): free space or set TMPDIR."
+        )
+    return PacsError(
+        f"The answer of the PACS at {url} is not DICOMweb: give as --url the address of its DICOMweb service, which "
+        "often ends with /dicom-web."
+    )
+
+
+def _refused(status: int, url: str, doing: str, authenticated: bool) -> PacsError:
+    """What an HTTP status other than success means."""
+    entry = (
+        "refuses the credentials (401): check them"
+        if authenticated
+        else "asks for credentials (401): see MEDSEGDIFF_DICOMWEB_USER and --credentials in the help"
+    )
+    reasons = {
+        401: entry,
+        403: "does not allow this (403): ask its administrator for the right",
+        404: "does not have it (404): check --url and --study",
+        413: "takes no request of this size (413): raise its limit, or that of the web server before it",
+    }
+    return PacsError(
+        f"The PACS at {url} {reasons.get(status, f'refuses the request ({status}): see its log')} ({doing})."
+    )

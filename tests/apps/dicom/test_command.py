@@ -1,0 +1,161 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from apps.dicom import objects
+
+from medsegdiff_monai.apps.dicom import DicomSegmenter, run_dicom, segment_folders
+from medsegdiff_monai.utils import InputError
+
+THYROID, BRAIN = "thyroid_ultrasound_medsegdiff", "brats_mri_medsegdiff"
+SECRETS = ("testmann", "gertrude", objects.PATIENT_ID.lower(), objects.BIRTH_DATE)
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "medsegdiff_monai", "dicom", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_the_command_writes_valid_objects_and_names_no_patient(
+    bundles: Path, ultrasound_image: np.ndarray, tmp_path: Path, validate: Callable[[Path], str]
+) -> None:
+    folder = tmp_path / "Testmann_Gertrude"
+    objects.picture(folder / "a.dcm", ultrasound_image, objects.new_study())
+    objects.picture(folder / "ct.dcm", ultrasound_image, objects.new_study(), Modality="CT")
+    (folder / f"{objects.PATIENT_ID}.txt").write_text("a note", encoding="utf-8")
+    out = tmp_path / "out"
+    done = command("--bundle", bundles / THYROID, "--out", out, folder, "--steps", 1, "--members", 2, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "case_001/seg.dcm" in done.stdout
+    assert "has the modality CT" in done.stdout
+    said = (done.stdout + done.stderr + (out / "summary.json").read_text(encoding="utf-8")).lower()
+    assert not [secret for secret in SECRETS if secret in said]
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
+        "summary.json",
+        *(f"case_001/{name}.dcm" for name in ("seg", "probability", "uncertainty", "sr")),
+    }
+    assert [validate(path) for path in sorted(out.rglob("*.dcm"))] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["--bundle", "nowhere", "--out", "OUT", "IN"], "There is no bundle in nowhere"),
+        (["--bundle", "BUNDLE", "--out", "OUT"], "No folder is given"),
+        (["--bundle", "BUNDLE", "--out", "OUT", "--report", "IN"], "--report takes no value"),
+        (["--bundle", "BUNDLE", "--out", "OUT", "nowhere"], "The folder nowhere does not exist"),
+    ],
+)
+def test_wrong_usage_ends_with_one_sentence_and_status_2(
+    bundles: Path, tmp_path: Path, arguments: list[str], fragment: str
+) -> None:
+    places = {"OUT": tmp_path / "out", "IN": tmp_path, "BUNDLE": bundles / THYROID}
+    done = command(*(places.get(a, a) for a in arguments))
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert fragment in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_case_is_told_and_the_others_are_written(
+    segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path
+) -> None:
+    series = {"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"}
+    study = {**objects.new_study(), **series}
+    objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, study, InstanceNumber=1, **series)
+    objects.picture(tmp_path / "in" / "2.dcm", np.zeros_like(ultrasound_image), study, InstanceNumber=2, **series)
+    cut = objects.picture(tmp_path / "in" / "3.dcm", ultrasound_image, study, InstanceNumber=3, **series)
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    said: list[str] = []
+    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    problems = [r.problem for r in results]
+    assert problems[0] is None
+    assert problems[1] is not None
+    assert "constant" in problems[1]
+    assert problems[2] is not None
+    assert "truncated" in problems[2]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["case_001", "summary.json"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert [case["problem"] for case in summary["cases"]] == problems
+    assert sum(line.startswith("Error: Case ") for line in said) == 2
+
+
+def test_the_status_is_1_where_a_case_failed(bundles: Path, tmp_path: Path) -> None:
+    flat = np.full((40, 40), 9, dtype=np.uint8)
+    objects.picture(tmp_path / "in" / "1.dcm", flat, objects.new_study())
+    assert run_dicom([str(tmp_path / "in")], str(bundles / THYROID), str(tmp_path / "out"), steps=1, members=1) == 1
+
+
+def test_a_second_run_does_not_replace_the_first_unasked(
+    segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path
+) -> None:
+    objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, objects.new_study())
+    arguments = (segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out")
+    segment_folders(*arguments)
+    first = pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm")
+    with pytest.raises(InputError, match="--overwrite"):
+        segment_folders(*arguments)
+    assert pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm") == first
+    segment_folders(*arguments, overwrite=True)
+    second = pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm")
+    assert second.SOPInstanceUID != first.SOPInstanceUID
+    assert second.PixelData == first.PixelData
+
+
+def test_a_study_of_four_contrasts(
+    segmenter_of: Callable[[str], DicomSegmenter],
+    brain_folder: Path,
+    tmp_path: Path,
+    validate: Callable[[Path], str],
+) -> None:
+    (result,) = segment_folders(segmenter_of(BRAIN), [brain_folder], tmp_path / "out")
+    assert result.problem is None
+    names = ["seg", "probability", "uncertainty_TC", "uncertainty_WT", "uncertainty_ET", "sr"]
+    assert result.files == [f"case_001/{name}.dcm" for name in names]
+    assert [validate(tmp_path / "out" / file) for file in result.files] == [""] * 6
+    seg = pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm")
+    assert len(seg.ReferencedSeriesSequence) == 4
+    assert "SourceImageSequence" in seg
+
+
+def test_mixed_folders_list_what_is_missing(
+    segmenter_of: Callable[[str], DicomSegmenter], brain_image: np.ndarray, tmp_path: Path
+) -> None:
+    study = objects.new_study()
+    volume = brain_image[..., 1]
+    objects.mr_series(tmp_path / "in" / "1", volume, objects.OBLIQUE, study, **objects.CONTRAST_ATTRIBUTES["T1w"])
+    segmenter = segmenter_of(BRAIN)
+    (result,) = segment_folders(segmenter, [tmp_path / "in"], tmp_path / "out")
+    assert result.problem is not None
+    assert result.problem.startswith("FLAIR, T1gd, T2w missing (found series 1 (24 images): T1w)")
+    with pytest.raises(InputError, match="names for T2w no series"):
+        segment_folders(segmenter, [tmp_path / "in"], tmp_path / "other", contrasts="T2w=77")
+
+
+def test_folders_without_an_image_for_the_bundle_are_refused(
+    segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path
+) -> None:
+    objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, objects.new_study())
+    with pytest.raises(InputError, match=r"There is no image to segment.*has the modality US, this bundle takes MR"):
+        segment_folders(segmenter_of(BRAIN), [tmp_path / "in"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

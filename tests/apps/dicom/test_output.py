@@ -1,0 +1,75 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_uid
+
+from medsegdiff_monai.apps.dicom import DicomObjects
+from medsegdiff_monai.apps.dicom.output import prepare_folder, write_case, write_summary
+from medsegdiff_monai.utils import InputError
+
+
+def some_object() -> Dataset:
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = SegmentationStorage, generate_uid()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds
+
+
+def test_a_case_is_written_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    made = DicomObjects({"seg": some_object(), "sr": some_object()}, [])
+    assert write_case(tmp_path, 7, made) == ["case_007/seg.dcm", "case_007/sr.dcm"]
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.dcm")) == [
+        "case_007/seg.dcm",
+        "case_007/sr.dcm",
+    ]
+
+
+def test_a_case_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = some_object()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(second, "save_as", full)
+    with pytest.raises(InputError, match=r"Cannot write .*case_001 \(No space left on device\)"):
+        write_case(tmp_path, 1, DicomObjects({"seg": some_object(), "sr": second}, []))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_are_replaced_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_case(tmp_path, 1, DicomObjects({"seg": some_object()}, []))
+    write_summary(tmp_path, {"cases": []})
+    with pytest.raises(InputError, match="not empty: choose another folder or give --overwrite"):
+        prepare_folder(tmp_path, overwrite=False)
+    assert (tmp_path / "case_001" / "seg.dcm").is_file()
+    assert list(prepare_folder(tmp_path, overwrite=True).iterdir()) == []
+
+
+def test_other_files_are_never_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "case_001").mkdir()
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="not empty: choose another folder"):
+        prepare_folder(tmp_path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case_001", "thesis.txt"]
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="is a file"):
+        prepare_folder(tmp_path / "out", overwrite=True)

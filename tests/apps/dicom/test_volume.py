@@ -1,0 +1,137 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from apps.dicom import objects
+from scipy import ndimage
+
+from medsegdiff_monai.apps.dicom import Privacy, Series, read_headers
+from medsegdiff_monai.apps.dicom.volume import from_image_axes, read_volume, to_image_axes
+from medsegdiff_monai.utils import InputError
+
+RNG = np.random.default_rng(11)
+VOLUME = RNG.integers(0, 900, (6, 5, 7)).astype(float)
+
+
+def one(folder: Path) -> list[Series]:
+    return [Series(read_headers([folder], Privacy())[0])]
+
+
+def resampled_to(grid: np.ndarray, volume: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A volume looked up on another grid by its world coordinates, with SciPy."""
+    indices = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")).reshape(3, -1)
+    there = np.linalg.inv(affine) @ grid @ np.vstack([indices, np.ones(indices.shape[1])])
+    return ndimage.map_coordinates(volume, there[:3], order=1, mode="nearest").reshape(shape)
+
+
+def test_every_voxel_lies_where_the_world_says(tmp_path: Path) -> None:
+    objects.mr_series(tmp_path, VOLUME, objects.OBLIQUE, objects.new_study())
+    image = read_volume(one(tmp_path), ["T1w"]).image
+    assert image.dtype.is_floating_point
+    affine = image.affine.numpy()
+    read = image.numpy()[0]
+    np.testing.assert_allclose(resampled_to(affine, VOLUME, objects.OBLIQUE, read.shape), read, atol=0.05)
+    to_ours = np.linalg.inv(objects.OBLIQUE) @ affine
+    np.testing.assert_allclose(np.abs(to_ours[:3, :3]), np.eye(3), atol=1e-5)
+
+
+def test_an_enhanced_object_is_the_classic_series(tmp_path: Path) -> None:
+    study = objects.new_study()
+    objects.mr_series(tmp_path / "classic", VOLUME, objects.OBLIQUE, study)
+    objects.enhanced_mr(tmp_path / "enhanced" / "a.dcm", VOLUME, objects.OBLIQUE, study)
+    classic, enhanced = (read_volume(one(tmp_path / name), ["T1w"]) for name in ("classic", "enhanced"))
+    np.testing.assert_array_equal(enhanced.image.numpy(), classic.image.numpy())
+    np.testing.assert_allclose(enhanced.image.affine, classic.image.affine, atol=1e-5)
+    assert (len(classic.sources), len(enhanced.sources)) == (7, 1)
+
+
+def test_rescaling_of_both_kinds_is_applied(tmp_path: Path) -> None:
+    study = objects.new_study()
+    scaled = {"RescaleSlope": "2.5", "RescaleIntercept": "-3", "RescaleType": "US"}
+    objects.mr_series(tmp_path / "classic", VOLUME, objects.OBLIQUE, study, **scaled)
+    path = objects.enhanced_mr(tmp_path / "enhanced" / "a.dcm", VOLUME, objects.OBLIQUE, study)
+    ds = pydicom.dcmread(path)
+    transformation = pydicom.Dataset()
+    for keyword, value in scaled.items():
+        setattr(transformation, keyword, value)
+    ds.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [transformation]
+    ds.save_as(path)
+    for name in ("classic", "enhanced"):
+        values = read_volume(one(tmp_path / name), ["T1w"]).image.numpy()
+        np.testing.assert_allclose(np.sort(values.ravel()), np.sort(VOLUME.ravel() * 2.5 - 3.0), rtol=1e-6)
+
+
+def test_contrasts_on_another_grid_need_to_be_asked_for(tmp_path: Path) -> None:
+    study = objects.new_study()
+    shifted = objects.OBLIQUE.copy()
+    shifted[:3, 3] += objects.OBLIQUE[:3, :3] @ [0.5, 0.25, 0.0]
+    objects.mr_series(tmp_path / "1", VOLUME, objects.OBLIQUE, study)
+    objects.mr_series(tmp_path / "2", VOLUME, shifted, study, number=2)
+    both = [*one(tmp_path / "1"), *one(tmp_path / "2")]
+    with pytest.raises(InputError, match=r"The T1w \(series 2 \(7 images\)\) is on another grid than the FLAIR"):
+        read_volume(both, ["FLAIR", "T1w"])
+    image = read_volume(both, ["FLAIR", "T1w"], resample=True).image
+    assert image.shape[0] == 2
+    expected = resampled_to(image.affine.numpy(), VOLUME, shifted, tuple(image.shape[1:]))
+    inner = (slice(1, -1),) * 3
+    np.testing.assert_allclose(image.numpy()[1][inner], expected[inner], rtol=1e-3, atol=0.5)
+
+
+def test_another_frame_of_reference_is_refused_whatever_is_asked(tmp_path: Path) -> None:
+    for i in (1, 2):
+        objects.mr_series(tmp_path / str(i), VOLUME, objects.OBLIQUE, objects.new_study(), number=i)
+    both = [*one(tmp_path / "1"), *one(tmp_path / "2")]
+    with pytest.raises(InputError, match="another frame of reference"):
+        read_volume(both, ["FLAIR", "T1w"], resample=True)
+
+
+def test_the_two_orders_of_axes_undo_each_other() -> None:
+    array = RNG.random((2, 3, 4, 5))
+    assert to_image_axes(array).shape == (2, 5, 4, 3)
+    np.testing.assert_array_equal(from_image_axes(to_image_axes(array)), array)
+
+
+def test_a_real_series_is_read_as_highdicom_reads_it(real_mr: Path) -> None:
+    read = read_volume(one(real_mr / "series"), ["T1w"])
+    files = [pydicom.dcmread(p) for p in sorted((real_mr / "series").iterdir())]
+    expected = hd.get_volume_from_series(files).to_nibabel()
+    ours = nib.as_closest_canonical(nib.Nifti1Image(read.image.numpy()[0], read.image.affine.numpy()))
+    theirs = nib.as_closest_canonical(expected)
+    np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-4)
+    np.testing.assert_array_equal(np.asarray(ours.dataobj), np.asarray(theirs.dataobj))
+
+
+def test_of_a_real_enhanced_object_the_magnitude_is_read(real_mr: Path) -> None:
+    """Its 64 frames are 32 of magnitude and 32 of a field map at the same places, numbered by a private attribute."""
+    read = read_volume(one(real_mr / "enhanced_multiframe"), ["T1w"])
+    assert read.image.shape == (1, 64, 64, 32)
+    ds = pydicom.dcmread(next((real_mr / "enhanced_multiframe").iterdir()))
+    frames = ds.PerFrameFunctionalGroupsSequence
+    kinds = [f.MRImageFrameTypeSequence[0].FrameType[3] for f in frames]
+    magnitude = [i for i, kind in enumerate(kinds) if kind == "M"]
+    values = frames[magnitude[0]].PixelValueTransformationSequence[0]
+    stored = ds.pixel_array[magnitude].astype(float)
+    expected = stored * float(values.RescaleSlope) + float(values.RescaleIntercept)
+    assert read.image.mean().item() == pytest.approx(expected.mean(), rel=1e-5)
+    heights = [float(frames[i].PlanePositionSequence[0].ImagePositionPatient[2]) for i in magnitude]
+    order = np.argsort(heights)
+    ours = read.image.numpy()[0].transpose(2, 1, 0)
+    ours = ours[::-1] if read.image.affine[2, 2] < 0 else ours
+    np.testing.assert_allclose(ours, expected[order], rtol=1e-6)
