@@ -1,0 +1,21 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""MONAI Label for the bundles of this project.
+
+Only :mod:`~medsegdiff_monai.apps.label.app`, :mod:`~medsegdiff_monai.apps.label.tasks`,
+:mod:`~medsegdiff_monai.apps.label.scoring` and :mod:`~medsegdiff_monai.apps.label.datastore` import ``monailabel``,
+which lives in an environment of its own.
+"""
+
+from .bundles import add_bundle, prepare_app
+from .disagreement import member_disagreement
+from .load import LoadStudyd

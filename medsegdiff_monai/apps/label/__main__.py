@@ -1,0 +1,57 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import sys
+
+import fire
+
+from medsegdiff_monai.apps.label.bundles import prepare_app
+from medsegdiff_monai.apps.label.ranking import draw_ranking
+from medsegdiff_monai.utils import InputError
+
+
+class LabelCommands:
+    """MONAI Label with the bundles of this project; docs/label.md shows the way."""
+
+    def prepare(self, app: str, *bundles: str) -> None:
+        """Make a MONAI Label app of bundles, or add them to an app that is there.
+
+        Args:
+            app: folder of the app; where it has no main.py, it gets that of this project.
+            bundles: folders of the bundles, which are copied.
+        """
+        print(f"Prepared {prepare_app(str(app), [str(bundle) for bundle in bundles])}")
+
+    def ranking(self, server: str, model: str, out: str = "ranking.png", images: int = 4) -> None:
+        """Draw the most and the least uncertain images of a running server, with what the model makes of them.
+
+        Args:
+            server: address of the server, as http://127.0.0.1:8000.
+            model: name of the model, by whose scores the images are ranked; it is one for pictures.
+            out: picture to write.
+            images: number of images of either kind.
+        """
+        print(f"Wrote {draw_ranking(server, model, str(out), images)}")
+
+
+def main() -> None:
+    """Run a command; bad input ends it with one sentence and exit status 2."""
+    try:
+        fire.Fire(LabelCommands(), name="medsegdiff_monai.apps.label")
+    except InputError as e:
+        print(f"Error: {e}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

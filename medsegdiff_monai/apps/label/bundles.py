@@ -1,0 +1,170 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.data import Regions
+from medsegdiff_monai.utils import InputError, check_writable
+
+__all__ = ["add_bundle", "label_values", "prepare_app"]
+
+# What is labelled where a region lies outside the regions within it; other regions keep their names.
+_OWN_PARTS = {"TC": "necrotic core", "WT": "oedema", "ET": "enhancing tumour", "disc": "disc rim"}
+_REQUEST_OPTIONS = ("num_inference_steps", "num_ensemble")
+_MAIN = "from medsegdiff_monai.apps.label.app import MedSegDiffLabelApp\n"
+_LEFT_BEHIND = shutil.ignore_patterns("eval", "data", "last.pt", "__pycache__")
+
+
+def prepare_app(app: str | os.PathLike[str], bundles: Sequence[str | os.PathLike[str]]) -> Path:
+    """Make a MONAI Label app of this project's bundles, or add them to an app that is there.
+
+    Args:
+        app: folder of the app. Where it has no ``main.py``, it gets that of this project, whose strategy offers the
+            most uncertain image first; MONAI Label's own ``monaibundle`` app takes the bundles as well.
+        bundles: folders of the bundles; copies of them are put into ``model`` in the app, for training changes them.
+
+    Returns:
+        Folder of the app.
+
+    Raises:
+        InputError: when a bundle is missing, or the app has a copy of it already, or cannot be written to.
+    """
+    folder = check_writable(app)
+    if not bundles:
+        raise InputError("No bundle is given: name the folder of one at least.")
+    models = check_writable(folder / "model")
+    for bundle in bundles:
+        add_bundle(bundle, models)
+    if not (folder / "main.py").exists():
+        (folder / "main.py").write_text(_MAIN, encoding="utf-8")
+    return folder
+
+
+def add_bundle(bundle: str | os.PathLike[str], models: Path) -> Path:
+    """Copy a bundle and fit the copy's configurations to MONAI Label.
+
+    MONAI Label takes the label values and their names from ``channel_def`` of ``pred``, writes ``pred`` itself, and
+    offers ``displayable_configs`` to the annotator. The label map numbers its classes 1, 2, ... without a gap, as
+    viewers number the segments that they save; training reads these numbers.
+
+    Args:
+        bundle: folder of the bundle.
+        models: folder of the copies.
+
+    Returns:
+        Folder of the copy.
+
+    Raises:
+        InputError: when there is no such bundle, or a copy of it exists.
+    """
+    source = Path(bundle).resolve()
+    copy = models / source.name
+    if not (source / "configs" / "inference.json").is_file() or not (source / "models" / "model.pt").is_file():
+        raise InputError(f"There is no bundle with weights in {source}: give the folder that holds configs and models.")
+    if copy.exists():
+        raise InputError(f"{copy} exists and may hold weights that were trained on: move it away or take another app.")
+    partial = models / f".{source.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, ignore=_LEFT_BEHIND)
+    try:
+        _fit(partial / "configs")
+        os.rename(partial, copy)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return copy
+
+
+def label_values(region_values: Mapping[str, Sequence[int]]) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Regions and named classes of a label map that numbers its classes 1, 2, ... in the order of their values.
+
+    Args:
+        region_values: label values of each region.
+
+    Returns:
+        Label values of each region in the new numbers, and the number of each class by its name.
+    """
+    regions = Regions(region_values)
+    own = sorted(regions.own_values.items(), key=lambda item: item[1])
+    numbers = {value: number for number, (_, value) in enumerate(own, start=1)}
+    renumbered = {name: [numbers[v] for v in values if v in numbers] for name, values in regions.items()}
+    return renumbered, {_OWN_PARTS.get(name, name): numbers[value] for name, value in own}
+
+
+def _fit(configs: Path) -> None:
+    metadata = _read(configs / "metadata.json")
+    inference = _read(configs / "inference.json")
+    regions, classes = label_values(inference["region_values"])
+    channels = {"0": "background"} | {str(number): name for name, number in classes.items()}
+    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
+    _write(metadata, configs / "metadata.json")
+    _write(_inference(inference, regions), configs / "inference.json")
+    _write(_training(_read(configs / "train.json"), regions), configs / "train.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(config: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _inference(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str, Any]:
+    options = {name: config[name] for name in _REQUEST_OPTIONS}
+    references = {name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS}
+    config = {"displayable_configs": options, **config, **references, "region_values": regions}
+    _change(config["preprocessing"]["transforms"], "LoadCased", _load_study)
+    after = config["postprocessing"]["transforms"]
+    _change(after, "RegionsToLabelMapd", lambda transform: {**transform, "names": "pred"})
+    _change(after, "SaveSegmentationd", lambda _: {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0})
+    return config
+
+
+def _training(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str, Any]:
+    train = config["train"]
+    train["trainer"]["max_epochs"] = config["max_epochs"]
+    # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
+    train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
+    _change(train["deterministic_transforms"]["transforms"], "LoadCased", _load_study)
+    config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
+    return config | {
+        "region_values": regions,
+        "max_epochs": "@train#trainer#max_epochs",
+        "val_interval": 1,
+        "finetune_from": "$@bundle_root + '/models/model.pt'",
+        # Any other file in models is offered as a model, first of all to the app itself.
+        "ckpt_dir": "$@bundle_root + '/training'",
+    }
+
+
+def _load_study(transform: dict[str, Any]) -> dict[str, Any]:
+    return {**transform, "_target_": "medsegdiff_monai.apps.label.LoadStudyd"}
+
+
+def _change(transforms: list[dict[str, Any]], name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change the transform of a name in its list.
+
+    Raises:
+        InputError: when there is not one such transform.
+    """
+    places = [i for i, t in enumerate(transforms) if str(t.get("_target_", "")).split(".")[-1] == name]
+    if len(places) != 1:
+        raise InputError(
+            f"The bundle has {len(places)} transforms {name} where one is expected: use one of this project."
+        )
+    transforms[places[0]] = change(transforms[places[0]])

@@ -1,0 +1,217 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from monailabel.config import settings
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.datastore import DefaultLabelTag
+from PIL import Image
+from tqdm import tqdm
+
+from medsegdiff_monai.apps.dicom import (
+    BundleCodes,
+    ImageKind,
+    find_dicom_cases,
+    image_classes,
+    problem_of,
+    read_codes,
+    read_headers,
+)
+from medsegdiff_monai.apps.dicom.equipment import Equipment
+from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
+from medsegdiff_monai.apps.dicom.pixels import is_multiframe
+from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
+from medsegdiff_monai.apps.dicomweb import PacsError, read_credentials, store_objects
+from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
+from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy
+from medsegdiff_monai.apps.label.load import LoadStudyd
+from medsegdiff_monai.apps.label.pacs import PicturePacs, StoredPicture, check_filter
+from medsegdiff_monai.apps.label.segmentation import annotation_segmentation
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["PacsDatastore", "open_pacs", "picture_name"]
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = 60.0  # seconds
+_BAR_AFTER = 2.0  # seconds
+
+
+def picture_name(instance: str) -> str:
+    """Name of an object in the data store: one that tells nothing, from its SOP Instance UID."""
+    return f"picture-{hashlib.sha256(instance.encode()).hexdigest()[:16]}"
+
+
+def open_pacs(url: str, bundle: str | os.PathLike[str], folder: Path, study_filter: str = "{}") -> PacsDatastore:
+    """The data store of the pictures that a PACS has for a bundle.
+
+    Credentials come from the environment, see :func:`~medsegdiff_monai.apps.dicomweb.read_credentials`.
+
+    Args:
+        url: address of the DICOMweb service.
+        bundle: folder of the bundle, as ``prepare`` copied it.
+        folder: where copies of pictures and labels are kept; each address gets a folder of its own in it.
+        study_filter: JSON object of what the studies must be, by the keyword of the attribute.
+
+    Raises:
+        InputError: when the bundle takes volumes, the filter is wrong, or the PACS does not answer as it should.
+    """
+    config = json.loads((Path(bundle) / "configs" / "inference.json").read_text(encoding="utf-8"))
+    codes = read_codes(bundle, config["region_values"], config.get("contrasts") or ())
+    if codes.kind is ImageKind.VOLUME:
+        raise InputError(
+            f"{Path(bundle).name} takes several series an image, of which MONAI Label knows nothing: give it a folder "
+            "of files as --studies, or segment the PACS's studies with the command dicomweb."
+        )
+    try:
+        filters = check_filter(json.loads(study_filter))
+    except json.JSONDecodeError as e:
+        raise InputError(f"The study filter is no JSON ({e}): write it again.") from e
+    credentials, url = read_credentials(), check_url(url)
+    if credentials.given and exposes_credentials(url):
+        logger.warning("The credentials can be read on the way to the PACS: use https.")
+    place = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
+    return PacsDatastore(PicturePacs(url, credentials, _TIMEOUT), Path(bundle), codes, place, filters)
+
+
+class PacsDatastore(LocalDatastore):
+    """The pictures of a PACS as MONAI Label's data store; a final label goes back as a DICOM segmentation.
+
+    MONAI Label's own data store for DICOMweb takes a series for an image and puts it into patient space, where neither
+    an ultrasound image nor a photograph has a place. Here each object of one frame is an image, a PNG with the values
+    that the command ``dicom`` segments. Copies lie in a folder that its owner alone can read. They hold no attributes
+    of the patient, but what is burned into the pixels. Objects that are no image for the bundle cost one line in the
+    log.
+
+    Args:
+        pacs: the PACS.
+        bundle: folder of the bundle.
+        codes: how its input and output are called in DICOM.
+        folder: where the copies are kept.
+        study_filter: what the studies must be, by the keyword of the attribute.
+
+    Raises:
+        PacsError: when the PACS does not answer as it should.
+    """
+
+    def __init__(
+        self, pacs: PicturePacs, bundle: Path, codes: BundleCodes, folder: Path, study_filter: Mapping[str, str]
+    ) -> None:
+        self._pacs, self._bundle, self._codes, self._filter = pacs, bundle, codes, dict(study_filter)
+        self._left_out: set[str] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        super().__init__(str(folder), extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT)
+        self.fetch()
+
+    def fetch(self) -> None:
+        """Fetch the pictures that the PACS has and this store has not.
+
+        Raises:
+            PacsError: when the PACS does not answer as it should.
+        """
+        listed = self._pacs.pictures(self._codes.modalities, image_classes(self._codes), self._filter)
+        named = {picture_name(picture.instance): picture for picture in listed}
+        # A copy without its place in the PACS is one that was cut off.
+        new = {n: p for n, p in named.items() if n not in self._left_out and "instance" not in self.get_image_info(n)}
+        for name, stored in tqdm(new.items(), desc="Fetching", unit="picture", leave=False, delay=_BAR_AFTER):
+            try:
+                self._fetch(name, stored)
+            except PacsError:
+                raise
+            except Exception as e:  # damaged headers fail in more ways than can be listed; the others go on
+                self._left_out.add(name)
+                logger.warning("Left out: %s: %s", name, problem_of(e))
+
+    def _fetch(self, name: str, stored: StoredPicture) -> None:
+        if is_multiframe(self._pacs.header(stored.study, stored.series, stored.instance)):  # it may be large
+            raise InputError("It has several frames, single pictures are labelled here: use the command dicomweb.")
+        (image,) = self._source(stored).images
+        with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder:
+            file = Path(folder) / f"{name}.png"
+            _as_picture(image).save(file)
+            self.add_image(name, str(file), asdict(stored))
+
+    def _source(self, stored: StoredPicture) -> PictureInput:
+        """An object of the PACS, which is deleted here once it is read."""
+        with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder, without_values_in_logs():
+            privacy = StudyPrivacy()
+            file = self._pacs.retrieve_picture(stored, Path(folder))
+            instances, damaged = read_headers([file], privacy)
+            cases, refused = find_dicom_cases(instances, self._codes, privacy)
+            for left_out in (*damaged, *refused):
+                raise InputError(f"{left_out.what} {left_out.reason}")
+            return read_picture(cases[0].series[0].instances[0], self._codes.kind)
+
+    def json(self) -> dict[str, Any]:
+        """All that is known of images and labels, the scores among it, which another process writes."""
+        self.refresh()
+        return super().json()
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Save a label; a final one is stored in the PACS first.
+
+        Args:
+            image_id: name of the image.
+            label_filename: the label, on the picture's grid.
+            label_tag: ``final`` or another.
+            label_info: what else is to be kept about it.
+
+        Returns:
+            Name of the label.
+
+        Raises:
+            InputError: when there is no such image, or the label does not fit it.
+            PacsError: when the PACS does not store it; then it is not saved here either.
+        """
+        if label_tag == DefaultLabelTag.FINAL:
+            self._store(image_id, label_filename)
+        return super().save_label(image_id, label_filename, label_tag, label_info)
+
+    def _store(self, name: str, label: str) -> None:
+        info = self.get_image_info(name)
+        if "instance" not in info:
+            raise InputError(f"There is no image {name} in the data store: name one of those that it lists.")
+        loaded = LoadStudyd(["image", "label"])({"image": info["path"], "label": label})["label"]
+        stored = StoredPicture(info["study"], info["series"], info["instance"])
+        label_map = np.moveaxis(loaded.numpy()[0], 0, 1)  # pictures have the axes (columns, rows) in MONAI
+        seg = annotation_segmentation(self._source(stored), label_map, self._codes, self._equipment())
+        if seg.SOPInstanceUID not in self._pacs.instances_of(stored.study):
+            store_objects(self._pacs, stored.study, {seg.SOPInstanceUID: seg})
+
+    def _equipment(self) -> Equipment:
+        checksum = hashlib.sha256((self._bundle / "models" / "model.pt").read_bytes()).hexdigest()
+        return Equipment(self._bundle.name, self._codes.algorithm.version, f"weights-{checksum[:16]}")
+
+
+def _as_picture(image: MetaTensor) -> Image.Image:
+    """Image ``(C, columns, rows)`` as a picture of 8 bits."""
+    values = image.numpy()
+    stored = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    if (stored != values).any():
+        raise InputError(
+            "It has more than 8 bits a value, pictures of 8 bits are labelled here: use the command dicomweb."
+        )
+    pixels = np.ascontiguousarray(stored.transpose(2, 1, 0))
+    return Image.fromarray(pixels[..., 0] if len(stored) == 1 else pixels)

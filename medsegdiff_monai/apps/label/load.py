@@ -1,0 +1,100 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.data import MetaTensor
+
+from medsegdiff_monai.transforms import LoadCased
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["LoadStudyd", "contrast_files"]
+
+# How the contrasts FLAIR, T1w, T1gd and T2w of a case are named: BraTS 2018-2021, then from 2023 on.
+_NAMINGS = (("_", ("flair", "t1", "t1ce", "t2")), ("-", ("t2f", "t1n", "t1c", "t2w")))
+
+
+def contrast_files(image: str) -> list[str] | None:
+    """All contrasts of a case, from the file of one of them and the names of BraTS.
+
+    Args:
+        image: file of one contrast, such as ``BraTS2021_00000_flair.nii.gz``.
+
+    Returns:
+        The files of FLAIR, T1w, T1gd and T2w, or None where the file is not named as a contrast.
+
+    Raises:
+        InputError: when a contrast is missing beside it.
+    """
+    path = Path(image)
+    for joint, keys in _NAMINGS:
+        match = re.fullmatch(rf"(?i)(.+{joint})({'|'.join(keys)})(\.nii(?:\.gz)?)", path.name)
+        if match:
+            files = [path.with_name(f"{match[1]}{key}{match[3]}") for key in keys]
+            missing = [file.name for file in files if not file.is_file()]
+            if missing:
+                raise InputError(f"The case of {path.name} lacks {', '.join(missing)}: put them into {path.parent}.")
+            return [str(file) for file in files]
+    return None
+
+
+class LoadStudyd(LoadCased):
+    """Load an image and its label as an annotation server holds them: one file each.
+
+    - An image that is one contrast of a BraTS case brings the other contrasts, which lie beside it.
+    - A picture's label that a volume viewer saved, as a volume of one slice in a frame of the viewer's own, is put onto
+      the picture's grid: a picture has no frame of reference that it could disagree with.
+    - A label made of a picture is to be written as PNG, as JPEG would change its numbers, and one of anything else as
+      NIfTI. MONAI Label would take the suffix from ``image_path``, which MONAI's ``Spacingd`` trips over.
+
+    See :class:`~medsegdiff_monai.transforms.LoadCased` for the arguments.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with paths under the keys.
+
+        Returns:
+            The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
+
+        Raises:
+            InputError: when a file is missing, cannot be read, or has no extent.
+        """
+        d = dict(data)
+        image_keys = [key for key in self.keys if key not in self.label_keys and isinstance(d.get(key), str)]
+        pictures = [key for key in image_keys if d[key].lower().endswith(self.RASTER)]
+        for key in image_keys if self.contrasts else []:
+            d[key] = contrast_files(d[key]) or d[key]
+        if d.pop("image_path", None) is not None and not d.get("result_extension"):
+            d["result_extension"] = ".png" if pictures else ".nii.gz"
+        d = super().__call__(d)
+        for key in self.label_keys:
+            if pictures and key in d:
+                d[key] = _flattened(d[key], d[pictures[0]])
+        return d
+
+
+def _flattened(label: Any, picture: MetaTensor) -> Any:
+    """A label of shape ``(1, X, Y, 1)`` as one of shape ``(1, X, Y)`` on the picture's grid; others stay."""
+    if label.shape != (1, *picture.shape[1:], 1):
+        return label
+    return MetaTensor(label.as_tensor()[..., 0], meta={**picture.meta, **_identity(label)})
+
+
+def _identity(label: Any) -> dict[str, Any]:
+    """What tells in messages which label it is."""
+    return {key: label.meta[key] for key in ("filename_or_obj", "case") if key in label.meta}

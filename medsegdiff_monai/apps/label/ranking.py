@@ -1,0 +1,126 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from PIL import Image, UnidentifiedImageError
+
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+
+__all__ = ["draw_ranking", "ranked_images"]
+
+_PANEL_INCHES = 2.2
+_DPI = 110
+_SECONDS = 600
+# Okabe and Ito's orange, sky blue and green, which colour-blind readers tell apart: classes 1, 2 and 3.
+_COLOURS = ("#E69F00", "#56B4E9", "#009E73")
+
+
+def ranked_images(datastore: Mapping[str, Any], key: str) -> list[tuple[str, float]]:
+    """The images that have a score, the most uncertain first.
+
+    Args:
+        datastore: what MONAI Label says about its data store.
+        key: name of the score in the images' information.
+
+    Returns:
+        Names of images and their scores.
+    """
+    scores = {name: entry["image"]["info"].get(key) for name, entry in datastore.get("objects", {}).items()}
+    return sorted(((n, float(s)) for n, s in scores.items() if s is not None), key=lambda item: (-item[1], item[0]))
+
+
+def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
+    """Draw the most and the least uncertain pictures of a running server, with what the model makes of them.
+
+    Args:
+        server: address of the server.
+        model: name of the model, by whose scores the images are ranked.
+        out: picture to write.
+        images: number of images of either kind.
+
+    Returns:
+        The picture.
+
+    Raises:
+        InputError: when the server does not answer, has no such model or no scores, or its images are no pictures.
+    """
+    path = Path(out)
+    check_writable(path.parent)
+    server = server.rstrip("/")
+    ranked = ranked_images(json.loads(_ask(f"{server}/datastore/?output=all")), f"{model}_disagreement")
+    if len(ranked) < 2:
+        raise InputError(f"{len(ranked)} images of {server} have a score of {model}: run its scoring method first.")
+    count = min(images, len(ranked) // 2)
+    rows = [ranked[:count], ranked[-count:]]
+    figure = Figure(figsize=(count * _PANEL_INCHES, 2 * (_PANEL_INCHES + 0.3)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for r, (row, heading) in enumerate(zip(rows, ("most uncertain", "least uncertain"))):
+        for c, (name, score) in enumerate(row):
+            axes = figure.add_subplot(2, count, r * count + c + 1)
+            _draw(axes, _picture(server, name), _label(server, model, name))
+            axes.set_title(f"{name}\ndisagreement {score:.3f}", fontsize=8)
+            if c == 0:
+                axes.set_ylabel(heading, fontsize=10)
+    replace_atomically(path, lambda place: figure.savefig(place, dpi=_DPI))
+    return path
+
+
+def _ask(url: str, form: Mapping[str, str] | None = None) -> bytes:
+    """What the server answers; with a form, to a POST request."""
+    data = None if form is None else urlencode(form).encode()
+    try:
+        with urlopen(Request(url, data=data), timeout=_SECONDS) as answer:
+            return answer.read()
+    except HTTPError as e:
+        raise InputError(f"The server refuses {url} ({e.code} {e.reason}): see its log for the reason.") from e
+    except (URLError, OSError, ValueError) as e:
+        raise InputError(f"The server does not answer at {url}: start it or give another address.") from e
+
+
+def _opened(content: bytes, name: str) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(io.BytesIO(content)))
+    except UnidentifiedImageError as e:
+        raise InputError(f"The image {name} is no picture: choose a model for pictures.") from e
+
+
+def _picture(server: str, name: str) -> np.ndarray:
+    return _opened(_ask(f"{server}/datastore/image?{urlencode({'image': name})}"), name)
+
+
+def _label(server: str, model: str, name: str) -> np.ndarray:
+    query = urlencode({"image": name, "output": "image"})
+    return _opened(_ask(f"{server}/infer/{model}?{query}", {"params": "{}"}), name)
+
+
+def _draw(axes: Axes, picture: np.ndarray, label: np.ndarray) -> None:
+    """Draw a picture ``(H, W)`` or ``(H, W, 3)`` with the outlines of the classes in a label map ``(H, W)``."""
+    axes.imshow(picture, cmap="gray")
+    classes: Sequence[int] = [int(v) for v in np.unique(label) if v > 0]
+    for value in classes:
+        outline = axes.contour((label == value).astype(float), [0.5], colors=_COLOURS[(value - 1) % len(_COLOURS)])
+        outline.set(linewidth=1.5, path_effects=[withStroke(linewidth=2.5, foreground="black", alpha=0.6)])
+    axes.set(xticks=[], yticks=[])
