@@ -1,0 +1,60 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.deploy.core import Fragment, Operator, OperatorSpec
+
+from medsegdiff_monai.apps.dicom import BundleSegmenter
+from medsegdiff_monai.apps.dicom.volume import VolumeInput
+
+__all__ = ["BundleInferenceOperator"]
+
+
+class BundleInferenceOperator(Operator):
+    """A bundle's own inference: its preprocessing, network, inferer and postprocessing.
+
+    The SDK's ``MonaiBundleInferenceOperator`` hands on one channel of whole numbers, without probability and
+    uncertainty, and leaves the bundle's reading and writing of files in its transforms.
+
+    Named input:
+        sources: list of ``VolumeInput`` or ``PictureInput``.
+
+    Named output:
+        results: for each source the list of :class:`~medsegdiff_monai.apps.dicom.SegmentationResult`, one for a
+            volume and one for each frame of a picture.
+
+    Args:
+        fragment: the application.
+        segmenter: the bundle.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, segmenter: BundleSegmenter, **kwargs: Any) -> None:
+        self.segmenter = segmenter
+        super().__init__(fragment, *args, **kwargs)  # last, for it calls setup
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the ports."""
+        spec.input("sources")
+        spec.output("results")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Segment the images.
+
+        Raises:
+            InputError: when one is constant or of the wrong kind.
+        """
+        sources = op_input.receive("sources")
+        images = [[source.image] if isinstance(source, VolumeInput) else source.images for source in sources]
+        op_output.emit([[self.segmenter.segment(image) for image in one] for one in images], "results")

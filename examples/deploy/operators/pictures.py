@@ -1,0 +1,60 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.deploy.core import Fragment, Operator, OperatorSpec
+
+from medsegdiff_monai.apps.dicom import BundleCodes
+from medsegdiff_monai.apps.dicom.picture import read_picture
+
+from .selection import selected_cases
+
+__all__ = ["PictureReaderOperator"]
+
+
+class PictureReaderOperator(Operator):
+    """Reads ultrasound and fundus objects, of one frame or several, in the colours that a bundle wants.
+
+    The SDK's ``DICOMSeriesToVolumeOperator`` is for grey slices with a place in the patient, which these are not.
+
+    Named input:
+        study_selected_series_list: list of ``StudySelectedSeries``.
+
+    Named output:
+        sources: list of :class:`~medsegdiff_monai.apps.dicom.picture.PictureInput`, one for each object.
+
+    Args:
+        fragment: the application.
+        codes: how the bundle's input is called in DICOM.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, codes: BundleCodes, **kwargs: Any) -> None:
+        self.codes = codes
+        super().__init__(fragment, *args, **kwargs)  # last, for it calls setup
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the ports."""
+        spec.input("study_selected_series_list")
+        spec.output("sources")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Read the objects.
+
+        Raises:
+            InputError: when one cannot be decoded, or is grey where the bundle needs colours.
+        """
+        cases = selected_cases(op_input.receive("study_selected_series_list"), self.codes)
+        sources = [read_picture(case.series[0].instances[0], self.codes.kind) for case in cases]
+        op_output.emit(sources, "sources")
