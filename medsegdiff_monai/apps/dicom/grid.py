@@ -56,6 +56,29 @@ class SourceGrid(ABC):
     def finish(self, made: Dataset) -> None:
         """Complete an object that highdicom made."""
         made.BodyPartExamined = self.body_part
+        self._refer_to_further(made)
+
+    def _refer_to_further(self, made: Dataset) -> None:
+        """Refer to the other objects that were used (PS3.3 C.7.6.16.1.4, C.12.2).
+
+        highdicom can do this, but it reads through its tables of all attributes for each of hundreds of objects.
+        """
+        images: dict[str, list[Dataset]] = {}
+        for header in self.further:
+            image = Dataset()
+            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+            images.setdefault(str(header.SeriesInstanceUID), []).append(image)
+        if images:
+            made.SourceImageSequence = [*made.SourceImageSequence, *(i for several in images.values() for i in several)]
+        series = {str(item.SeriesInstanceUID): item for item in made.get("ReferencedSeriesSequence", [])}
+        for uid, several in images.items():
+            if uid not in series:
+                series[uid] = Dataset()
+                series[uid].SeriesInstanceUID, series[uid].ReferencedInstanceSequence = uid, []
+            item = series[uid]
+            item.ReferencedInstanceSequence = [*item.ReferencedInstanceSequence, *several]
+        if images:
+            made.ReferencedSeriesSequence = list(series.values())
 
 
 class VolumeGrid(SourceGrid):

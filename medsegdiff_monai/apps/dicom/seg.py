@@ -101,7 +101,6 @@ def _segmentation(
         content_label=kind.value,
         content_description=_DESCRIPTION,
         omit_empty_frames=grid.omits_empty_frames,
-        further_source_images=grid.further or None,
         **equipment.attributes,
         **place.next_instance(),
     )
@@ -174,7 +173,6 @@ def make_uncertainty_map(
         derived_pixel_contrast=DerivedPixelContrastValues.NONE,
         content_label="UNCERTAINTY",
         content_description=f"Entropy of {region.label}"[:64],
-        further_source_images=grid.further or None,
         **equipment.attributes,
         **place.next_instance(),
     )
