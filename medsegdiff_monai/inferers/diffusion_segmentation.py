@@ -12,16 +12,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from monai.inferers import Inferer, sliding_window_inference
 from monai.utils import convert_to_dst_type
 from torch import nn
-from tqdm import tqdm
 
+from medsegdiff_monai.inferers.members import MemberSampler, member_noise
+from medsegdiff_monai.inferers.windows import WindowPredictor
 from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members
-from medsegdiff_monai.networks.nets import ContextDenoiser, MedSegDiff
+from medsegdiff_monai.networks.nets import CompiledDenoiser, ContextDenoiser, MedSegDiff
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler
 from medsegdiff_monai.utils import InputError
 
@@ -71,9 +73,18 @@ class DiffusionSegmentationInferer(Inferer):
         overlap: share by which neighbouring windows overlap.
         mode: blending of the windows, ``"constant"`` or ``"gaussian"``.
         slices: whether the network is 2D and takes volumes slice by slice; ``roi_size`` is then ``(X, Y, 1)``.
+        air: value that an image has in all channels where there is nothing to segment: windows of nothing else get
+            probability 0 without being looked at. None looks at every window.
+        amp_dtype: reduced precision of the network under autocast, as ``"bfloat16"``; None for full precision.
+        compile_mode: mode in which the network runs through ``torch.compile``, as ``"default"``, or
+            ``"reduce-overhead"`` for CUDA graphs on a GPU; None runs it as it is. The first image then takes minutes.
+        shared_start: whether all members take their first step, at which the noisy mask tells nothing, from one
+            estimate: ``num_ensemble - 1`` network evaluations less.
+        member_tolerance: members are drawn in batches of ``member_batch_size`` until the mask of each has a Dice of at
+            least ``1 - member_tolerance`` with the mask of their mean, from two members on; None draws all.
 
     Raises:
-        InputError: when a number is out of range or the fusion is unknown.
+        InputError: when a number is out of range, the fusion is unknown, or members of windows are to end early.
         ValueError: when ``slices`` is asked for without such a ``roi_size``.
     """
 
@@ -92,6 +103,11 @@ class DiffusionSegmentationInferer(Inferer):
         overlap: float = 0.25,
         mode: str = "gaussian",
         slices: bool = False,
+        air: float | None = None,
+        amp_dtype: str | None = None,
+        compile_mode: str | None = None,
+        shared_start: bool = False,
+        member_tolerance: float | None = None,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -99,6 +115,10 @@ class DiffusionSegmentationInferer(Inferer):
         for name, value in (("num_ensemble", num_ensemble), ("member_batch_size", member_batch_size)):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}.")
+        if member_tolerance is not None and not 0.0 <= member_tolerance < 1.0:
+            raise InputError(f"member_tolerance must be at least 0 and less than 1, got {member_tolerance}.")
+        if member_tolerance is not None and roi_size is not None:
+            raise InputError("member_tolerance needs whole images: windows must all have the same number of members.")
         if slices and (not isinstance(roi_size, Sequence) or len(roi_size) != 3 or roi_size[2] != 1):
             raise ValueError(f"slices needs a roi_size of (X, Y, 1), got {roi_size}.")
         self.slices = slices
@@ -115,6 +135,13 @@ class DiffusionSegmentationInferer(Inferer):
         self.sw_batch_size = sw_batch_size
         self.overlap = overlap
         self.mode = mode
+        self.air = air
+        self.amp_dtype = None if amp_dtype is None else getattr(torch, amp_dtype)
+        self.compile_mode = compile_mode
+        self.sampler = MemberSampler(
+            self.timesteps, self.coefficients, seed, self.member_batch_size, shared_start, member_tolerance
+        )
+        self._compiled: CompiledDenoiser | None = None
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Fused probability of shape ``(B, C, *spatial)`` for images of shape ``(B, context_channels, *spatial)``."""
@@ -151,12 +178,15 @@ class DiffusionSegmentationInferer(Inferer):
         size = [self._padded(s, r, d) for s, r, d in zip(spatial, self._roi(len(spatial)), divisors)]
         padding = [p for s, t in zip(reversed(spatial), reversed(size)) for p in (0, t - s)]
         image = nn.functional.pad(image, padding, mode="replicate") if any(padding) else image
-        noise = self._noise([model.mask_channels, *size], 0).to(image.device)
+        noise = member_noise(self.seed, self.num_ensemble, [model.mask_channels, *size], 0).to(image.device)
         noise = noise.expand(image.shape[0], *noise.shape)
-        if self.roi_size is None:
-            members = self._sample_members(model, image, noise)
-        else:
-            members = self._sample_windows(model, image, noise)
+        # Without a precision of its own, the inferer leaves the caller's autocast as it is.
+        own = nullcontext() if self.amp_dtype is None else torch.autocast(image.device.type, self.amp_dtype)
+        with own:
+            if self.roi_size is None:
+                members = self.sampler(model, image, noise, self.progress)
+            else:
+                members = self._sample_windows(model, image, noise)
         crop: tuple[Any, ...] = (..., *(slice(0, s) for s in spatial))
         return members[crop]
 
@@ -170,8 +200,19 @@ class DiffusionSegmentationInferer(Inferer):
         return max(-(-size // divisor) * divisor, roi)
 
     def _model(self, network: Any) -> Any:
-        """The network as a ``MedSegDiff``, checked to be of this inferer's diffusion."""
-        network = getattr(network, "module", network)  # as DistributedDataParallel holds it
+        """The network as a ``MedSegDiff``, checked to be of this inferer's diffusion, and compiled where asked for."""
+        model = self._checked(getattr(network, "module", network))  # as DistributedDataParallel holds it
+        if self.compile_mode is None:
+            return model
+        if isinstance(model, torch.jit.ScriptModule):
+            raise InputError(
+                "A scripted network cannot be compiled: leave compile_mode out or give the network itself."
+            )
+        if self._compiled is None or self._compiled.denoiser is not model.denoiser:
+            self._compiled = CompiledDenoiser(model.denoiser, self.compile_mode)
+        return MedSegDiff(self._compiled, self.scheduler, 1, 1, self.fusion, self.signal_scale)
+
+    def _checked(self, network: Any) -> Any:
         if not hasattr(network, "denoiser"):
             denoiser = network if hasattr(network, "encode_image") else ContextDenoiser(network)
             return MedSegDiff(denoiser, self.scheduler, 1, 1, self.fusion, self.signal_scale)
@@ -183,30 +224,14 @@ class DiffusionSegmentationInferer(Inferer):
                 raise ValueError(f"The network and the inferer are set to different values of the {name}{detail}.")
         return network
 
-    def _noise(self, shape: Sequence[int], step: int) -> torch.Tensor:
-        """Noise of each member, of shape ``(N, *shape)``: the start (step 0) or that of a sampler's later step.
-
-        It is drawn on the CPU, member by member, so that a seed means the same on every device and for any number of
-        members.
-        """
-        members = []
-        for m in range(self.num_ensemble):
-            generator = torch.Generator()
-            if self.seed is None:
-                generator.seed()
-            else:
-                generator.manual_seed((self.seed * 1_000_003 + m) * 1_009 + step)
-            members.append(torch.randn(*shape, generator=generator))
-        return torch.stack(members)
-
     def _sample_windows(self, model: Any, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Members of shape ``(B, N, C, *spatial)``, window by window, blended member by member."""
         context = image.shape[1]
+        predict = WindowPredictor(lambda windows, start: self.sampler(model, windows, start, False), self.air)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             flat = windows.squeeze(-1) if self.slices else windows
-            start = flat[:, context:].unflatten(1, noise.shape[1:3])
-            members = self._sample_members(model, flat[:, :context], start).flatten(1, 2)
+            members = predict(flat[:, :context], flat[:, context:].unflatten(1, noise.shape[1:3])).flatten(1, 2)
             return members.unsqueeze(-1) if self.slices else members
 
         blended: Any = sliding_window_inference(
@@ -219,27 +244,3 @@ class DiffusionSegmentationInferer(Inferer):
             progress=self.progress,
         )
         return blended.unflatten(1, noise.shape[1:3])
-
-    def _sample_members(self, model: Any, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Members of shape ``(B, N, C, *spatial)`` from their noise, of the same shape."""
-        features = model.encode_image(image)
-        chunks = range(0, self.num_ensemble, self.member_batch_size)
-        shown = self.progress and self.roi_size is None  # the bar of a volume counts its windows
-        bar = tqdm(total=len(chunks) * len(self.timesteps), disable=not shown, leave=False, unit="step")
-        members = []
-        with bar:
-            for first in chunks:
-                start = noise[:, first : first + self.member_batch_size]
-                shared = [f.repeat_interleave(start.shape[1], 0) for f in features]
-                x = start.flatten(0, 1)
-                previous = x
-                for i, (timestep, coefficients) in enumerate(zip(self.timesteps, self.coefficients)):
-                    fresh = self._step_noise(start, first, i + 1) if coefficients[3] != 0.0 else None
-                    x, previous = model.step(x, previous, timestep, coefficients, shared, fresh)
-                    bar.update()
-                members.append(model.decode(x).unflatten(0, start.shape[:2]))
-        return torch.cat(members, dim=1)
-
-    def _step_noise(self, start: torch.Tensor, first: int, step: int) -> torch.Tensor:
-        noise = self._noise(start.shape[2:], step)[first : first + start.shape[1]].to(start)
-        return noise.expand(start.shape[0], *noise.shape).flatten(0, 1)

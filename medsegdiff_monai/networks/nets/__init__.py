@@ -10,6 +10,6 @@
 # limitations under the License.
 
 from .dce_unet import DCEUNet
-from .denoisers import ContextDenoiser, ImageOnlyDenoiser
+from .denoisers import CompiledDenoiser, ContextDenoiser, ImageOnlyDenoiser
 from .medsegdiff import MedSegDiff
 from .variants import VARIANTS

@@ -1,0 +1,81 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["WindowPredictor"]
+
+logger = logging.getLogger(__name__)
+
+
+class WindowPredictor:
+    """Segments batches of windows: those of air alone are spared, and a GPU that runs out of memory gets fewer.
+
+    Args:
+        predict: takes images ``(n, context_channels, *window)`` and noise ``(n, N, C, *window)`` and returns members of
+            the noise's shape, each window for itself.
+        air: value that an image has in all channels where there is nothing to segment; None spares no window.
+    """
+
+    def __init__(self, predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], air: float | None = None) -> None:
+        self.predict = predict
+        self.air = air
+        self.limit: int | None = None
+
+    def __call__(self, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Members of shape ``(n, N, C, *window)``, 0 in windows of air.
+
+        Args:
+            image: windows of the image, of shape ``(n, context_channels, *window)``.
+            noise: their start, of shape ``(n, N, C, *window)``.
+
+        Raises:
+            InputError: when a GPU has no memory for a single window.
+        """
+        if self.air is None:
+            return self._in_batches(image, noise)
+        filled = (image != self.air).flatten(1).any(1)
+        members = torch.zeros_like(noise)
+        if bool(filled.any()):
+            members[filled] = self._in_batches(image[filled], noise[filled]).to(members.dtype)
+        return members
+
+    def _in_batches(self, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        done: list[torch.Tensor] = []
+        first = 0
+        while first < len(image):
+            count = min(self.limit or len(image), len(image) - first)
+            part = slice(first, first + count)
+            try:
+                done.append(self.predict(image[part], noise[part]))
+            except torch.OutOfMemoryError as e:
+                self._halve(count, image, e)
+            else:
+                first += count
+        return torch.cat(done)
+
+    def _halve(self, count: int, image: torch.Tensor, error: torch.OutOfMemoryError) -> None:
+        if count == 1:
+            size = " x ".join(str(s) for s in image.shape[2:])
+            raise InputError(
+                f"The GPU has no memory for a window of {size}: lower member_batch_size or the window's size, "
+                "or run on the CPU (--device cpu)."
+            ) from error
+        self.limit = count // 2
+        torch.cuda.empty_cache()
+        logger.warning("The GPU has no memory for %d windows at a time: going on with %d.", self.limit, count)

@@ -1,0 +1,77 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer
+from medsegdiff_monai.networks.nets import CompiledDenoiser, DCEUNet, MedSegDiff
+from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
+from medsegdiff_monai.utils import InputError
+
+
+def network() -> MedSegDiff:
+    torch.manual_seed(0)
+    settings = {"fusion_levels": (False, True), "fusion_residual": True, "spatial_size": 16}
+    denoiser = DCEUNet(2, 1, 1, 1, (8, 16), 1, **settings)
+    torch.nn.init.normal_(denoiser.heads.finest[-1].weight, std=0.2)
+    return MedSegDiff(denoiser, scheduler(), 2, 3, signal_scale=0.3).eval()
+
+
+def scheduler() -> DPMSolverScheduler:
+    return DPMSolverScheduler(prediction_type="sample")
+
+
+def inferer(**settings: str) -> DiffusionSegmentationInferer:
+    return DiffusionSegmentationInferer(scheduler(), 2, 3, signal_scale=0.3, **settings)
+
+
+def image(size: int = 16) -> torch.Tensor:
+    return torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_reduced_precision_stays_near_full_precision_and_answers_in_it() -> None:
+    full, reduced = (inferer(**s)(image(), network()) for s in ({}, {"amp_dtype": "bfloat16"}))
+    assert reduced.dtype == torch.float32
+    assert 0 < (full - reduced).abs().max() < 0.05
+
+
+def test_compiled_network_gives_the_same_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def compile_eagerly(function, mode):
+        compiled.append(mode)
+        return torch._dynamo.optimize("eager")(function)
+
+    monkeypatch.setattr(torch, "compile", compile_eagerly)  # the real back end needs a C++ compiler
+    net, run = network(), inferer(compile_mode="default")
+    torch.testing.assert_close(run.sample(image(), net), inferer().sample(image(), net))
+    torch.testing.assert_close(run.sample(image(24), net), inferer().sample(image(24), net))
+    assert compiled == ["default", "default"]  # the two halves, once a network
+    assert run.sample(image(), net.denoiser).shape == (1, 3, 1, 16, 16)
+    assert compiled == ["default", "default"]
+    run.sample(image(), network())
+    assert len(compiled) == 4
+
+
+def test_compiled_denoiser_has_the_others_interface() -> None:
+    denoiser = network().denoiser
+    compiled = CompiledDenoiser(denoiser, "default")
+    assert (compiled.in_channels, compiled.divisor) == (denoiser.in_channels, denoiser.divisor)
+    assert compiled.denoiser is denoiser
+
+
+def test_scripted_network_cannot_be_compiled() -> None:
+    with pytest.raises(InputError, match="A scripted network cannot be compiled"):
+        inferer(compile_mode="default")(image(), torch.jit.script(network()))
