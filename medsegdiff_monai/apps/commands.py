@@ -15,6 +15,7 @@ import sys
 
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
+from medsegdiff_monai.apps.export import export_bundle
 from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
@@ -202,6 +203,33 @@ class Commands:
         studies = read_studies(study, sys.argv[1:])
         given = (None if out is None else str(out), contrasts, resample, steps, members, device, again)
         sys.exit(run_dicomweb(str(url), studies, str(bundle), *given, credentials, timeout))
+
+    def export(
+        self,
+        bundle: str,
+        out: str,
+        checkpoint: str | None = None,
+        overlay: str | None = None,
+        steps: int | None = None,
+        members: int | None = None,
+        opset: int = 20,
+        device: str = "cpu",
+    ) -> None:
+        """Write a bundle's network with its weights, sampler and fusion as one file that needs nothing of this package.
+
+        The file's answer is compared with the network's before it takes its place; see docs/export.md.
+
+        Args:
+            bundle: folder of the bundle.
+            out: file to write: ONNX where it ends in .onnx, TorchScript where it ends in .ts.
+            checkpoint: file of the weights; by default the bundle's own.
+            overlay: further file of the bundle's folder configs, such as disc.json.
+            steps: number of sampler steps; by default the bundle's.
+            members: number of members; by default the bundle's.
+            opset: version of ONNX's operators, 18 to 21.
+            device: device that runs the network, and on which a TorchScript file keeps its weights.
+        """
+        print(f"Wrote {export_bundle(bundle, out, checkpoint, overlay, steps, members, opset, device)}")
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.

@@ -38,6 +38,6 @@ class SelfAttentionBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Feature map of shape ``(B, C, *spatial)`` to one of the same shape."""
-        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        attended = nn.functional.scaled_dot_product_attention(q, k, v)
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=3)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v).squeeze(1)  # the axis of heads, for ONNX
         return x + self.out(attended.transpose(1, 2).reshape(x.shape))

@@ -17,6 +17,8 @@ import torch
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from medsegdiff_monai.networks.blocks.dft import filter_by_products
+
 __all__ = ["FFParser", "resample_spectrum"]
 
 
@@ -107,6 +109,9 @@ class FFParser(nn.Module):
             The filtered map, of the same shape and dtype. The arithmetic is float32 whatever the dtype of ``x``: half
             precision has neither the range for a spectrum's zero frequency nor transforms at every size.
         """
+        if not torch.jit.is_scripting():  # noqa: SIM102 (of one condition both parts would be scripted)
+            if torch.onnx.is_in_onnx_export():
+                return filter_by_products(x.float(), self.weight.float(), self.spatial_size).to(x.dtype)
         size: list[int] = [int(s) for s in x.shape[2:]]
         axes: list[int] = [i + 2 for i in range(self.spatial_dims)]
         weight = torch.view_as_complex(resample_spectrum(self.weight.float(), self.spatial_size, size).contiguous())

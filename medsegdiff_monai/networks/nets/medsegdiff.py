@@ -23,6 +23,18 @@ from medsegdiff_monai.utils import InputError
 __all__ = ["MedSegDiff"]
 
 
+def _for_each_member(features: list[torch.Tensor], members: int) -> list[torch.Tensor]:
+    """Features ``(B, ...)`` of images as those of their members, ``(B * members, ...)``.
+
+    The exporter to ONNX makes ``repeat_interleave`` by a number that is not fixed wrong for batches of several images.
+    """
+    repeated: list[torch.Tensor] = []
+    for f in features:
+        shape = [f.shape[0], members] + list(f.shape[1:])  # noqa: RUF005 (scripts)
+        repeated.append(f.unsqueeze(1).expand(shape).flatten(0, 1))
+    return repeated
+
+
 class MedSegDiff(nn.Module):
     """Image in, probability out: the denoiser with its sampler and fusion inside, as one network.
 
@@ -131,15 +143,50 @@ class MedSegDiff(nn.Module):
 
         Returns:
             Fused probability of shape ``(B, C, *spatial)`` in [0, 1].
+
+        Raises:
+            ValueError: when the image does not fit the network or the noise does not fit the image.
+            InputError: when an ONNX file is made that cannot hold the network, see :meth:`check_for_onnx`.
         """
+        if not torch.jit.is_scripting():  # noqa: SIM102 (of one condition both parts would be scripted)
+            if torch.onnx.is_in_onnx_export():
+                self.check_for_onnx()
         if noise is None:
             shape = [image.shape[0], self.num_ensemble, self.mask_channels] + list(image.shape[2:])  # noqa: RUF005 (scripts)
             noise = torch.randn(shape, device=image.device)
+        self._check_noise(noise, image)
         members = noise.shape[1]
-        features = [f.repeat_interleave(members, 0) for f in self.encode_image(image)]
+        features = _for_each_member(self.encode_image(image), members)
         x = noise.flatten(0, 1)
         previous = x
         for timestep, coefficients in zip(self.timesteps, self.coefficients):
             fresh = torch.randn_like(x) if coefficients[3] != 0.0 else None
             x, previous = self.step(x, previous, timestep, coefficients, features, fresh)
         return fuse_members(self.decode(x).reshape(noise.shape), self.fusion)
+
+    @torch.jit.unused
+    def check_for_onnx(self) -> None:
+        """Refuse what an ONNX file cannot hold.
+
+        Raises:
+            InputError: when the fusion is STAPLE or the sampler draws noise at every step.
+        """
+        if self.fusion == "staple":
+            raise InputError(
+                "STAPLE iterates until it converges, which an ONNX file cannot: take the fusion mean or majority, or "
+                "export to TorchScript."
+            )
+        if any(coefficients[3] != 0.0 for coefficients in self.coefficients):
+            raise InputError(
+                "The sampler draws noise at every step, which no one could give to an ONNX file to check its answer: "
+                "take a sampler that draws it once, such as DPMSolverScheduler, or export to TorchScript."
+            )
+
+    def _check_noise(self, noise: torch.Tensor, image: torch.Tensor) -> None:
+        spatial = list(image.shape[2:])
+        fits = noise.dim() == len(spatial) + 3 and noise.shape[0] == image.shape[0]
+        if not fits or list(noise.shape[2:]) != [self.mask_channels] + spatial:  # noqa: RUF005 (scripts)
+            raise ValueError(
+                f"The noise must have shape (batch, members, {self.mask_channels}, *spatial) with the batch and the "
+                f"spatial size of the image, got {noise.shape} for an image of {image.shape}."
+            )

@@ -1,0 +1,158 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+
+from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, refuse_onnx
+from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
+from medsegdiff_monai.handlers import load_weights
+from medsegdiff_monai.networks.nets import MedSegDiff
+from medsegdiff_monai.utils import InputError, check_writable, find_input_error, replace_atomically
+
+__all__ = ["export_bundle"]
+
+_FORMATS = (".onnx", ".ts")
+_TOLERANCE = 1e-4  # in probability
+
+
+def export_bundle(
+    bundle: str,
+    out: str,
+    checkpoint: str | None = None,
+    overlay: str | None = None,
+    steps: int | None = None,
+    members: int | None = None,
+    opset: int = 20,
+    device: str = "cpu",
+) -> Path:
+    """Write a bundle's network with its weights, sampler and fusion as one file, and compare the file with the network.
+
+    MONAI's ``ckpt_export`` and ``onnx_export`` skip weights whose names do not match; here all must, and a file whose
+    answer differs from the network's by more than 1e-4 is not kept.
+
+    Args:
+        bundle: folder of the bundle.
+        out: file to write: ONNX where it ends in ``.onnx``, TorchScript where it ends in ``.ts``.
+        checkpoint: file of the weights; by default the bundle's own.
+        overlay: further file of the bundle's folder ``configs``, such as ``disc.json``.
+        steps: number of sampler steps; by default the bundle's.
+        members: number of members; by default the bundle's.
+        opset: version of ONNX's operators.
+        device: device that runs the network, and on which a TorchScript file keeps its weights.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        InputError: when something is missing, does not fit or is not supported, or the file's answer differs.
+    """
+    path = Path(str(out))
+    if path.suffix not in _FORMATS:
+        raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
+    target = _checked_device(device)
+    files = _config_files(Path(str(bundle)), overlay)
+    parser = _read(Path(str(bundle)), files, steps, members)
+    network = _network(parser)
+    if path.suffix == ".onnx":
+        refuse_onnx(network, opset)
+    load_weights(network, parser.get_parsed_content("checkpoint") if checkpoint is None else checkpoint)
+    network = network.to(target).eval()
+    channels, dims = _image_of(network, parser)
+
+    def write(temporary: Path) -> None:
+        exported: Callable[..., torch.Tensor]
+        if path.suffix == ".onnx":
+            export_onnx(network, temporary, channels, dims, opset)
+            exported = OnnxNetwork(temporary)
+        else:
+            configs = {file.stem: ConfigParser.load_config_file(str(file)) for file in files}
+            export_torchscript(network, temporary, parser["_meta_"], configs)
+            exported = torch.jit.load(str(temporary))
+        _compare(network, exported, channels, dims)
+
+    check_writable(path.parent)
+    replace_atomically(path, write)
+    return path
+
+
+def _checked_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as e:  # the first where PyTorch was built without that kind of device
+        raise InputError(f"There is no device {name} on this machine: choose another --device, such as cpu.") from e
+    return device
+
+
+def _config_files(bundle: Path, overlay: str | None) -> list[Path]:
+    files = [bundle / "configs" / name for name in ("inference.json", *([] if overlay is None else [overlay]))]
+    if not (files[0].is_file() and (bundle / "configs" / "metadata.json").is_file()):
+        raise InputError(f"There is no bundle in {bundle}: give the folder that holds configs/inference.json.")
+    if not files[-1].is_file():
+        raise InputError(f"The bundle {bundle} has no configs/{overlay}: give the name of a file that is there.")
+    return files
+
+
+def _read(bundle: Path, files: list[Path], steps: int | None, members: int | None) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in files])
+    parser.read_meta(str(bundle / "configs" / "metadata.json"))
+    parser["bundle_root"] = str(bundle)
+    for key, value in (("num_inference_steps", steps), ("num_ensemble", members)):
+        if value is not None:
+            parser[key] = value
+    return parser
+
+
+def _network(parser: ConfigParser) -> MedSegDiff:
+    try:
+        return parser.get_parsed_content("network_def")
+    except RuntimeError as e:  # as MONAI wraps what a constructor raises
+        cause = find_input_error(e)
+        if cause is None:
+            raise
+        raise InputError(str(cause)) from e
+
+
+def _image_of(network: MedSegDiff, parser: ConfigParser) -> tuple[int, int]:
+    """Number of channels and of spatial dimensions of the image: the network's own, or the metadata's if it has none.
+
+    An overlay can change them, and the metadata are those of the bundle without one.
+    """
+    stated = parser["_meta_"]["network_data_format"]["inputs"]["image"]
+    channels = getattr(network.denoiser, "context_channels", stated["num_channels"])
+    return int(channels), int(getattr(network.denoiser, "spatial_dims", len(stated["spatial_shape"])))
+
+
+def _compare(network: MedSegDiff, exported: Callable[..., torch.Tensor], channels: int, dims: int) -> None:
+    """Refuse a file whose answer is not the network's, at a size and a batch that it was not made with."""
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    spatial = [(3 - i % 2) * network.divisor for i in range(dims)]
+    image = torch.randn(1, channels, *spatial, generator=generator).to(device)
+    noise = torch.randn(1, 2, network.mask_channels, *spatial, generator=generator).to(device)
+    answers = []
+    for form in (network, exported):
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)  # of samplers that draw noise at every step
+            answers.append(form(image, noise).cpu())
+    difference = float((answers[0] - answers[1]).abs().max())
+    if not difference <= _TOLERANCE:
+        raise InputError(
+            f"The exported file's probability differs from the network's by {difference:.2g}, so it is not kept: take "
+            "another --opset or the other format."
+        )

@@ -1,0 +1,53 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import save_net_with_metadata
+
+from medsegdiff_monai.networks.nets import MedSegDiff
+
+__all__ = ["export_torchscript"]
+
+
+def export_torchscript(
+    network: MedSegDiff,
+    path: Path,
+    metadata: Mapping[str, Any] | None = None,
+    configs: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network as a TorchScript file, which ``torch.jit.load`` runs without this package.
+
+    Called with an image of shape ``(B, context_channels, *spatial)`` and, where it matters, the members' noise of shape
+    ``(B, N, C, *spatial)``, the file gives the fused probability ``(B, C, *spatial)``. It holds what MONAI's
+    ``ckpt_export`` adds, so MONAI Deploy takes it as a bundle.
+
+    Args:
+        network: the network, which is put into evaluation mode.
+        path: file to write.
+        metadata: the bundle's metadata.
+        configs: the bundle's configurations by their names without ending.
+    """
+    scripted = torch.jit.script(network.eval())
+    save_net_with_metadata(
+        scripted,
+        str(path),
+        include_config_vals=False,
+        append_timestamp=False,
+        meta_values=metadata,
+        more_extra_files={f"{name}.json": json.dumps(text).encode() for name, text in (configs or {}).items()},
+    )

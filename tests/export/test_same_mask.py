@@ -1,0 +1,95 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The exported file gives the mask that ``monai.bundle run`` writes, with which others are compared elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, run
+from monai.data import MetaTensor, decollate_batch, list_data_collate
+from PIL import Image
+
+from medsegdiff_monai.apps.export import OnnxNetwork, export_bundle
+from medsegdiff_monai.data.phantoms import make_phantom
+from medsegdiff_monai.inferers.members import member_noise
+
+
+def write_case(folder: Path, kind: str, size: tuple[int, ...]) -> None:
+    """A phantom in a file, larger than the input of a picture's network."""
+    folder.mkdir()
+    image, _ = make_phantom(kind, np.random.default_rng(4), size)
+    if kind == "brain":
+        nib.save(nib.Nifti1Image(np.ascontiguousarray(image, dtype=np.float32), np.eye(4)), folder / "a.nii.gz")
+    else:
+        Image.fromarray(image).save(folder / "a.png")
+    name = "a.nii.gz" if kind == "brain" else "a.png"
+    (folder / "datalist.json").write_text(json.dumps({"test": [{"image": name}]}), encoding="utf-8")
+
+
+def label_map(exported: Any, bundle: Path, settings: dict[str, Any], roi: list[int] | None) -> np.ndarray:
+    """The bundle's own preprocessing and postprocessing around a file: what a host that only has the file would do."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    parser.update(settings)
+    transforms = parser["postprocessing#transforms"]
+    parser["postprocessing#transforms"] = [t for t in transforms if not t["_target_"].endswith("SaveSegmentationd")]
+    dataset, postprocessing = (parser.get_parsed_content(key) for key in ("dataset", "postprocessing"))
+    batch = list_data_collate([dataset[0]])
+    image: Any = batch["image"]
+    spatial = image.shape[2:]
+    size = list(spatial) if roi is None else roi
+    padding = [p for s, t in zip(reversed(spatial), reversed(size)) for p in (0, t - s)]
+    padded = (
+        torch.nn.functional.pad(image.as_tensor(), padding, mode="replicate") if any(padding) else image.as_tensor()
+    )
+    shape = [int(parser["denoiser"]["out_channels"]), *size]
+    noise = member_noise(parser["seed"], parser["num_ensemble"], shape, 0)[None]
+    with torch.no_grad():
+        probability = exported(padded, noise)[(..., *(slice(0, s) for s in spatial))]
+    output = {**batch, "pred": MetaTensor(probability, meta=image.meta)}
+    return postprocessing(decollate_batch(output)[0])["segmentation"][0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "size", "suffix"),
+    [
+        ("thyroid_ultrasound_medsegdiff", "ultrasound", (150, 120), ".ts"),
+        ("thyroid_ultrasound_medsegdiff", "ultrasound", (150, 120), ".onnx"),
+        ("brats_mri_medsegdiff", "brain", (90, 80, 72), ".ts"),
+    ],
+)
+def test_mask_is_that_of_the_bundle(
+    thyroid_bundle: Path, tmp_path: Path, name: str, kind: str, size: tuple[int, ...], suffix: str
+) -> None:
+    bundle = thyroid_bundle.parent / name
+    write_case(tmp_path / "data", kind, size)
+    places = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "bundle_root": bundle}
+    settings = {key: str(path) for key, path in places.items()} | {"num_inference_steps": 2, "num_ensemble": 2}
+    run(config_file=str(bundle / "configs" / "inference.json"), **settings)
+    written = next((tmp_path / "out").glob("a_seg.*"))
+    expected = np.asarray(nib.load(written).dataobj) if kind == "brain" else np.asarray(Image.open(written)).T
+    assert len(np.unique(expected)) > 1
+
+    path = export_bundle(str(bundle), str(tmp_path / f"model{suffix}"), steps=2, members=2)
+    exported = OnnxNetwork(path) if suffix == ".onnx" else torch.jit.load(str(path))
+    actual = label_map(exported, bundle, settings, [96, 96, 96] if kind == "brain" else None)
+    # Probabilities agree to 1e-4; a pixel that has a half to that precision may fall on either side.
+    assert actual.shape == expected.shape
+    assert (actual != expected).sum() <= 1e-5 * expected.size
