@@ -1,0 +1,77 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What a network itself takes of a run: time, evaluations and arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["EACH", "ONCE", "Meter"]
+
+ONCE, EACH = "once", "each"  # what an image costs once, and what each evaluation of the network costs
+
+
+def _zeros() -> dict[str, float]:
+    return {ONCE: 0.0, EACH: 0.0}
+
+
+@dataclass
+class Meter:
+    """Watches the functions in which a network works.
+
+    Attributes:
+        seconds: time in the functions watched, by kind.
+        flop: floating-point operations in them, by kind, where a counter is set.
+        calls: images or windows that were encoded (``"once"``) and masks that were evaluated (``"each"``); those of a
+            batch count each for itself.
+        counter: counter of operations, for runs that are counted and not timed.
+    """
+
+    seconds: dict[str, float] = field(default_factory=_zeros)
+    flop: dict[str, float] = field(default_factory=_zeros)
+    calls: dict[str, float] = field(default_factory=_zeros)
+    counter: FlopCounterMode | None = None
+
+    def reset(self) -> None:
+        """Forget all that was seen."""
+        self.seconds, self.flop, self.calls = _zeros(), _zeros(), _zeros()
+
+    def watch(self, owner: Any, name: str, kind: str) -> None:
+        """Watch a method whose first argument is a batch.
+
+        Args:
+            owner: object of the method.
+            name: name of the method.
+            kind: ``"once"`` or ``"each"``.
+        """
+        setattr(owner, name, self._watched(getattr(owner, name), kind))
+
+    def _watched(self, function: Callable, kind: str) -> Callable:
+        def call(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            counted = self._counted()
+            start = time.perf_counter()
+            result = function(batch, *args, **kwargs)
+            self.seconds[kind] += time.perf_counter() - start
+            self.flop[kind] += self._counted() - counted
+            self.calls[kind] += batch.shape[0]
+            return result
+
+        return call
+
+    def _counted(self) -> float:
+        return 0.0 if self.counter is None else float(self.counter.get_total_flops())

@@ -1,0 +1,101 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Runs each measurement in a process of its own, whose peak memory and threads are then its own as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.utils import InputError, reason_of
+
+from .measure import matrix_ceiling, measure_row
+from .rows import row_of
+
+__all__ = ["answer_job", "run_job"]
+
+
+def answer_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job in this process.
+
+    Args:
+        job: ``row`` and ``repeats`` for a measurement, or ``dtype``, ``sizes`` and ``threads`` for the ceiling of the
+            machine's matrix products.
+    """
+    if "row" in job:
+        return measure_row(row_of(job["row"]), job["repeats"])
+    return {"gflop_per_second": matrix_ceiling(job["dtype"], tuple(job["sizes"]))}
+
+
+def answer_in_process(job: str, path: str) -> None:
+    """What the process of a job does; ends it with one line that says why where it fails.
+
+    Args:
+        job: the job as JSON.
+        path: file for the answer.
+    """
+    try:
+        Path(path).write_text(json.dumps(answer_job(json.loads(job))), encoding="utf-8")
+    except Exception as e:  # the boundary of the process: whatever ends a job becomes one line for the table
+        traceback.print_exc()
+        print(f"Error: {reason_of(e)}", file=sys.stderr)
+        sys.exit(2 if isinstance(e, InputError) else 3)
+
+
+def _reason(code: int, printed: str) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    lines = printed.strip().splitlines()
+    return lines[-1].removeprefix("Error: ") if lines else f"ended with status {code}"
+
+
+def run_job(script: Path, job: dict[str, Any], threads: int, minutes: float) -> dict[str, Any]:
+    """Do a job in a process of its own.
+
+    Args:
+        script: called as ``script job <job as JSON> <file of the answer>``.
+        job: the job.
+        threads: number of threads of the process.
+        minutes: time after which the process is ended.
+
+    Returns:
+        The answer, or ``{"failed": reason}``.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, str(script), "job", json.dumps(job), str(answer)]
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                timeout=60 * minutes,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {"failed": f"not finished after {minutes:g} minutes (--minutes)"}
+        if done.returncode != 0:
+            return {"failed": _reason(done.returncode, done.stderr)}
+        return json.loads(answer.read_text(encoding="utf-8"))

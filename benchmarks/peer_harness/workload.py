@@ -1,0 +1,60 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""A piece of work that is measured: one run, and what of a whole answer it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .meter import Meter
+
+__all__ = ["Workload"]
+
+
+@dataclass
+class Workload:
+    """How to run a method on one image, once.
+
+    A whole answer is ``parts`` equal parts, such as slices, of which a run does one. Of a part, the run does what an
+    image costs once, and a share ``1 / scale`` of what each network evaluation costs.
+
+    Args:
+        run: does the work.
+        parameters: number of the network's parameters.
+        meter: watches the network; None where its inside cannot be seen.
+        evaluations: number of evaluations of a whole answer, for work without a meter.
+        scale: evaluations of a part by those of a run.
+        parts: number of parts of a whole answer.
+        dtype: precision of the network's arithmetic.
+        count: does the same work in a way in which operations can be counted, where ``run`` hides them.
+    """
+
+    run: Callable[[], Any]
+    parameters: int
+    meter: Meter | None = None
+    evaluations: int = 1
+    scale: float = 1.0
+    parts: int = 1
+    dtype: str = "float32"
+    count: Callable[[], Any] | None = None
+
+    def whole(self, run: float, once: float) -> float:
+        """Cost of a whole answer, from that of a run and the part of it that an image costs once."""
+        return self.parts * (once + self.scale * (run - once))
+
+    @property
+    def complete(self) -> bool:
+        """Whether a run gives the whole answer."""
+        return self.scale == 1 and self.parts == 1
