@@ -37,10 +37,10 @@ class _DeclareOperators(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "torchvision":
             sys.meta_path.remove(self)
-            import torch
+            from torch.library import define
 
             for operator in _OPERATORS:
-                torch.library.define(operator, _SCHEMA)
+                define(operator, _SCHEMA)
 
 
 def install() -> None:

@@ -12,6 +12,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,18 @@ def tiny_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
     write_phantoms(folder, num_training=9, num_validation=3, num_test=3, size=48, seed=5)
     return folder
+
+
+@pytest.fixture(scope="session")
+def validate() -> Callable[[Path], str]:
+    """All that ``dciodvfy -new`` has to say about an object, except its kind; tests are skipped where it is absent."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
+
+    def check(path: Path) -> str:
+        done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, check=False)
+        lines = (done.stdout + done.stderr).splitlines()
+        return "\n".join(line for line in lines if line.startswith(("Error", "Warning", "Abort")) or " - " in line)
+
+    return check

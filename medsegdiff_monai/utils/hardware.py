@@ -13,7 +13,26 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["fast_cpu_dtype", "has_gpu"]
+from medsegdiff_monai.utils.errors import InputError
+
+__all__ = ["checked_device", "fast_cpu_dtype", "has_gpu"]
+
+
+def checked_device(name: str) -> torch.device:
+    """A device that a user has named.
+
+    Args:
+        name: such as ``"cpu"`` or ``"cuda:0"``.
+
+    Raises:
+        InputError: when there is no such device on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as e:  # the first where PyTorch was built without that kind of device
+        raise InputError(f"There is no device {name} on this machine: choose another --device, such as cpu.") from e
+    return device
 
 
 def fast_cpu_dtype() -> str | None:

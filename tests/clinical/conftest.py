@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -162,21 +161,6 @@ def put_ultrasound() -> Callable[[Orthanc, Path], str]:
 def new_study(orthanc: Orthanc, put_ultrasound: Callable[[Orthanc, Path], str], tmp_path: Path) -> str:
     """A study with one ultrasound image, in the PACS; its UID."""
     return put_ultrasound(orthanc, tmp_path / "thyroid")
-
-
-@pytest.fixture(scope="session")
-def validate() -> Callable[[Path], str]:
-    """All that ``dciodvfy -new`` complains of in an object; tests are skipped where it is absent."""
-    program = shutil.which("dciodvfy")
-    if program is None:
-        pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
-
-    def check(path: Path) -> str:
-        done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, check=False)
-        lines = (done.stdout + done.stderr).splitlines()
-        return "\n".join(line for line in lines if line.startswith(("Error", "Warning", "Abort")) or " - " in line)
-
-    return check
 
 
 @pytest.fixture(scope="session")

@@ -95,18 +95,3 @@ def run_application() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(line, capture_output=True, text=True, check=False, env=variables)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def validate() -> Callable[[Path], str]:
-    """All that ``dciodvfy -new`` has to say about an object, except its kind; tests are skipped where it is absent."""
-    program = shutil.which("dciodvfy")
-    if program is None:
-        pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
-
-    def check(path: Path) -> str:
-        done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, check=False)
-        lines = (done.stdout + done.stderr).splitlines()
-        return "\n".join(line for line in lines if line.startswith(("Error", "Warning", "Abort")) or " - " in line)
-
-    return check

@@ -28,7 +28,7 @@ from torch import nn
 
 from medsegdiff_monai.handlers.checkpoint import load_weights
 from medsegdiff_monai.transforms import NestRegionsd
-from medsegdiff_monai.utils import InputError, find_input_error
+from medsegdiff_monai.utils import InputError, checked_device, find_input_error
 
 __all__ = ["BundleSegmenter", "SegmentationResult"]
 
@@ -104,7 +104,7 @@ class BundleSegmenter:
         # The label values are the bundle's own: a datalist that lies in its data folder is not about these images.
         parser.update({"bundle_root": str(self.bundle), "regions#dataset_dir": None, **overrides})
         if device is not None:
-            parser["device"] = _device(device)
+            parser["device"] = checked_device(device)
         for part, name in (("preprocessing", _LOADER), ("postprocessing", _WRITER)):
             transforms = parser.get(f"{part}#transforms") or []
             kept = [t for t in transforms if not str(t.get("_target_", "")).endswith(f".{name}")]
@@ -172,15 +172,6 @@ class BundleSegmenter:
         nest = NestRegionsd("member", self.regions)
         each = torch.from_numpy(_array(item["members"])).unflatten(0, (members.shape[1], members.shape[2]))
         return np.stack([nest({"member": member})["member"].numpy().clip(0.0, 1.0) for member in each])
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise InputError(f"There is no device {name!r} here: give cpu, or cuda where there is a GPU.") from e
-    return device
 
 
 def _array(tensor: Any) -> np.ndarray:

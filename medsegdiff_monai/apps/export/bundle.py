@@ -21,7 +21,13 @@ from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, ref
 from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.nets import MedSegDiff
-from medsegdiff_monai.utils import InputError, check_writable, find_input_error, replace_atomically
+from medsegdiff_monai.utils import (
+    InputError,
+    check_writable,
+    checked_device,
+    find_input_error,
+    replace_atomically,
+)
 
 __all__ = ["export_bundle"]
 
@@ -63,7 +69,7 @@ def export_bundle(
     path = Path(str(out))
     if path.suffix not in _FORMATS:
         raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
-    target = _checked_device(device)
+    target = checked_device(device)
     files = _config_files(Path(str(bundle)), overlay)
     parser = _read(Path(str(bundle)), files, steps, members)
     network = _network(parser)
@@ -87,15 +93,6 @@ def export_bundle(
     check_writable(path.parent)
     replace_atomically(path, write)
     return path
-
-
-def _checked_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (AssertionError, RuntimeError) as e:  # the first where PyTorch was built without that kind of device
-        raise InputError(f"There is no device {name} on this machine: choose another --device, such as cpu.") from e
-    return device
 
 
 def _config_files(bundle: Path, overlay: str | None) -> list[Path]:

@@ -13,8 +13,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,18 +88,3 @@ def ultrasound_image() -> np.ndarray:
 def fundus_image() -> np.ndarray:
     """A fundus phantom ``(rows, columns, 3)`` that is not square."""
     return make_phantom("fundus", np.random.default_rng(5), (80, 96))[0]
-
-
-@pytest.fixture(scope="session")
-def validate() -> Callable[[Path], str]:
-    """All that ``dciodvfy -new`` has to say about an object, except its kind; tests are skipped where it is absent."""
-    program = shutil.which("dciodvfy")
-    if program is None:
-        pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
-
-    def check(path: Path) -> str:
-        done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, check=False)
-        lines = (done.stdout + done.stderr).splitlines()
-        return "\n".join(line for line in lines if line.startswith(("Error", "Warning", "Abort")) or " - " in line)
-
-    return check

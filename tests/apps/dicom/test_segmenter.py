@@ -124,7 +124,7 @@ def test_a_constant_image_is_refused(segmenter_of: Callable[[str], DicomSegmente
     [
         ({"num_ensemble": 0}, "num_ensemble must be at least 1"),
         ({"num_inference_steps": 5000}, "num_inference_steps"),
-        ({"device": "tea"}, "There is no device 'tea'"),
+        ({"device": "tea"}, "There is no device tea"),
         ({"checkpoint": "nowhere.pt"}, "nowhere.pt"),
     ],
 )
