@@ -47,10 +47,10 @@ class TimedInferer(Inferer):
         """The probability alone, see ``DiffusionSegmentationInferer``; not timed."""
         return self.inferer(inputs, network, *args, **kwargs)
 
-    def predict(self, inputs: torch.Tensor, network: Any) -> Any:
+    def predict(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """Probability, uncertainty and members, see ``DiffusionSegmentationInferer``."""
         started = seconds_now(self.device)
-        prediction = self.inferer.predict(inputs, network)
+        prediction = self.inferer.predict(inputs, network, *args, **kwargs)
         self.seconds += seconds_now(self.device) - started
         return prediction
 

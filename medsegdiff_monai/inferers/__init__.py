@@ -9,5 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from .diffusion_segmentation import DiffusionSegmentationInferer, SegmentationPrediction, predictive_entropy
+from .diffusion_segmentation import DiffusionSegmentationInferer
+from .ensemble import EnsembleStatistics, binary_entropy, predictive_entropy
+from .prediction import CaseScores, EnsembleScores, SegmentationPrediction
 from .training import DiffusionTrainingInferer

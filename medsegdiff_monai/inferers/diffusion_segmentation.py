@@ -11,43 +11,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from monai.inferers import Inferer, sliding_window_inference
 from monai.utils import convert_to_dst_type
 from torch import nn
 
+from medsegdiff_monai.inferers.ensemble import EnsembleStatistics, predictive_entropy
 from medsegdiff_monai.inferers.members import MemberSampler, member_noise
+from medsegdiff_monai.inferers.prediction import SegmentationPrediction, fuse_statistics
 from medsegdiff_monai.inferers.windows import WindowPredictor
-from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members
+from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, fuse_members, temper
 from medsegdiff_monai.networks.nets import CompiledDenoiser, ContextDenoiser, MedSegDiff
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["DiffusionSegmentationInferer", "SegmentationPrediction", "predictive_entropy"]
-
-
-class SegmentationPrediction(NamedTuple):
-    """What an ensemble of samples says about an image.
-
-    Attributes:
-        probability: fused probability of shape ``(B, C, *spatial)`` in [0, 1].
-        uncertainty: entropy of the mean probability, of shape ``(B, C, *spatial)``, in bits: 0 is certain, 1 is not.
-        members: probability of each member, of shape ``(B, N, C, *spatial)``.
-    """
-
-    probability: torch.Tensor
-    uncertainty: torch.Tensor
-    members: torch.Tensor
-
-
-def predictive_entropy(members: torch.Tensor) -> torch.Tensor:
-    """Entropy in bits of the members' mean, of shape ``(B, C, *spatial)``, from members ``(B, N, C, *spatial)``."""
-    p = members.mean(1)
-    return (torch.special.entr(p) + torch.special.entr(1.0 - p)) / torch.log(torch.tensor(2.0))
+__all__ = ["DiffusionSegmentationInferer"]
 
 
 class DiffusionSegmentationInferer(Inferer):
@@ -82,9 +64,13 @@ class DiffusionSegmentationInferer(Inferer):
             estimate: ``num_ensemble - 1`` network evaluations less.
         member_tolerance: members are drawn in batches of ``member_batch_size`` until the mask of each has a Dice of at
             least ``1 - member_tolerance`` with the mask of their mean, from two members on; None draws all.
+        temperature: by which the logits of each member are divided; 1 leaves them.
+        stream_members: whether a volume in windows is gone through anew for each batch of ``member_batch_size``
+            members, so that no more of them are in memory; the image's features are then computed as often.
 
     Raises:
-        InputError: when a number is out of range, the fusion is unknown, or members of windows are to end early.
+        InputError: when a number is out of range, the fusion is unknown, members of windows are to end early, or
+            members that share their start are to be streamed.
         ValueError: when ``slices`` is asked for without such a ``roi_size``.
     """
 
@@ -108,6 +94,8 @@ class DiffusionSegmentationInferer(Inferer):
         compile_mode: str | None = None,
         shared_start: bool = False,
         member_tolerance: float | None = None,
+        temperature: float = 1.0,
+        stream_members: bool = False,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -119,6 +107,9 @@ class DiffusionSegmentationInferer(Inferer):
             raise InputError(f"member_tolerance must be at least 0 and less than 1, got {member_tolerance}.")
         if member_tolerance is not None and roi_size is not None:
             raise InputError("member_tolerance needs whole images: windows must all have the same number of members.")
+        if stream_members and shared_start:
+            raise InputError("stream_members draws members one after the other: leave shared_start out.")
+        check_temperature(temperature)
         if slices and (not isinstance(roi_size, Sequence) or len(roi_size) != 3 or roi_size[2] != 1):
             raise ValueError(f"slices needs a roi_size of (X, Y, 1), got {roi_size}.")
         self.slices = slices
@@ -138,6 +129,8 @@ class DiffusionSegmentationInferer(Inferer):
         self.air = air
         self.amp_dtype = None if amp_dtype is None else getattr(torch, amp_dtype)
         self.compile_mode = compile_mode
+        self.temperature = temperature
+        self.stream_members = stream_members
         self.sampler = MemberSampler(
             self.timesteps, self.coefficients, seed, self.member_batch_size, shared_start, member_tolerance
         )
@@ -145,22 +138,40 @@ class DiffusionSegmentationInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Fused probability of shape ``(B, C, *spatial)`` for images of shape ``(B, context_channels, *spatial)``."""
-        probability = fuse_members(self.sample(inputs, network), self.fusion)
-        return convert_to_dst_type(probability, inputs, dtype=probability.dtype)[0]
+        return self.predict(inputs, network, keep_members=False).probability
 
-    def predict(self, inputs: torch.Tensor, network: Callable) -> SegmentationPrediction:
+    def predict(
+        self,
+        inputs: torch.Tensor,
+        network: Callable,
+        keep_members: bool = True,
+        on_members: Callable[[torch.Tensor], None] | None = None,
+    ) -> SegmentationPrediction:
         """Probability, uncertainty and members together, see :class:`SegmentationPrediction`.
 
         Args:
             inputs: images of shape ``(B, context_channels, *spatial)``.
             network: ``MedSegDiff``, its scripted form or a bare denoiser.
+            keep_members: whether the prediction has the members.
+            on_members: called with each batch of members, ``(B, n, C, *spatial)``, as it has been drawn.
         """
-        members = self.sample(inputs, network)
-        maps = (fuse_members(members, self.fusion), predictive_entropy(members))
+        kept: list[torch.Tensor] = []
+        gathered = EnsembleStatistics() if self.stream_members and not keep_members else None
+        for batch in self.stream(inputs, network):
+            if on_members is not None:
+                on_members(batch)
+            if gathered is None:
+                kept.append(batch)
+            else:
+                gathered.update(batch)
+        if gathered is None:
+            members = torch.cat(kept, dim=1)
+            maps = (fuse_members(members, self.fusion), predictive_entropy(members))
+        else:
+            maps = (fuse_statistics(gathered, self.fusion), gathered.entropy)
         probability, uncertainty = (convert_to_dst_type(m, inputs, dtype=m.dtype)[0] for m in maps)
-        return SegmentationPrediction(probability, uncertainty, members)
+        return SegmentationPrediction(probability, uncertainty, members if gathered is None else None, gathered)
 
-    @torch.no_grad()
     def sample(self, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
         """The members, of shape ``(B, N, C, *spatial)`` and each in [0, 1].
 
@@ -171,6 +182,49 @@ class DiffusionSegmentationInferer(Inferer):
         Raises:
             ValueError: when the network was built for another schedule, prediction type or signal scale.
         """
+        return torch.cat(list(self.stream(inputs, network)), dim=1)
+
+    @torch.no_grad()
+    def stream(self, inputs: torch.Tensor, network: Callable) -> Iterator[torch.Tensor]:
+        """The members batch by batch, each of shape ``(B, n, C, *spatial)``; see :meth:`sample`.
+
+        Batches have ``member_batch_size`` members; those of volumes in windows come all at once unless
+        ``stream_members`` is set.
+        """
+        model, image, noise = self._prepared(inputs, network)
+        crop: tuple[Any, ...] = (..., *(slice(0, s) for s in inputs.shape[2:]))
+        if self.roi_size is None:
+            batches = self.sampler.batches(model, image, noise, self.progress)
+        else:
+            batches = self._window_batches(model, image, noise)
+        while (batch := self._next(batches, image)) is not None:
+            yield temper(batch[crop], self.temperature)
+
+    @torch.no_grad()
+    def trajectory(self, inputs: torch.Tensor, network: Callable, member: int = 0) -> torch.Tensor:
+        """What the mask of a member is estimated to be at each step of the sampler, ``(B, K, C, *spatial)`` in [0, 1].
+
+        The last estimate is the member itself.
+
+        Args:
+            inputs: images of shape ``(B, context_channels, *spatial)``.
+            network: ``MedSegDiff``, its scripted form or a bare denoiser.
+            member: number of the member, from 0.
+
+        Raises:
+            InputError: when there is no such member, or images are processed in windows.
+        """
+        if self.roi_size is not None:
+            raise InputError("The steps of a member can be seen of whole images only: leave roi_size out.")
+        if not 0 <= member < self.num_ensemble:
+            raise InputError(f"member must be from 0 to {self.num_ensemble - 1}, got {member}.")
+        model, image, noise = self._prepared(inputs, network)
+        with self._precision(image):
+            steps = self.sampler.trajectory(model, image, noise, member)
+        return temper(steps[(..., *(slice(0, s) for s in inputs.shape[2:]))], self.temperature)
+
+    def _prepared(self, inputs: torch.Tensor, network: Callable) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """The network as a ``MedSegDiff``, the padded image, and the start of each member, ``(B, N, C, *spatial)``."""
         model = self._model(network)
         image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         spatial = image.shape[2:]
@@ -179,16 +233,16 @@ class DiffusionSegmentationInferer(Inferer):
         padding = [p for s, t in zip(reversed(spatial), reversed(size)) for p in (0, t - s)]
         image = nn.functional.pad(image, padding, mode="replicate") if any(padding) else image
         noise = member_noise(self.seed, self.num_ensemble, [model.mask_channels, *size], 0).to(image.device)
-        noise = noise.expand(image.shape[0], *noise.shape)
-        # Without a precision of its own, the inferer leaves the caller's autocast as it is.
-        own = nullcontext() if self.amp_dtype is None else torch.autocast(image.device.type, self.amp_dtype)
-        with own:
-            if self.roi_size is None:
-                members = self.sampler(model, image, noise, self.progress)
-            else:
-                members = self._sample_windows(model, image, noise)
-        crop: tuple[Any, ...] = (..., *(slice(0, s) for s in spatial))
-        return members[crop]
+        return model, image, noise.expand(image.shape[0], *noise.shape)
+
+    def _precision(self, image: torch.Tensor) -> AbstractContextManager[Any]:
+        """Autocast to the inferer's own precision; without one, the caller's autocast stays as it is."""
+        return nullcontext() if self.amp_dtype is None else torch.autocast(image.device.type, self.amp_dtype)
+
+    def _next(self, batches: Iterator[torch.Tensor], image: torch.Tensor) -> torch.Tensor | None:
+        """The next batch, in the inferer's precision, which must not reach what the caller does in between."""
+        with self._precision(image):
+            return next(batches, None)
 
     def _roi(self, dims: int) -> list[int]:
         if self.roi_size is None:
@@ -224,10 +278,16 @@ class DiffusionSegmentationInferer(Inferer):
                 raise ValueError(f"The network and the inferer are set to different values of the {name}{detail}.")
         return network
 
-    def _sample_windows(self, model: Any, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Members of shape ``(B, N, C, *spatial)``, window by window, blended member by member."""
+    def _window_batches(self, model: Any, image: torch.Tensor, noise: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Members of a volume, ``(B, n, C, *spatial)``: all at once, or as many as run as one batch."""
+        count = self.sampler.batch_size if self.stream_members else noise.shape[1]
+        for first in range(0, noise.shape[1], count):
+            yield self._sample_windows(model, image, noise[:, first : first + count], first)
+
+    def _sample_windows(self, model: Any, image: torch.Tensor, noise: torch.Tensor, first: int) -> torch.Tensor:
+        """Members of shape ``(B, n, C, *spatial)``, window by window, blended member by member."""
         context = image.shape[1]
-        predict = WindowPredictor(lambda windows, start: self.sampler(model, windows, start, False), self.air)
+        predict = WindowPredictor(lambda windows, start: self.sampler(model, windows, start, False, first), self.air)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             flat = windows.squeeze(-1) if self.slices else windows

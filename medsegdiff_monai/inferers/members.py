@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -89,43 +89,69 @@ class MemberSampler:
         self.shared_start = shared_start
         self.tolerance = tolerance
 
-    def __call__(self, model: Any, image: torch.Tensor, noise: torch.Tensor, progress: bool) -> torch.Tensor:
+    def __call__(
+        self, model: Any, image: torch.Tensor, noise: torch.Tensor, progress: bool, first: int = 0
+    ) -> torch.Tensor:
         """
         Args:
             model: ``MedSegDiff``, or its scripted form.
             image: image of shape ``(B, context_channels, *spatial)``.
             noise: start of each member, of shape ``(B, N, C, *spatial)``.
             progress: whether to show a bar over the network evaluations.
+            first: number of the first of these members in its ensemble.
 
         Returns:
             Members of shape ``(B, M, C, *spatial)`` in [0, 1]; ``M`` is ``N``, or less where they agree earlier.
         """
+        return torch.cat(list(self.batches(model, image, noise, progress, first)), dim=1)
+
+    def batches(
+        self, model: Any, image: torch.Tensor, noise: torch.Tensor, progress: bool, first: int = 0
+    ) -> Iterator[torch.Tensor]:
+        """The members batch by batch, each of shape ``(B, n, C, *spatial)``; see :meth:`__call__`."""
         features = model.encode_image(image)
-        first = self._first_estimate(model, noise, features) if self.shared_start else None
+        estimate = self._first_estimate(model, noise, features) if self.shared_start else None
         chunks = range(0, noise.shape[1], self.batch_size)
         members: list[torch.Tensor] = []
         with tqdm(total=len(chunks) * len(self.steps), disable=not progress, leave=False, unit="step") as bar:
             for begin in chunks:
                 start = noise[:, begin : begin + self.batch_size]
-                members.append(self._chain(model, start, begin, features, first, bar))
-                if self._agreed(members):
-                    break
-        return torch.cat(members, dim=1)
+                last = start
+                for _, last in self._chain(model, start, first + begin, features, estimate):  # noqa: B007
+                    bar.update()
+                batch = model.decode(last).unflatten(0, start.shape[:2])
+                yield batch
+                if self.tolerance is not None:
+                    members.append(batch)
+                    if self._agreed(members):
+                        break
+
+    def trajectory(self, model: Any, image: torch.Tensor, noise: torch.Tensor, member: int) -> torch.Tensor:
+        """What one member's mask is estimated to be at each step, of shape ``(B, K, C, *spatial)`` in [0, 1].
+
+        Args:
+            model: ``MedSegDiff``, or its scripted form.
+            image: image of shape ``(B, context_channels, *spatial)``.
+            noise: start of each member, of shape ``(B, N, C, *spatial)``.
+            member: number of the member.
+        """
+        features = model.encode_image(image)
+        estimate = self._first_estimate(model, noise, features) if self.shared_start else None
+        chain = self._chain(model, noise[:, member : member + 1], member, features, estimate)
+        return torch.stack([model.decode(original) for original, _ in chain], dim=1)
 
     def _first_estimate(self, model: Any, noise: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
         """The estimate of ``x_0`` from the first member's noise, of shape ``(B, C, *spatial)``."""
         return model.estimate(noise[:, 0], self.steps[0][0], features)
 
     def _chain(
-        self,
-        model: Any,
-        start: torch.Tensor,
-        begin: int,
-        features: list[torch.Tensor],
-        first: torch.Tensor | None,
-        bar: tqdm,
-    ) -> torch.Tensor:
-        """The members that start from noise ``(B, n, C, *spatial)``, the first of which has the number ``begin``."""
+        self, model: Any, start: torch.Tensor, begin: int, features: list[torch.Tensor], first: torch.Tensor | None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The steps of members that start from noise ``(B, n, C, *spatial)``, the first of which has number ``begin``.
+
+        Yields:
+            The estimate of ``x_0`` at each step and the mask behind it, ``(B * n, C, *spatial)``.
+        """
         count = start.shape[1]
         shared = [f.repeat_interleave(count, 0) for f in features]
         x = start.flatten(0, 1)
@@ -137,8 +163,7 @@ class MemberSampler:
                 x = linear_step(coefficients, x, previous, x, fresh)
             else:
                 x, previous = model.step(x, previous, timestep, coefficients, shared, fresh)
-            bar.update()
-        return model.decode(x).unflatten(0, start.shape[:2])
+            yield previous, x
 
     def _fresh(self, start: torch.Tensor, begin: int, step: int) -> torch.Tensor:
         count = start.shape[1]

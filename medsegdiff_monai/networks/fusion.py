@@ -11,11 +11,106 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-__all__ = ["FUSIONS", "fuse_members", "staple"]
+from medsegdiff_monai.utils import InputError
+
+__all__ = [
+    "FUSIONS",
+    "check_temperature",
+    "fuse_members",
+    "staple",
+    "staple_of_patterns",
+    "staple_performance",
+    "temper",
+]
 
 FUSIONS = ("mean", "majority", "staple")
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature that is no positive number.
+
+    Raises:
+        InputError: when it is not.
+    """
+    if not 0.0 < temperature < math.inf:
+        raise InputError(f"temperature must be a positive number, got {temperature}.")
+
+
+def temper(probability: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Probabilities with their logits divided by a temperature (Guo et al., ICML 2017, arXiv 1706.04599, Sec. 4.2).
+
+    Above 1 they move towards one half, below 1 away from it; which of them exceed one half stays as it is.
+
+    Args:
+        probability: of any shape, in [0, 1]. Further than 1e-6 from neither end, it is taken as that far from it.
+        temperature: positive; 1 returns the probabilities themselves.
+    """
+    if temperature == 1.0:
+        return probability
+    # float64 would not be finer than its input; float16 could not hold the limits.
+    p = probability.float().clamp(1e-6, 1.0 - 1e-6)
+    return torch.sigmoid(torch.logit(p) / temperature).to(probability.dtype)
+
+
+def staple_of_patterns(
+    patterns: torch.Tensor, counts: torch.Tensor, tolerance: float = 1e-7, max_iterations: int = 100000
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """:func:`staple` from the combinations of votes and how often each occurs, with the raters' performance.
+
+    Args:
+        patterns: binary votes of shape ``(N, P)``: N raters, P different combinations.
+        counts: number of elements with each combination, of shape ``(P,)``.
+        tolerance: see :func:`staple`.
+        max_iterations: see :func:`staple`.
+
+    Returns:
+        Probability of each combination ``(P,)``, the raters' sensitivity ``(N,)`` and specificity ``(N,)``, in double
+        precision. Where nobody has ever voted, there is no sensitivity (NaN); where all always have, no specificity.
+    """
+    d = patterns.to(torch.float64)
+    n = counts.to(torch.float64)
+    w = d.mean(0)
+    prior = float((w * n).sum() / n.sum())
+    p = torch.full([d.shape[0], 1], float("nan"), dtype=torch.float64, device=d.device)
+    q = p.clone()
+    if prior == 0.0:
+        return w, p.flatten(), torch.ones_like(q).flatten()
+    if prior == 1.0:
+        return w, torch.ones_like(p).flatten(), q.flatten()
+    p.fill_(0.0)
+    q.fill_(0.0)
+    change = 1.0
+    iteration = 0
+    while change > tolerance and iteration < max_iterations:
+        # M step, Eqs. 18 and 19 of the paper: the raters' sensitivity p and specificity q from the weights.
+        new_p = (d * w * n).sum(1, keepdim=True) / (w * n).sum()
+        new_q = ((1.0 - d) * (1.0 - w) * n).sum(1, keepdim=True) / ((1.0 - w) * n).sum()
+        change = float(torch.max((new_p - p).abs().max(), (new_q - q).abs().max()))
+        p, q = new_p, new_q
+        # E step, Eq. 14: the weights from the raters' performance.
+        positive = prior * torch.where(d > 0.5, p, 1.0 - p).prod(0)
+        negative = (1.0 - prior) * torch.where(d > 0.5, 1.0 - q, q).prod(0)
+        w = positive / (positive + negative)
+        iteration += 1
+    return w, p.flatten(), q.flatten()
+
+
+def staple_performance(votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """:func:`staple` with the raters' performance.
+
+    Args:
+        votes: binary votes of shape ``(N, V)``: N raters, V elements.
+
+    Returns:
+        Probability of shape ``(V,)``, sensitivity ``(N,)`` and specificity ``(N,)``, see :func:`staple_of_patterns`.
+    """
+    patterns, pattern_of, counts = torch.unique(votes, dim=1, return_inverse=True, return_counts=True)
+    w, sensitivity, specificity = staple_of_patterns(patterns, counts)
+    return w[pattern_of], sensitivity, specificity
 
 
 def staple(votes: torch.Tensor, tolerance: float = 1e-7, max_iterations: int = 100000) -> torch.Tensor:
@@ -35,28 +130,7 @@ def staple(votes: torch.Tensor, tolerance: float = 1e-7, max_iterations: int = 1
         and the result is that vote (ITK returns NaN).
     """
     patterns, pattern_of, counts = torch.unique(votes, dim=1, return_inverse=True, return_counts=True)
-    d = patterns.to(torch.float64)
-    n = counts.to(torch.float64)
-    w = d.mean(0)
-    prior = float((w * n).sum() / n.sum())
-    if prior == 0.0 or prior == 1.0:
-        return w[pattern_of]
-    p = torch.zeros(d.shape[0], 1, dtype=torch.float64, device=d.device)
-    q = torch.zeros(d.shape[0], 1, dtype=torch.float64, device=d.device)
-    change = 1.0
-    iteration = 0
-    while change > tolerance and iteration < max_iterations:
-        # M step, Eqs. 18 and 19 of the paper: the raters' sensitivity p and specificity q from the weights.
-        new_p = (d * w * n).sum(1, keepdim=True) / (w * n).sum()
-        new_q = ((1.0 - d) * (1.0 - w) * n).sum(1, keepdim=True) / ((1.0 - w) * n).sum()
-        change = float(torch.max((new_p - p).abs().max(), (new_q - q).abs().max()))
-        p, q = new_p, new_q
-        # E step, Eq. 14: the weights from the raters' performance.
-        positive = prior * torch.where(d > 0.5, p, 1.0 - p).prod(0)
-        negative = (1.0 - prior) * torch.where(d > 0.5, 1.0 - q, q).prod(0)
-        w = positive / (positive + negative)
-        iteration += 1
-    return w[pattern_of]
+    return staple_of_patterns(patterns, counts, tolerance, max_iterations)[0][pattern_of]
 
 
 def fuse_members(members: torch.Tensor, fusion: str) -> torch.Tensor:

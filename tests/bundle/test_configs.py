@@ -64,6 +64,7 @@ def test_training_and_inference_declare_the_same_model(bundle: Path, parse: Any,
     if files and not (bundle / "configs" / files[0]).is_file():
         pytest.skip(f"this bundle has no {files[0]}")
     train, inference = (parse(bundle, f"{name}.json", *files).get() for name in ("train", "inference"))
+    assert inference["network_def"].pop("temperature") == "@temperature"  # fitted when training is over
     for key in (*SHARED, "image_size", "patch_size", "contrasts", "spacing", "slices"):
         assert train.get(key) == inference.get(key), key
 

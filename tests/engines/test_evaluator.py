@@ -114,3 +114,48 @@ def test_events_of_an_iteration_are_fired_in_their_order() -> None:
     engine.run()
     assert [name for name, _ in fired] == ["FORWARD_COMPLETED", "MODEL_COMPLETED"]
     assert fired[0][1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_details_are_those_of_the_prediction(batch_size: int) -> None:
+    data = cases()
+    seen: list[dict[str, Any]] = []
+    settings = {"details": True, "keep_members": True, "postprocessing": lambda d: seen.append(dict(d)) or d}
+    evaluator(data, Watched(), batch_size, **settings).run()
+    for item, case in zip(seen, data, strict=True):
+        expected = inferer().predict(case["image"].as_tensor()[None], Watched())
+        for name in ("deviation", "disagreement", "blur"):
+            torch.testing.assert_close(item[name].as_tensor(), getattr(expected, name)[0], atol=1e-5, rtol=1e-4)
+            assert item[name].meta["filename_or_obj"] == case["image"].meta["filename_or_obj"]
+        assert item["scores"].predicted_dice == pytest.approx(expected.scores.of_case(0).predicted_dice, abs=1e-5)
+        assert len(item["scores"].sensitivity) == 3
+        torch.testing.assert_close(item["members"].as_tensor(), expected.members[0])
+
+
+def test_details_of_a_single_member_leave_out_what_needs_two() -> None:
+    seen: list[dict[str, Any]] = []
+    settings = {"details": True, "inferer": inferer(1), "postprocessing": lambda d: seen.append(dict(d)) or d}
+    evaluator(cases(1), Watched(), **settings).run()
+    assert "blur" in seen[0]
+    assert "deviation" not in seen[0]
+    assert "disagreement" not in seen[0]
+    assert seen[0]["scores"].pairwise_dice is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_each_member_goes_through_its_postprocessing_with_its_case(batch_size: int) -> None:
+    data = cases()
+    seen: list[dict[str, Any]] = []
+
+    def measured(case: dict[str, Any]) -> dict[str, Any]:
+        return {"measured": (case["image"].meta["filename_or_obj"], case["pred"].meta["filename_or_obj"], case["pred"])}
+
+    settings = {"member_postprocessing": measured, "postprocessing": lambda d: seen.append(dict(d)) or d}
+    evaluator(data, Watched(), batch_size, **settings).run()
+    for i, (item, case) in enumerate(zip(seen, data, strict=True)):
+        members = inferer().sample(case["image"].as_tensor()[None], Watched())[0]
+        found = item["member_measurements"].items
+        assert [f[:2] for f in found] == [(f"/data/{i}.png", f"/data/{i}.png")] * 3
+        for (*_, pred), member in zip(found, members, strict=True):
+            torch.testing.assert_close(pred.as_tensor(), member)
+        assert "members" not in item

@@ -19,7 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members, staple
+from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members, staple, staple_performance, temper
 
 forms = pytest.mark.parametrize("form", [lambda f: f, torch.jit.script], ids=["eager", "scripted"])
 
@@ -159,3 +159,36 @@ def test_fusion_keeps_the_dtype_and_the_range(fusion, dtype):
 def test_refuses_an_unknown_fusion():
     with pytest.raises(ValueError, match="'mean', 'majority' or 'staple', got median"):
         fuse_members(torch.zeros(1, 1, 1, 2, 2), "median")
+
+
+def test_performance_of_raters_is_itks():
+    votes = raters(TRUTH, [0.95, 0.8, 0.6], [0.9, 0.97, 0.8], seed=3)
+    image_type = itk.Image[itk.D, 2]
+    fusion = itk.STAPLEImageFilter[image_type, image_type].New(ForegroundValue=1.0)
+    for i, vote in enumerate(votes):
+        fusion.SetInput(i, itk.image_from_array(np.ascontiguousarray(vote[None], dtype=np.float64)))
+    fusion.Update()
+    truth, sensitivity, specificity = staple_performance(torch.from_numpy(votes))
+    np.testing.assert_allclose(sensitivity.numpy(), [fusion.GetSensitivity(i) for i in range(3)], atol=1e-4)
+    np.testing.assert_allclose(specificity.numpy(), [fusion.GetSpecificity(i) for i in range(3)], atol=1e-4)
+    assert torch.equal(truth, staple(torch.from_numpy(votes)))
+
+
+def test_performance_is_not_known_where_nothing_can_show_it():
+    for value, known, unknown in ((0.0, 2, 1), (1.0, 1, 2)):
+        answer = staple_performance(torch.full((3, 10), value))
+        assert answer[known].tolist() == [1, 1, 1]
+        assert torch.isnan(answer[unknown]).all()
+
+
+@forms
+def test_temperature_divides_logits(form):
+    p = torch.tensor([0.1, 0.5, 0.9, 0.999], dtype=torch.float32)
+    odds = p.double() / (1 - p.double())
+    for temperature in (0.5, 2.0):
+        expected = odds ** (1 / temperature)
+        torch.testing.assert_close(form(temper)(p, temperature).double(), expected / (1 + expected), atol=1e-5, rtol=0)
+    assert form(temper)(p, 1.0) is p or torch.equal(form(temper)(p, 1.0), p)
+    ends = form(temper)(torch.tensor([0.0, 1.0]), 2.0)
+    assert 0 < float(ends[0]) < 0.002
+    assert 0.998 < float(ends[1]) < 1

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members
+from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, fuse_members, temper
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, linear_step, predicted_original
 from medsegdiff_monai.utils import InputError
 
@@ -50,9 +50,10 @@ class MedSegDiff(nn.Module):
         num_ensemble: number of members that ``forward`` fuses.
         fusion: ``"mean"``, ``"majority"`` or ``"staple"``.
         signal_scale: magnitude of the diffused mask, see :class:`MaskScale`.
+        temperature: by which the logits of each member are divided before ``forward`` fuses them, see :func:`temper`.
 
     Raises:
-        InputError: when the fusion is unknown, or the number of steps or members is out of range.
+        InputError: when the fusion is unknown, or the number of steps or members or the temperature is out of range.
     """
 
     def __init__(
@@ -63,16 +64,19 @@ class MedSegDiff(nn.Module):
         num_ensemble: int = 5,
         fusion: str = "mean",
         signal_scale: float = 1.0,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise InputError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
         if num_ensemble < 1:
             raise InputError(f"num_ensemble must be at least 1, got {num_ensemble}.")
+        check_temperature(temperature)
         self.denoiser = denoiser
         self.mask_scale = MaskScale(signal_scale)
         self.fusion = fusion
         self.num_ensemble = num_ensemble
+        self.temperature = float(temperature)
         self.prediction_type = scheduler.prediction_type
         self.divisor = int(denoiser.divisor)
         self.mask_channels = int(denoiser.in_channels)
@@ -162,7 +166,7 @@ class MedSegDiff(nn.Module):
         for timestep, coefficients in zip(self.timesteps, self.coefficients):
             fresh = torch.randn_like(x) if coefficients[3] != 0.0 else None
             x, previous = self.step(x, previous, timestep, coefficients, features, fresh)
-        return fuse_members(self.decode(x).reshape(noise.shape), self.fusion)
+        return fuse_members(temper(self.decode(x), self.temperature).reshape(noise.shape), self.fusion)
 
     @torch.jit.unused
     def check_for_onnx(self) -> None:

@@ -1,0 +1,214 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["EnsembleStatistics", "binary_entropy", "predictive_entropy"]
+
+_VOTES_A_BYTE = 8
+BAND = 2
+
+
+def binary_entropy(probability: torch.Tensor) -> torch.Tensor:
+    """Entropy in bits of a yes or no with the probability, of any shape: 0 is certain, 1 is not."""
+    return (torch.special.entr(probability) + torch.special.entr(1.0 - probability)) / math.log(2.0)
+
+
+def predictive_entropy(members: torch.Tensor) -> torch.Tensor:
+    """Entropy in bits of the members' mean, of shape ``(B, C, *spatial)``, from members ``(B, N, C, *spatial)``."""
+    return binary_entropy(members.mean(1))
+
+
+class EnsembleStatistics:
+    """What the members of an ensemble say together, gathered while they pass: none of them is kept.
+
+    Beyond three maps of the size of one member there is a bit for each vote, which STAPLE and the overlap between
+    members need.
+
+    Attributes:
+        count: number of members so far.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean = torch.empty(0)
+        self._squares = torch.empty(0)
+        self._entropy = torch.empty(0)
+        self._votes: list[torch.Tensor] = []
+
+    @classmethod
+    def of(cls, members: torch.Tensor) -> EnsembleStatistics:
+        """The statistics of members ``(B, N, C, *spatial)``."""
+        statistics = cls()
+        statistics.update(members)
+        return statistics
+
+    def update(self, members: torch.Tensor) -> None:
+        """Take in further members.
+
+        Args:
+            members: probabilities of shape ``(B, n, C, *spatial)`` in [0, 1].
+        """
+        for member in members.unbind(1):
+            self._add(member.float())
+
+    def _add(self, member: torch.Tensor) -> None:
+        if self.count == 0:
+            self._mean, self._squares, self._entropy = (torch.zeros_like(member) for _ in range(3))
+        place = self.count % _VOTES_A_BYTE
+        if place == 0:
+            self._votes.append(torch.zeros_like(member, dtype=torch.uint8))
+        self._votes[-1] |= (member >= 0.5).to(torch.uint8) << place
+        self.count += 1
+        # Welford: sums of squares of numbers near 1 would lose the small differences between members.
+        shift = member - self._mean
+        self._mean += shift / self.count
+        self._squares += shift * (member - self._mean)
+        self._entropy += (binary_entropy(member) - self._entropy) / self.count
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Mean probability of shape ``(B, C, *spatial)``."""
+        return self._mean
+
+    @property
+    def entropy(self) -> torch.Tensor:
+        """Entropy in bits of the mean probability, of shape ``(B, C, *spatial)``."""
+        return binary_entropy(self._mean)
+
+    @property
+    def deviation(self) -> torch.Tensor | None:
+        """Standard deviation over the members (that of the members themselves: divided by N); None with one."""
+        return (self._squares / self.count).clamp(min=0.0).sqrt() if self.count > 1 else None
+
+    @property
+    def blur(self) -> torch.Tensor:
+        """Mean entropy in bits of the members: how undecided each is by itself."""
+        return self._entropy
+
+    @property
+    def disagreement(self) -> torch.Tensor | None:
+        """Mutual information in bits: what the entropy of the mean has beyond the members' own; None with one.
+
+        It is large where each member is decided and they decide differently (Depeweg et al., ICML 2018, arXiv
+        1710.07283, Eq. 1 and what follows; Smith and Gal, UAI 2018, arXiv 1803.08533).
+        """
+        if self.count < 2:
+            return None
+        return (self.entropy - self._entropy).clamp(min=0.0)  # rounding may leave a little below 0
+
+    def votes(self, case: int, channel: int) -> torch.Tensor:
+        """Votes at 0.5 of shape ``(N, V)``, uint8, of all V elements of a case and channel."""
+        maps = [v[case, channel].flatten() for v in self._votes]
+        return _unpacked(torch.stack(maps), self.count)
+
+    def patterns(self, case: int, channel: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The combinations of votes that occur, ``(N, P)``, and how often each does, ``(P,)``.
+
+        The first one is that of no vote at all, whose count may be 0.
+        """
+        packed = torch.stack([v[case, channel].flatten() for v in self._votes])
+        voted = packed[:, (packed != 0).any(0)]  # sorting is for the object, not for the image
+        combinations, counts = torch.unique(voted, dim=1, return_counts=True)
+        nobody = packed.shape[1] - voted.shape[1]
+        combinations = torch.cat([torch.zeros_like(packed[:, :1]), combinations], dim=1)
+        return _unpacked(combinations, self.count), torch.cat([counts.new_tensor([nobody]), counts])
+
+    def pairwise_dice(self) -> torch.Tensor | None:
+        """Mean Dice over all pairs of the members' masks at 0.5, of shape ``(B, C)``; None with one member.
+
+        Two empty masks agree. (Roy et al., MICCAI 2018, arXiv 1804.07046, use it to tell a segmentation's quality.)
+        """
+        if self.count < 2:
+            return None
+        first, second = torch.triu_indices(self.count, self.count, offset=1).unbind()
+        values = torch.empty(self._mean.shape[:2], dtype=torch.float64)
+        for b in range(values.shape[0]):
+            for c in range(values.shape[1]):
+                patterns, counts = (t.double().cpu() for t in self.patterns(b, c))
+                overlap = (patterns * counts) @ patterns.T
+                sizes = overlap.diagonal()
+                total = (sizes[:, None] + sizes)[first, second]
+                dice = torch.where(total > 0, 2.0 * overlap[first, second] / total.clamp(min=1.0), 1.0)
+                values[b, c] = dice.mean()
+        return values
+
+    def predicted_dice(self, probability: torch.Tensor) -> torch.Tensor:
+        """Dice that the fused mask has with a mask drawn by the members' mean probability, of shape ``(B, C)``.
+
+        With expectations in numerator and denominator: ``2 sum_{v in M} p_v / (|M| + sum_v p_v)``; 1 where both are
+        empty.
+
+        Args:
+            probability: fused probability ``(B, C, *spatial)``, whose mask M at 0.5 is meant.
+        """
+        mask = (probability >= 0.5).flatten(2)
+        p = self._mean.flatten(2)
+        inside = (p * mask).sum(-1, dtype=torch.float64)
+        total = mask.sum(-1) + p.sum(-1, dtype=torch.float64)
+        return torch.where(total > 0, 2.0 * inside / total.clamp(min=1e-12), 1.0).cpu()
+
+    def boundary_entropy(self, probability: torch.Tensor) -> torch.Tensor:
+        """Mean entropy in bits of the members' mean within 2 elements of the fused mask's edge, of shape ``(B, C)``.
+
+        Where the mask is empty or fills the image there is no edge: NaN.
+
+        Args:
+            probability: fused probability ``(B, C, *spatial)``, whose mask at 0.5 is meant.
+        """
+        values = torch.full(probability.shape[:2], math.nan, dtype=torch.float64)
+        for b in range(values.shape[0]):
+            for c in range(values.shape[1]):
+                mask = probability[b, c] >= 0.5
+                box = _box(mask, BAND)
+                if box is None:
+                    continue
+                band = _edge_band(mask[box], BAND)
+                if bool(band.any()):
+                    values[b, c] = binary_entropy(self._mean[b, c][box][band]).mean(dtype=torch.float64)
+        return values
+
+
+def _unpacked(packed: torch.Tensor, count: int) -> torch.Tensor:
+    """Votes ``(count, V)`` from bytes ``(ceil(count / 8), V)`` of eight votes each."""
+    places = torch.arange(_VOTES_A_BYTE, device=packed.device, dtype=torch.uint8)[None, :, None]
+    return ((packed[:, None] >> places) & 1).flatten(0, 1)[:count]
+
+
+def _box(mask: torch.Tensor, margin: int) -> tuple[slice, ...] | None:
+    """The part of an image that holds a mask, with a margin where there is room; None where the mask is empty."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        others: Sequence[int] = [i for i in range(mask.dim()) if i != axis]
+        filled = torch.nonzero(mask.amax(dim=others) if others else mask).flatten()
+        if len(filled) == 0:
+            return None
+        box.append(slice(max(0, int(filled[0]) - margin), min(size, int(filled[-1]) + 1 + margin)))
+    return tuple(box)
+
+
+def _edge_band(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """Elements that have one of the other kind within ``radius`` along the axes and diagonals."""
+    inside = mask.float()[None, None]
+    outside = 1.0 - inside
+    for axis in range(mask.dim()):  # a cube is dilated axis by axis
+        kernel = [1] * mask.dim()
+        kernel[axis] = 2 * radius + 1
+        padding = [k // 2 for k in kernel]
+        pool = nn.functional.max_pool2d if mask.dim() == 2 else nn.functional.max_pool3d
+        inside, outside = (pool(m, kernel, 1, padding) for m in (inside, outside))
+    return (inside * outside)[0, 0] > 0

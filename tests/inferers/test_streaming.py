@@ -1,0 +1,145 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer
+from medsegdiff_monai.networks.nets import DCEUNet, MedSegDiff
+from medsegdiff_monai.networks.schedulers import DDPMSubsequenceScheduler, DPMSolverScheduler
+from medsegdiff_monai.utils import InputError
+
+SCALE = 0.3
+both_samplers = pytest.mark.parametrize("sampler", [DPMSolverScheduler, DDPMSubsequenceScheduler], ids=["dpm", "ddpm"])
+
+
+def inferer(sampler: type = DPMSolverScheduler, **settings) -> DiffusionSegmentationInferer:
+    arguments = {"num_inference_steps": 3, "num_ensemble": 5, "signal_scale": SCALE, **settings}
+    return DiffusionSegmentationInferer(sampler(prediction_type="sample"), **arguments)
+
+
+def denoiser(dims: int = 2) -> DCEUNet:
+    torch.manual_seed(0)
+    net = DCEUNet(dims, 2, 2, 1, channels=(8, 16), num_res_blocks=1, fusion_levels=(False, True), spatial_size=8)
+    for parameter in net.parameters():
+        parameter.data += 0.2 * torch.randn(parameter.shape)
+    return net.eval()
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@both_samplers
+def test_streamed_windows_give_the_members_of_one_pass(sampler):
+    volume, net = image(1, 1, 12, 10), denoiser()
+    expected = inferer(sampler, roi_size=8).sample(volume, net)
+    streaming = inferer(sampler, roi_size=8, member_batch_size=2, stream_members=True)
+    batches = list(streaming.stream(volume, net))
+    assert [b.shape[1] for b in batches] == [2, 2, 1]
+    torch.testing.assert_close(torch.cat(batches, dim=1), expected, atol=1e-5, rtol=0)
+    assert expected.std(1).max() > 0.01
+
+
+@pytest.mark.parametrize("fusion", ["mean", "majority", "staple"])
+def test_prediction_without_members_says_what_one_with_them_says(fusion):
+    volume, net = MetaTensor(image(2, 1, 12, 10), meta={"filename_or_obj": "a.png"}), denoiser()
+    kept = inferer(roi_size=8, fusion=fusion).predict(volume, net)
+    streamed = inferer(roi_size=8, fusion=fusion, member_batch_size=2, stream_members=True).predict(
+        volume, net, keep_members=False
+    )
+    assert kept.members is not None
+    assert streamed.members is None
+    for name in ("probability", "uncertainty", "deviation", "disagreement", "blur"):
+        ours, theirs = getattr(streamed, name), getattr(kept, name)
+        torch.testing.assert_close(ours.as_tensor(), theirs.as_tensor(), atol=1e-5, rtol=0)
+        assert ours.meta["filename_or_obj"] == "a.png"
+    for name in ("boundary_entropy", "pairwise_dice", "predicted_dice", "sensitivity", "specificity"):
+        torch.testing.assert_close(
+            getattr(streamed.scores, name), getattr(kept.scores, name), atol=1e-4, rtol=0, equal_nan=True
+        )
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"member_batch_size": 2}, {"roi_size": 8}], ids=["whole", "batches", "windows"]
+)
+def test_each_member_is_handed_out_once_and_in_order(settings):
+    seen: list[torch.Tensor] = []
+    prediction = inferer(**settings).predict(image(1, 1, 8, 8), denoiser(), on_members=seen.append)
+    assert torch.equal(torch.cat(seen, dim=1), prediction.members)
+
+
+def test_the_callers_precision_is_its_own_between_batches():
+    net = denoiser()
+    run = inferer(amp_dtype="bfloat16", member_batch_size=1)
+    for _ in run.stream(image(1, 1, 8, 8), net):
+        assert not torch.is_autocast_enabled("cpu")
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_streaming_refuses_a_shared_start():
+    with pytest.raises(InputError, match="shared_start"):
+        inferer(stream_members=True, shared_start=True)
+
+
+@both_samplers
+def test_trajectory_ends_at_the_member(sampler):
+    x, net = image(2, 1, 9, 8), denoiser()
+    run = inferer(sampler)
+    steps = run.trajectory(x, net, member=3)
+    assert steps.shape == (2, 3, 2, 9, 8)
+    torch.testing.assert_close(steps[:, -1], run.sample(x, net)[:, 3], atol=1e-5, rtol=0)
+    assert (steps[:, 0] - steps[:, -1]).abs().max() > 1e-3
+
+
+def test_trajectory_starts_with_the_answer_of_one_step():
+    x, net = image(1, 1, 8, 8), denoiser()
+    one_step = inferer(num_inference_steps=1).sample(x, net)
+    torch.testing.assert_close(inferer().trajectory(x, net, member=1)[:, 0], one_step[:, 1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("settings", "member", "word"), [({"roi_size": 8}, 0, "roi_size"), ({}, 5, "0 to 4")])
+def test_trajectory_refuses_windows_and_members_that_are_not_there(settings, member, word):
+    with pytest.raises(InputError, match=word):
+        inferer(**settings).trajectory(image(1, 1, 8, 8), denoiser(), member)
+
+
+@pytest.mark.parametrize("settings", [{}, {"roi_size": 8}, {"roi_size": 8, "stream_members": True}])
+def test_temperature_divides_the_logits_of_each_member(settings):
+    x, net = image(1, 1, 8, 8), denoiser()
+    members = inferer().sample(x, net).double().clamp(1e-6, 1 - 1e-6)
+    odds = (members / (1 - members)) ** (1 / 1.7)
+    prediction = inferer(temperature=1.7, **settings).predict(x, net)
+    torch.testing.assert_close(prediction.members.double(), odds / (1 + odds), atol=1e-4, rtol=0)
+    torch.testing.assert_close(prediction.probability.double(), (odds / (1 + odds)).mean(1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inferer(temperature=1.7, **settings)(x, net), prediction.probability, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("form", [lambda m: m, torch.jit.script], ids=["eager", "scripted"])
+def test_temperature_of_the_network_is_that_of_the_inferer(form):
+    x, run = image(1, 1, 8, 8), inferer(temperature=0.6)
+    network = MedSegDiff(denoiser(), run.scheduler, 3, 5, "mean", SCALE, temperature=0.6).eval()
+    noise = torch.stack([torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(m * 1_009)) for m in range(5)])
+    with torch.no_grad():
+        answer = form(network)(x, noise[None])
+    np.testing.assert_allclose(answer.numpy(), run(x, network).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_temperature_must_be_positive(temperature):
+    with pytest.raises(InputError, match="temperature"):
+        inferer(temperature=temperature)
+    with pytest.raises(InputError, match="temperature"):
+        MedSegDiff(denoiser(), DPMSolverScheduler(prediction_type="sample"), temperature=temperature)
