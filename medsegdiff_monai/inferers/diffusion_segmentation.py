@@ -192,13 +192,12 @@ class DiffusionSegmentationInferer(Inferer):
         ``stream_members`` is set.
         """
         model, image, noise = self._prepared(inputs, network)
-        crop: tuple[Any, ...] = (..., *(slice(0, s) for s in inputs.shape[2:]))
         if self.roi_size is None:
             batches = self.sampler.batches(model, image, noise, self.progress)
         else:
             batches = self._window_batches(model, image, noise)
         while (batch := self._next(batches, image)) is not None:
-            yield temper(batch[crop], self.temperature)
+            yield temper(_cropped(batch, inputs), self.temperature)
 
     @torch.no_grad()
     def trajectory(self, inputs: torch.Tensor, network: Callable, member: int = 0) -> torch.Tensor:
@@ -221,7 +220,7 @@ class DiffusionSegmentationInferer(Inferer):
         model, image, noise = self._prepared(inputs, network)
         with self._precision(image):
             steps = self.sampler.trajectory(model, image, noise, member)
-        return temper(steps[(..., *(slice(0, s) for s in inputs.shape[2:]))], self.temperature)
+        return temper(_cropped(steps, inputs), self.temperature)
 
     def _prepared(self, inputs: torch.Tensor, network: Callable) -> tuple[Any, torch.Tensor, torch.Tensor]:
         """The network as a ``MedSegDiff``, the padded image, and the start of each member, ``(B, N, C, *spatial)``."""
@@ -304,3 +303,9 @@ class DiffusionSegmentationInferer(Inferer):
             progress=self.progress,
         )
         return blended.unflatten(1, noise.shape[1:3])
+
+
+def _cropped(item: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """What of ``(..., *padded)`` lies on an image ``(B, C, *spatial)``."""
+    crop: Any = (..., *(slice(0, s) for s in image.shape[2:]))
+    return item[crop]

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -193,7 +192,7 @@ def _box(mask: torch.Tensor, margin: int) -> tuple[slice, ...] | None:
     """The part of an image that holds a mask, with a margin where there is room; None where the mask is empty."""
     box = []
     for axis, size in enumerate(mask.shape):
-        others: Sequence[int] = [i for i in range(mask.dim()) if i != axis]
+        others = [i for i in range(mask.dim()) if i != axis]
         filled = torch.nonzero(mask.amax(dim=others) if others else mask).flatten()
         if len(filled) == 0:
             return None

@@ -85,15 +85,19 @@ class EnsembleScores:
 
     def of_case(self, case: int) -> CaseScores:
         """The scores of one case of the batch."""
-        each = (self.boundary_entropy, self.pairwise_dice, self.predicted_dice, self.sensitivity, self.specificity)
-        return CaseScores(*(None if t is None else t[case].tolist() for t in each))
+        pairs, sensitivity, specificity = (
+            None if t is None else t[case].tolist() for t in (self.pairwise_dice, self.sensitivity, self.specificity)
+        )
+        of_channels = (self.boundary_entropy[case].tolist(), pairs, self.predicted_dice[case].tolist())
+        return CaseScores(*of_channels, sensitivity, specificity)
 
 
 def _performance(statistics: EnsembleStatistics, cases: int, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     found = torch.empty(2, cases, statistics.count, channels, dtype=torch.float64)
     for b in range(cases):
         for c in range(channels):
-            _, *rates = staple_of_patterns(*(t.cpu() for t in statistics.patterns(b, c)))
+            patterns, counts = statistics.patterns(b, c)
+            _, *rates = staple_of_patterns(patterns.cpu(), counts.cpu())
             found[:, b, :, c] = torch.stack(rates)
     return found[0], found[1]
 
