@@ -101,6 +101,7 @@ _TABLE: dict[str, list[tuple[str, str, str, dict[str, Any], bool]]] = {
     "2d": [
         ("default", "MedSegDiff", "medsegdiff", {}, False),
         ("bf16", "MedSegDiff, bf16 autocast", "medsegdiff", _ours(**{"inferer#amp_dtype": "bfloat16"}), False),
+        ("channels_last", "MedSegDiff, channels last", "medsegdiff", _ours(**{"inferer#channels_last": True}), False),
         ("shared_start", "MedSegDiff, shared start", "medsegdiff", _ours(**{"inferer#shared_start": True}), False),
         (
             "agreement",
@@ -128,6 +129,7 @@ _TABLE: dict[str, list[tuple[str, str, str, dict[str, Any], bool]]] = {
     "3d": [
         ("default", "MedSegDiff", "medsegdiff", {}, False),
         ("bf16", "MedSegDiff, bf16 autocast", "medsegdiff", _ours(**{"inferer#amp_dtype": "bfloat16"}), False),
+        ("channels_last", "MedSegDiff, channels last", "medsegdiff", _ours(**{"inferer#channels_last": True}), False),
         ("shared_start", "MedSegDiff, shared start", "medsegdiff", _ours(**{"inferer#shared_start": True}), False),
         ("fast", "MedSegDiff, fast mode", "medsegdiff", _ours(num_inference_steps=1, num_ensemble=1), False),
         ("paper", "MedSegDiff, paper's recipe (S, by slices)", "medsegdiff", {"overlays": ["paper.json"]}, True),

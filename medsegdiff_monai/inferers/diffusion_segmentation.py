@@ -96,6 +96,7 @@ class DiffusionSegmentationInferer(Inferer):
         member_tolerance: float | None = None,
         temperature: float = 1.0,
         stream_members: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -131,6 +132,7 @@ class DiffusionSegmentationInferer(Inferer):
         self.compile_mode = compile_mode
         self.temperature = temperature
         self.stream_members = stream_members
+        self.channels_last = channels_last
         self.sampler = MemberSampler(
             self.timesteps, self.coefficients, seed, self.member_batch_size, shared_start, member_tolerance
         )
@@ -231,6 +233,10 @@ class DiffusionSegmentationInferer(Inferer):
         size = [self._padded(s, r, d) for s, r, d in zip(spatial, self._roi(len(spatial)), divisors)]
         padding = [p for s, t in zip(reversed(spatial), reversed(size)) for p in (0, t - s)]
         image = nn.functional.pad(image, padding, mode="replicate") if any(padding) else image
+        if self.channels_last:
+            layout = torch.channels_last if len(spatial) == 2 or self.slices else torch.channels_last_3d
+            model.denoiser.to(memory_format=layout)
+            image = image if self.slices else image.contiguous(memory_format=layout)
         noise = member_noise(self.seed, self.num_ensemble, [model.mask_channels, *size], 0).to(image.device)
         return model, image, noise.expand(image.shape[0], *noise.shape)
 

@@ -75,3 +75,25 @@ def test_compiled_denoiser_has_the_others_interface() -> None:
 def test_scripted_network_cannot_be_compiled() -> None:
     with pytest.raises(InputError, match="A scripted network cannot be compiled"):
         inferer(compile_mode="default")(image(), torch.jit.script(network()))
+
+
+@pytest.mark.parametrize("settings", [{}, {"roi_size": 16}], ids=["whole", "windows"])
+@pytest.mark.parametrize("form", [lambda n: n, torch.jit.script], ids=["eager", "scripted"])
+def test_layout_with_the_channels_last_changes_no_answer(form, settings) -> None:
+    net = form(network())
+    run = inferer(channels_last=True, **settings)
+    torch.testing.assert_close(run(image(24), net), inferer(**settings)(image(24), network()), atol=1e-5, rtol=0)
+    weights = [p for p in net.denoiser.parameters() if p.dim() == 4 and min(p.shape) > 1]
+    assert len(weights) > 3
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+
+
+def test_layout_of_volumes() -> None:
+    torch.manual_seed(0)
+    net = DCEUNet(3, 1, 1, 1, (8, 16), 1, fusion_levels=(False, True), spatial_size=8).eval()
+    volume = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    expected = inferer()(volume, net)
+    torch.testing.assert_close(inferer(channels_last=True)(volume, net), expected, atol=1e-5, rtol=0)
+    weights = [p for p in net.parameters() if p.dim() == 5 and min(p.shape) > 1]
+    assert len(weights) > 3
+    assert all(w.is_contiguous(memory_format=torch.channels_last_3d) for w in weights)

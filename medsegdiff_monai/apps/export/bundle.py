@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from monai.bundle import ConfigParser
+from tqdm import tqdm
 
 from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, refuse_onnx
 from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
@@ -81,6 +82,7 @@ def export_bundle(
 
     def write(temporary: Path) -> None:
         exported: Callable[..., torch.Tensor]
+        bar.set_postfix_str("writing the file")
         if path.suffix == ".onnx":
             export_onnx(network, temporary, channels, dims, opset)
             exported = OnnxNetwork(temporary)
@@ -88,10 +90,14 @@ def export_bundle(
             configs = {file.stem: ConfigParser.load_config_file(str(file)) for file in files}
             export_torchscript(network, temporary, parser["_meta_"], configs)
             exported = torch.jit.load(str(temporary))
+        bar.update()
+        bar.set_postfix_str("comparing its answer")
         _compare(network, exported, channels, dims)
+        bar.update()
 
     check_writable(path.parent)
-    replace_atomically(path, write)
+    with tqdm(total=2, desc="Exporting", unit="step") as bar:
+        replace_atomically(path, write)
     return path
 
 
