@@ -103,7 +103,8 @@ def main(
     Args:
         out: folder of the tables, the numbers and the plot.
         cases: 2d (one image) and 3d (one volume), or none, for the sweeps alone.
-        only: keys of the tables' rows that are measured, such as default,basic_unet; all by default.
+        only: keys of the tables' rows that are measured, such as default,basic_unet; by default all, without bf16
+            on a processor that has no such instructions.
         scaling: image_size, members, steps, windows, window_size, threads; all or none.
         size: side of the image; 256 by default.
         volume: size of the volume; 128,128,64 by default.

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, fast_cpu_dtype
 
 from .rows import CASES, Row, table_rows
 from .scaling import SWEEPS, sweep_rows
@@ -106,6 +106,8 @@ def chosen_rows(
     more = {name: chosen[name] for name in ("window", "partial_steps") if name in chosen}
     rows = [r for name in names for r in table_rows(name, sizes[name], threads, onnx=onnx, **more)]
     rows = [r for r in rows if r.method != "onnx" or onnx is not None]
+    if only is None and fast_cpu_dtype() != "bfloat16":
+        rows = [r for r in rows if r.key != "bf16"]  # emulated, it takes minutes and is no option
     if only is not None:
         keys = _names("row", only, tuple(dict.fromkeys(r.key for r in rows)))
         rows = [r for r in rows if r.key in keys]

@@ -145,3 +145,13 @@ def test_row_for_onnx_runtime_is_there_where_a_file_is(tmp_path: Path) -> None:
     rows = chosen_rows({}, "2d", None, "none", 1, str(file), False)
     assert [r.settings["file"] for r in rows if r.method == "onnx"] == [str(file)]
     assert not any(r.method == "onnx" for r in chosen_rows({}, "2d", None, "none", 1, None, False))
+
+
+@pytest.mark.parametrize(("dtype", "only", "rows"), [("bfloat16", None, 2), (None, None, 0), (None, "bf16", 2)])
+def test_reduced_precision_is_measured_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, dtype: str | None, only: str | None, rows: int
+) -> None:
+    monkeypatch.setattr("peer_harness.options.fast_cpu_dtype", lambda: dtype)
+    chosen = chosen_rows({}, ("2d", "3d"), only, "none", 1, None, False)
+    assert sum(r.key == "bf16" for r in chosen) == rows
+    assert only is not None or any(r.key == "default" for r in chosen)
