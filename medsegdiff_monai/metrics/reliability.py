@@ -23,6 +23,7 @@ __all__ = ["EPSILON", "Reliability", "ReliabilityBins", "binary_log_loss", "binn
 
 EPSILON = 1e-6  # probabilities are kept as far from 0 and 1 where a logarithm is taken of them, as in `temper`
 _CELLS = 4096
+_CHUNK = 2**20  # voxels that are counted at a time: a volume's copies in double precision would be large
 _LIMIT = math.log((1.0 - EPSILON) / EPSILON)
 
 
@@ -120,9 +121,13 @@ class Reliability:
             reference: 0 or 1, of the same shape.
             weight: how many voxels each element stands for, of the same shape; one each by default.
         """
-        p = torch.as_tensor(probability).flatten().double().cpu().clamp(0.0, 1.0)
-        y = torch.as_tensor(reference).flatten().double().cpu()
-        w = torch.ones_like(p) if weight is None else torch.as_tensor(weight).flatten().double().cpu()
+        p, y = (torch.as_tensor(t).flatten() for t in (probability, reference))
+        w = torch.ones_like(p) if weight is None else torch.as_tensor(weight).flatten()
+        for part in zip(*(t.split(_CHUNK) for t in (p, y, w)), strict=True):
+            self._count(*(t.double().cpu() for t in part))
+
+    def _count(self, probability: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> None:
+        p = probability.clamp(0.0, 1.0)
         place = torch.logit(p, EPSILON) / (2.0 * _LIMIT) + 0.5
         for sums, position in ((self._bins, p), (self._cells, place)):
             size = sums.shape[1]
