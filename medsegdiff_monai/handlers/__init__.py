@@ -9,6 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .calibration import CalibrationReport
 from .checkpoint import BestModelSaver, FineTune, LoadWeights, ResumableCheckpoint, load_checkpoint, load_weights
 from .metrics_table import MetricsTable
 from .region_metrics import RegionMetricHandler
