@@ -156,6 +156,7 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         {
             "output_dir": str(output),
             "checkpoint": str(folder / "model.pt"),
+            "temperature": 1.0,  # the bundle's own belongs to its weights
             "num_inference_steps": steps,
             "num_ensemble": members,
             "member_batch_size": members,
