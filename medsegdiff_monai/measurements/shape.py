@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _MM3_PER_ML = 1000.0
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,22 @@ def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters |
     Returns:
         The diameters, or None where the mask is empty.
     """
-    found = [(index, diameters(plane, spacing)) for index, plane in enumerate(mask) if plane.any()]
-    measured = [Diameters(d.longest, d.perpendicular, index) for index, d in found if d is not None]
-    return max(measured, key=lambda d: d.longest, default=None)
+    best: Diameters | None = None
+    for bound, index in sorted(
+        ((-_diagonal(plane, spacing), index) for index, plane in enumerate(mask) if plane.any())
+    ):
+        if best is not None and -bound < best.longest * (1.0 - _ROUNDING):
+            break  # nothing that fits into the planes left can be as long
+        found = diameters(mask[index], spacing)
+        if found is not None and (best is None or (found.longest, -index) > (best.longest, -best.plane)):
+            best = Diameters(found.longest, found.perpendicular, index)
+    return best
+
+
+def _diagonal(plane: np.ndarray, spacing: Sequence[float]) -> float:
+    """Diagonal of the box around a mask that is not empty."""
+    sides = [np.flatnonzero(plane.any(axis=1 - axis)) for axis in (0, 1)]
+    return math.hypot(*((side[-1] + 1 - side[0]) * s for side, s in zip(sides, spacing)))
 
 
 def vertical_extent(mask: np.ndarray, row_spacing: float) -> float:

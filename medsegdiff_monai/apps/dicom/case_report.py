@@ -23,8 +23,8 @@ from monai.transforms import Orientation
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
 from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
-from medsegdiff_monai.apps.report import Measurement, ReportCase, ReportRegion
-from medsegdiff_monai.measurements import measure_ensemble
+from medsegdiff_monai.apps.report import ReportCase, ReportRegion
+from medsegdiff_monai.measurements import Measurement, measure_ensemble
 
 __all__ = ["case_pages"]
 
@@ -105,8 +105,7 @@ def _measurements(
     members = [{name: member[c] for name, (c, _) in labelled.items()} for member in result.members]
     stated = segmenter.codes.ratio
     ratio = (stated.of, stated.to) if stated is not None and {stated.of, stated.to} <= set(labelled) else None
-    found = measure_ensemble(fused, members, spacing, ratio)
-    return [Measurement(f"{m.region} {m.quantity}", m.value, m.unit, m.low, m.high) for m in found]
+    return measure_ensemble(fused, members, spacing, ratio)
 
 
 def _spacing(affine: np.ndarray) -> list[float]:
