@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,22 +105,26 @@ def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters |
     Returns:
         The diameters, or None where the mask is empty.
     """
+    filled = np.asarray(mask, dtype=bool)
+    bounds = _diagonals(filled, spacing)
     best: Diameters | None = None
-    for bound, index in sorted(
-        ((-_diagonal(plane, spacing), index) for index, plane in enumerate(mask) if plane.any())
-    ):
-        if best is not None and -bound < best.longest * (1.0 - _ROUNDING):
-            break  # nothing that fits into the planes left can be as long
-        found = diameters(mask[index], spacing)
+    for index in np.argsort(-bounds, kind="stable").tolist():
+        if bounds[index] == 0.0 or (best is not None and bounds[index] < best.longest * (1.0 - _ROUNDING)):
+            break  # nothing that fits into the planes left is as long
+        found = diameters(filled[index], spacing)
         if found is not None and (best is None or (found.longest, -index) > (best.longest, -best.plane)):
             best = Diameters(found.longest, found.perpendicular, index)
     return best
 
 
-def _diagonal(plane: np.ndarray, spacing: Sequence[float]) -> float:
-    """Diagonal of the box around a mask that is not empty."""
-    sides = [np.flatnonzero(plane.any(axis=1 - axis)) for axis in (0, 1)]
-    return math.hypot(*((side[-1] + 1 - side[0]) * s for side, s in zip(sides, spacing)))
+def _diagonals(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Diagonal of the box around what is in each of the planes ``(planes, rows, columns)``; 0 where it is empty."""
+    sides = []
+    for axis in (2, 1):
+        lines = mask.any(axis=axis)
+        length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - lines.argmax(axis=1)
+        sides.append(np.where(lines.any(axis=1), length, 0))
+    return np.hypot(sides[0] * spacing[0], sides[1] * spacing[1])
 
 
 def vertical_extent(mask: np.ndarray, row_spacing: float) -> float:
