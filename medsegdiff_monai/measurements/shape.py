@@ -120,8 +120,7 @@ def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters |
 def _diagonals(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Diagonal of the box around what is in each of the planes ``(planes, rows, columns)``; 0 where it is empty."""
     sides = []
-    for axis in (2, 1):
-        lines = mask.any(axis=axis)
+    for lines in (mask.any(axis=2), mask.any(axis=1)):
         length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - lines.argmax(axis=1)
         sides.append(np.where(lines.any(axis=1), length, 0))
     return np.hypot(sides[0] * spacing[0], sides[1] * spacing[1])
