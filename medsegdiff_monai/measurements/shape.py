@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +121,8 @@ def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters |
 def _diagonals(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Diagonal of the box around what is in each of the planes ``(planes, rows, columns)``; 0 where it is empty."""
     sides = []
-    for lines in (mask.any(axis=2), mask.any(axis=1)):
+    by_axis: list[Any] = [mask.any(axis=2), mask.any(axis=1)]
+    for lines in by_axis:
         length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - lines.argmax(axis=1)
         sides.append(np.where(lines.any(axis=1), length, 0))
     return np.hypot(sides[0] * spacing[0], sides[1] * spacing[1])
