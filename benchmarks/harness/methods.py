@@ -211,7 +211,7 @@ METHODS: dict[str, Method] = {
     "same_blocks_unet": Method(_same_blocks_unet),
     "paper": Method(_paper, ((50, 5), (10, 5)), ((10, 5),), plain=False),
     "diffusion_unet": Method(_diffusion_unet, ((50, 1), (10, 1)), ((10, 1),), plain=False),
-    "mc_dropout_unet": Method(_dropout_unet, ((1, 20),)),
+    "mc_dropout_unet": Method(_dropout_unet),
     "recipe_full_resolution": Method(_full_resolution, _FEW_TESTS, _TESTS_3D, plain=False),
     "recipe_equal_encoders": Method(
         _without(mask_channels=None, mask_num_res_blocks=None), _FEW_TESTS, _TESTS_3D, plain=False

@@ -48,6 +48,7 @@ class Row:
         method: name of the method in ``methods.py``.
         committed: whether its weights are the bundle's own, and not those of a training of the benchmark.
         settings: further settings of the bundle's inference.
+        passes: number of members on images and on volumes, where it is not the method's own.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Row:
     method: str
     committed: bool = False
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    passes: tuple[int, int] | None = None
 
 
 _AS_TRAINED = {"temperature": 1.0}
@@ -63,7 +65,7 @@ ROWS = (
     Row("bundle_untempered", "the bundle without its temperature", "medsegdiff", committed=True, settings=_AS_TRAINED),
     Row("medsegdiff", "MedSegDiff", "medsegdiff", settings=_AS_TRAINED),
     Row("basic_unet", "BasicUNet, its probability", "basic_unet", settings=_AS_TRAINED),
-    Row("mc_dropout_unet", "BasicUNet, Monte-Carlo dropout", "mc_dropout_unet", settings=_AS_TRAINED),
+    Row("mc_dropout_unet", "BasicUNet, Monte-Carlo dropout", "mc_dropout_unet", settings=_AS_TRAINED, passes=(20, 5)),
 )
 
 
@@ -86,6 +88,7 @@ def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> Co
     )
     if not row.committed:
         steps, members = METHODS[row.method].tests(len(dataset.size))[0]
+        members = members if row.passes is None else row.passes[len(dataset.size) - 2]
         parser.update({"checkpoint": str(weights), "num_inference_steps": steps, "num_ensemble": members})
     transforms = parser["postprocessing#transforms"]
     parser["postprocessing#transforms"] = [t for t in transforms if not t["_target_"].endswith("SaveSegmentationd")]
