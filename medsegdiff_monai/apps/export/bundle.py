@@ -30,7 +30,7 @@ from medsegdiff_monai.utils import (
     replace_atomically,
 )
 
-__all__ = ["config_files", "export_bundle"]
+__all__ = ["export_bundle"]
 
 _FORMATS = (".onnx", ".ts")
 _TOLERANCE = 1e-4  # in probability
@@ -71,7 +71,7 @@ def export_bundle(
     if path.suffix not in _FORMATS:
         raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
     target = checked_device(device)
-    files = config_files(Path(str(bundle)), overlay)
+    files = _config_files(Path(str(bundle)), overlay)
     parser = _read(Path(str(bundle)), files, steps, members)
     network = _network(parser)
     if path.suffix == ".onnx":
@@ -101,16 +101,7 @@ def export_bundle(
     return path
 
 
-def config_files(bundle: Path, overlay: str | None) -> list[Path]:
-    """The files that a bundle's inference is read from.
-
-    Args:
-        bundle: folder of the bundle.
-        overlay: further file of the bundle's folder ``configs``.
-
-    Raises:
-        InputError: when one is missing.
-    """
+def _config_files(bundle: Path, overlay: str | None) -> list[Path]:
     files = [bundle / "configs" / name for name in ("inference.json", *([] if overlay is None else [overlay]))]
     if not (files[0].is_file() and (bundle / "configs" / "metadata.json").is_file()):
         raise InputError(f"There is no bundle in {bundle}: give the folder that holds configs/inference.json.")
