@@ -9,7 +9,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .case import PicturedCase
 from .colours import CURVE_COLOURS, REFERENCE_COLOUR, REGION_COLOURS, region_colour, rgb
 from .curve import save_curve
+from .overlay import save_overlay
 from .overview import OverviewRow, save_overview
 from .planes import Plane, plane_of
+from .views import View, largest_view, views_of
