@@ -90,10 +90,11 @@ class PicturedCase:
         several = len(self.regions) > 1
         lines = [self.name]
         for i, region in enumerate(self.regions):
-            if said := ", ".join([*self._said("predicted Dice", self.predicted_dice, i), *self._said("members agree", self.agreement, i)]):
-                lines.append(f"{region}: {said}" if several else said)
+            said = [*_said("predicted Dice", self.predicted_dice, i), *_said("members agree", self.agreement, i)]
+            if said:
+                lines.append(f"{region}: {', '.join(said)}" if several else ", ".join(said))
         return "\n".join(lines)
 
-    @staticmethod
-    def _said(what: str, scores: Sequence[float] | None, region: int) -> list[str]:
-        return [] if scores is None or math.isnan(scores[region]) else [f"{what} {scores[region]:.2f}"]
+
+def _said(what: str, scores: Sequence[float] | None, region: int) -> list[str]:
+    return [] if scores is None or math.isnan(scores[region]) else [f"{what} {scores[region]:.2f}"]

@@ -59,9 +59,7 @@ def largest_view(mask: np.ndarray, spacing: Sequence[float] | None, frame: str |
         spacing: along these axes in mm, or None where it is not known.
         frame: ``"RAS"`` where the axes run to the patient's right, front and head, else None.
     """
-    plane = plane_of(mask.ndim, spacing, frame)
-    areas = _areas(mask, plane)
-    return View(plane, int(areas.argmax()) if areas.any() else len(areas) // 2, len(areas))
+    return _through_largest(mask, plane_of(mask.ndim, spacing, frame))
 
 
 def views_of(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | None) -> list[View]:
@@ -82,10 +80,11 @@ def views_of(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | Non
     extents = [n * s for n, s in zip(mask.shape, spacing or [1.0] * 3)]
     if frame is not None and coarse_axis(spacing) is None and min(extents) * _SLAB >= max(extents):
         return [_through_largest(mask, plane) for plane in ORTHOGONAL]
-    areas = _areas(mask, largest.plane)
-    first, *_, last = np.flatnonzero(areas).tolist() * 2 if areas.any() else (0, len(areas) - 1)
-    middle = largest.number
-    return [View(largest.plane, n, len(areas)) for n in sorted({(first + middle) // 2, middle, (middle + last + 1) // 2})]
+    plane, middle, count = largest.plane, largest.number, largest.count
+    occupied = np.flatnonzero(_areas(mask, plane))
+    first, last = (occupied[0], occupied[-1]) if len(occupied) else (0, count - 1)
+    numbers = sorted({int(first + middle) // 2, middle, int(middle + last + 1) // 2})
+    return [View(plane, number, count) for number in numbers]
 
 
 def _through_largest(mask: np.ndarray, plane: Plane) -> View:
