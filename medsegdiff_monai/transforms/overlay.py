@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,7 +130,7 @@ class SaveOverlayd(MapTransform):
         )
 
     def _picture(self, channels: np.ndarray) -> tuple[np.ndarray, str | None]:
-        """What is shown of an image ``(C, *spatial)``, grey or RGB with a last axis of 3, and the contrast that it is."""
+        """What is shown of an image ``(C, *spatial)``, grey or RGB with a last axis of 3, and which contrast."""
         if self.contrasts is None:
             return _bytes(np.moveaxis(channels, 0, -1) if len(channels) == 3 else channels[0]), None
         names = list(self.contrasts)[: len(channels)]

@@ -15,4 +15,5 @@ from .curve import save_curve
 from .overlay import save_overlay
 from .overview import OverviewRow, save_overview
 from .planes import Plane, plane_of
+from .validation import validation_picture
 from .views import View, largest_view, views_of

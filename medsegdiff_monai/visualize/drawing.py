@@ -22,7 +22,7 @@ from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.utils import check_writable, replace_atomically
 
-__all__ = ["DPI", "displayable", "draw_contour", "draw_image", "new_figure", "save_figure"]
+__all__ = ["DPI", "displayable", "draw_contour", "draw_image", "new_figure", "pixels_of", "save_figure"]
 
 DPI = 150
 # What lies beyond these percentiles is shown as black or white: one bright vessel would leave everything else dark.
@@ -43,9 +43,7 @@ def displayable(image: np.ndarray) -> np.ndarray:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a width and a height in inches, which pyplot knows nothing of."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def draw_image(axes: Axes, image: np.ndarray, aspect: float = 1.0) -> None:
@@ -56,7 +54,7 @@ def draw_image(axes: Axes, image: np.ndarray, aspect: float = 1.0) -> None:
         image: ``(rows, columns)`` or ``(rows, columns, 3)``, in [0, 1] as :func:`displayable` gives it.
         aspect: height of a pixel over its width.
     """
-    axes.imshow(image, cmap="gray", vmin=0.0, vmax=1.0, aspect=aspect, interpolation="nearest")
+    axes.imshow(image, cmap="gray", vmin=0.0, vmax=1.0, aspect=aspect)
 
 
 def draw_contour(
@@ -82,6 +80,13 @@ def draw_contour(
     effects = [withStroke(linewidth=width + 1.2, foreground="black", alpha=0.6)] if edged else []
     contours.set(linewidth=width, path_effects=effects, clip_on=False, zorder=3)  # above the frame, where they meet it
     axes.set(xlim=(-0.5, columns - 2.5), ylim=(rows - 2.5, -0.5))  # the rim of padding stays out of sight
+
+
+def pixels_of(figure: Figure) -> np.ndarray:
+    """RGB pixels ``(rows, columns, 3)`` of a figure of :func:`new_figure`, uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -27,9 +27,18 @@ from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_i
 from medsegdiff_monai.visualize.marks import draw_letters, draw_scale_bar
 from medsegdiff_monai.visualize.views import View
 
-__all__ = ["Panel", "draw_panels", "image_panel", "map_panel", "outlines_panel", "probability_panels", "uncertainty_panel"]
+__all__ = [
+    "Panel",
+    "draw_panels",
+    "image_panel",
+    "largest_panel",
+    "legend_lines",
+    "outlines_panel",
+    "probability_panels",
+    "uncertainty_panel",
+]
 
-PANEL_INCHES = 2.4
+PANEL_INCHES = 3.0
 _UNAVAILABLE = "Uncertainty between members\nis unavailable (one member)."
 
 
@@ -66,7 +75,7 @@ def image_panel(case: PicturedCase) -> Panel:
 def outlines_panel(
     case: PicturedCase,
     heading: str,
-    masks: np.ndarray | None,
+    masks: np.ndarray,
     reference: np.ndarray | None = None,
     members: np.ndarray | None = None,
 ) -> Panel:
@@ -75,7 +84,7 @@ def outlines_panel(
     Args:
         case: whose image it is.
         heading: what the contours are.
-        masks: ``(R, *spatial)``, or None where there are none, which the panel then says.
+        masks: ``(R, *spatial)``.
         reference: likewise, or None.
         members: ``(N, R, *spatial)`` or None.
     """
@@ -86,7 +95,7 @@ def outlines_panel(
         for member in [] if members is None else members:
             for i, mask in enumerate(member):
                 draw_contour(axes, view.of(mask), region_colour(i), width=0.4, edged=False)
-        for i, mask in enumerate([] if masks is None else masks):
+        for i, mask in enumerate(masks):
             draw_contour(axes, view.of(mask), region_colour(i))
         for mask in [] if reference is None else reference:
             draw_contour(axes, view.of(mask), REFERENCE_COLOUR, style="dashed", width=1.0)
@@ -117,18 +126,24 @@ def uncertainty_panel(case: PicturedCase) -> Panel:
 
 
 def largest_panel(case: PicturedCase, heading: str, maps: np.ndarray) -> Panel:
-    """Of maps in bits ``(R, *spatial)`` the largest at each pixel, in [0, 1] for all cases alike."""
-    return map_panel(case, heading, maps.max(0), "cividis", "bits, largest of regions" if len(maps) > 1 else "bits")
+    """Of maps in bits ``(R, *spatial)`` the largest at each pixel, on a scale from 0 to 1 for all cases alike.
+
+    Disagreement may be too small to be seen on it, so the unit says how large it is at most.
+    """
+    largest = maps.max(0)
+    unit = "bits, largest of regions" if len(maps) > 1 else "bits"
+    return map_panel(case, heading, largest, "cividis", f"{unit} ({_at_most(float(largest.max()))})")
+
+
+def _at_most(bits: float) -> str:
+    return f"at most {bits:.2g}" if bits >= 0.001 else "below 0.001"
 
 
 def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str, unit: str) -> Panel:
     """A map ``(*spatial)`` in [0, 1] with its colour bar."""
 
     def draw(axes: Axes, view: View) -> ScalarMappable:
-        aspect = view.aspect(case.spacing)
-        return axes.imshow(
-            view.of(array), cmap=colours, vmin=0.0, vmax=1.0, aspect=aspect, interpolation="nearest"
-        )
+        return axes.imshow(view.of(array), cmap=colours, vmin=0.0, vmax=1.0, aspect=view.aspect(case.spacing))
 
     return Panel(heading, draw, unit)
 
@@ -167,7 +182,7 @@ def draw_panels(case: PicturedCase, views: Sequence[View], panels: Sequence[Pane
                 )
     place = figure.add_subplot(grid[-1, :2])
     place.set_axis_off()
-    place.legend(handles=list(legend), loc="upper center", ncols=2, frameon=False, fontsize=8)
+    place.legend(handles=list(legend), loc="upper center", ncols=3, frameon=False, fontsize=9, handlelength=4)
     figure.suptitle(case.title, fontsize=11)
     return figure
 
@@ -176,10 +191,9 @@ def legend_lines(case: PicturedCase, reference: bool, members: bool) -> list[Lin
     """What the lines of a picture are."""
     lines = [Line2D([], [], color=region_colour(i), linewidth=2.0, label=name) for i, name in enumerate(case.regions)]
     if reference:
-        edge = [withStroke(linewidth=3.0, foreground="black")]
-        lines.append(
-            Line2D([], [], color=REFERENCE_COLOUR, linestyle="dashed", label="reference", path_effects=edge)
-        )
+        line = Line2D([], [], color=REFERENCE_COLOUR, linestyle="dashed", linewidth=1.0, label="reference")
+        line.set_path_effects([withStroke(linewidth=2.2, foreground="black", alpha=0.6)])
+        lines.append(line)
     if members:
         lines.append(Line2D([], [], color=region_colour(0), linewidth=0.5, label="members"))
     return lines
