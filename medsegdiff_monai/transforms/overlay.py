@@ -29,7 +29,7 @@ from medsegdiff_monai.transforms.load import LoadCased
 from medsegdiff_monai.utils import check_writable
 from medsegdiff_monai.visualize import PicturedCase, save_overlay
 
-__all__ = ["SaveOverlayd"]
+__all__ = ["SaveOverlayd", "ShownImage"]
 
 # What a picture shows beside the image and the masks, with the keys that it lies under.
 _PARTS = {
@@ -105,13 +105,12 @@ class SaveOverlayd(MapTransform):
                 f"Masks of shape {tuple(masks.shape[1:])} are not on the grid of their image, "
                 f"{tuple(image.shape[1:])}: put Invertd before SaveOverlayd."
             )
-        turn = _Turn(image)
-        picture, contrast = self._picture(turn(image))
+        whole = ShownImage(image, self.contrasts, self.shown)
         channels = [c for c, values in enumerate(self.regions.values()) if values]
         scores = d.get("scores")
         alone = scores is not None and scores.pairwise_dice is None
         shown = {
-            part: turn(d[name])[channels]
+            part: whole.turned(d[name])[channels]
             for part, name in _PARTS.items()
             if d.get(name) is not None and not (alone and part in _OF_SEVERAL)
         }
@@ -120,51 +119,56 @@ class SaveOverlayd(MapTransform):
             shown["agreement"] = None if alone else np.array(scores.pairwise_dice)[channels]
         return PicturedCase(
             name=name_in_metadata(masks.meta),
-            image=picture,
+            image=whole.array,
             regions=[list(self.regions)[c] for c in channels],
-            masks=turn(masks)[channels],
-            contrast=contrast,
-            spacing=turn.spacing,
-            frame=turn.frame,
+            masks=whole.turned(masks)[channels],
+            contrast=whole.contrast,
+            spacing=whole.spacing,
+            frame=whole.frame,
             **shown,
         )
 
-    def _picture(self, channels: np.ndarray) -> tuple[np.ndarray, str | None]:
-        """What is shown of an image ``(C, *spatial)``, grey or RGB with a last axis of 3, and which contrast."""
-        if self.contrasts is None:
-            return _bytes(np.moveaxis(channels, 0, -1) if len(channels) == 3 else channels[0]), None
-        names = list(self.contrasts)[: len(channels)]
-        chosen = names.index(self.shown) if self.shown in names else 0
-        return channels[chosen], names[chosen]
 
+class ShownImage:
+    """An image as a picture shows it: one contrast, its axes turned to the patient's right, front and head.
 
-class _Turn:
-    """Turns arrays on the grid of an image so that their axes run to the patient's right, front and head.
-
-    Pictures, and volumes whose file does not say how they lie, stay as they are.
+    Pictures, and volumes whose file does not say how they lie, are not turned.
 
     Args:
         image: as it was loaded, ``(C, *spatial)``.
+        contrasts: names of its channels; None for pictures, grey or RGB.
+        shown: the contrast to show where the image has it, else the first one is.
 
     Attributes:
+        array: what is shown, of shape ``(*spatial)``, or ``(*spatial, 3)`` for RGB.
+        contrast: the contrast that it is, or None.
         frame: ``"RAS"``, or None where the directions are not known.
         spacing: distances of voxels along the turned axes in mm, or None where they are not known.
     """
 
-    def __init__(self, image: MetaTensor) -> None:
+    def __init__(self, image: MetaTensor, contrasts: Sequence[str] | None = None, shown: str | None = None) -> None:
         self.frame = "RAS" if _is_anatomical(image) else None
         self.spacing = spacing_in_metadata(image.meta)
         self._orientation = io_orientation(image.affine.numpy())
         if self.frame is not None and self.spacing is not None:
             # The first column tells for each axis which one it becomes.
             self.spacing = [self.spacing[axis] for axis in np.argsort(self._orientation[:, 0])]
+        self.array, self.contrast = _chosen(self.turned(image), contrasts, shown)
 
-    def __call__(self, array: torch.Tensor) -> np.ndarray:
-        """An array ``(C, *spatial)`` as it is shown."""
+    def turned(self, array: torch.Tensor) -> np.ndarray:
+        """An array ``(C, *spatial)`` on the grid of the image as it is shown."""
         plain = np.asarray(array.detach().cpu())
         if self.frame is None:
             return plain
         return np.moveaxis(apply_orientation(np.moveaxis(plain, 0, -1), self._orientation), -1, 0)
+
+
+def _chosen(channels: np.ndarray, contrasts: Sequence[str] | None, shown: str | None) -> tuple[np.ndarray, str | None]:
+    if contrasts is None:
+        return _bytes(np.moveaxis(channels, 0, -1) if len(channels) == 3 else channels[0]), None
+    names = list(contrasts)[: len(channels)]
+    chosen = names.index(shown) if shown in names else 0
+    return channels[chosen], names[chosen]
 
 
 def _is_anatomical(image: MetaTensor) -> bool:

@@ -12,6 +12,7 @@
 from .case import PicturedCase
 from .colours import CURVE_COLOURS, REFERENCE_COLOUR, REGION_COLOURS, region_colour, rgb
 from .curve import save_curve
+from .film import FILM_SUFFIXES, save_film
 from .overlay import save_overlay
 from .overview import OverviewRow, save_overview
 from .planes import Plane, plane_of

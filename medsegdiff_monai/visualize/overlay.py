@@ -56,4 +56,4 @@ def save_overlay(path: str | os.PathLike[str], case: PicturedCase) -> Path:
         panels.append(largest_panel(case, "Disagreement", case.disagreement))
     legend = legend_lines(case, case.reference is not None, case.members is not None)
     views = views_of(case.object, case.spacing, case.frame)
-    return save_figure(draw_panels(case, views, panels, legend), path)
+    return save_figure(draw_panels(case, views, panels, legend, case.title), path)

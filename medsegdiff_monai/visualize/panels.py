@@ -30,9 +30,11 @@ from medsegdiff_monai.visualize.views import View
 __all__ = [
     "Panel",
     "draw_panels",
+    "height_of",
     "image_panel",
     "largest_panel",
     "legend_lines",
+    "map_panel",
     "outlines_panel",
     "probability_panels",
     "uncertainty_panel",
@@ -148,17 +150,20 @@ def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str,
     return Panel(heading, draw, unit)
 
 
-def draw_panels(case: PicturedCase, views: Sequence[View], panels: Sequence[Panel], legend: Sequence[Line2D]) -> Figure:
+def draw_panels(
+    case: PicturedCase, views: Sequence[View], panels: Sequence[Panel], legend: Sequence[Line2D], title: str
+) -> Figure:
     """A picture with a row for each view and a column for each panel.
 
     Args:
-        case: which gives the title.
+        case: what is drawn.
         views: the rows.
         panels: the columns.
         legend: what the lines are.
+        title: title of the whole.
     """
-    heights = [_height(view, case) for view in views]
-    lines = case.title.count("\n") + 1
+    heights = [height_of(view, case) for view in views]
+    lines = title.count("\n") + 1
     size = (max(len(panels) * PANEL_INCHES, 6.0) + 0.5, sum(heights) * PANEL_INCHES + 0.9 + 0.25 * lines)
     figure = new_figure(*size)
     grid = figure.add_gridspec(len(views) + 1, len(panels), height_ratios=[*heights, 0.06])
@@ -183,11 +188,11 @@ def draw_panels(case: PicturedCase, views: Sequence[View], panels: Sequence[Pane
     place = figure.add_subplot(grid[-1, :2])
     place.set_axis_off()
     place.legend(handles=list(legend), loc="upper center", ncols=3, frameon=False, fontsize=9, handlelength=4)
-    figure.suptitle(case.title, fontsize=11)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
-def legend_lines(case: PicturedCase, reference: bool, members: bool) -> list[Line2D]:
+def legend_lines(case: PicturedCase, reference: bool = False, members: bool = False) -> list[Line2D]:
     """What the lines of a picture are."""
     lines = [Line2D([], [], color=region_colour(i), linewidth=2.0, label=name) for i, name in enumerate(case.regions)]
     if reference:
@@ -199,6 +204,7 @@ def legend_lines(case: PicturedCase, reference: bool, members: bool) -> list[Lin
     return lines
 
 
-def _height(view: View, case: PicturedCase) -> float:
+def height_of(view: View, case: PicturedCase) -> float:
+    """Height of a panel over its width, within bounds that leave it to be seen."""
     rows, columns = view.of(case.masks[0]).shape
     return float(np.clip(rows * view.aspect(case.spacing) / columns, 0.3, 2.0))

@@ -55,4 +55,4 @@ def validation_picture(case: PicturedCase) -> np.ndarray:
         uncertainty_panel(case),
     ]
     view = largest_view((case.reference != 0).any(0), case.spacing, case.frame)
-    return pixels_of(draw_panels(case, [view], panels, legend_lines(case, reference=False, members=False)))
+    return pixels_of(draw_panels(case, [view], panels, legend_lines(case), case.title))
