@@ -17,6 +17,7 @@ from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.export import export_bundle
+from medsegdiff_monai.apps.film import make_film
 from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
@@ -260,6 +261,29 @@ class Commands:
             device: device that runs the network, and on which a TorchScript file keeps its weights.
         """
         print(f"Wrote {export_bundle(bundle, out, checkpoint, overlay, steps, members, opset, device)}")
+
+    def film(
+        self,
+        bundle: str,
+        image: str,
+        out: str = "film.gif",
+        member: int = 0,
+        steps: int | None = None,
+        overlay: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Draw how the sampler comes to a mask: what it estimates the mask to be at each of its steps.
+
+        Args:
+            bundle: folder of the bundle.
+            image: file of the image, any file of a BraTS case, or the folder of one case.
+            out: film to write: animated where it ends in .gif, a strip of pictures where it ends in .png.
+            member: number of the member of the ensemble, from 0.
+            steps: number of sampler steps; by default the bundle's.
+            overlay: further file of the bundle's folder configs, such as disc.json.
+            device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
+        """
+        print(f"Wrote {make_film(str(bundle), str(image), str(out), member, steps, overlay, device)}")
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.

@@ -11,6 +11,8 @@
 
 from .calibration import CalibrationReport
 from .checkpoint import BestModelSaver, FineTune, LoadWeights, ResumableCheckpoint, load_checkpoint, load_weights
+from .ensemble_table import EnsembleTable
+from .measurements_table import MeasurementsTable
 from .metrics_table import MetricsTable
 from .region_metrics import RegionMetricHandler
 from .tensorboard import TrainingLossBoard, ValidationBoard

@@ -10,7 +10,8 @@
 # limitations under the License.
 
 
-from .interval import Measurement, measure_ensemble
+from .interval import MemberValues, measure_ensemble, measure_member, measurement_intervals
+from .measurement import Measurement
 from .shape import (
     Diameters,
     diameters,

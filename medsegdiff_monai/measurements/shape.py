@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _MM3_PER_ML = 1000.0
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,25 @@ def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters |
     Returns:
         The diameters, or None where the mask is empty.
     """
-    found = [(index, diameters(plane, spacing)) for index, plane in enumerate(mask) if plane.any()]
-    measured = [Diameters(d.longest, d.perpendicular, index) for index, d in found if d is not None]
-    return max(measured, key=lambda d: d.longest, default=None)
+    filled = np.asarray(mask, dtype=bool)
+    bounds = _diagonals(filled, spacing)
+    best: Diameters | None = None
+    for index in np.argsort(-bounds, kind="stable").tolist():
+        if bounds[index] == 0.0 or (best is not None and bounds[index] < best.longest * (1.0 - _ROUNDING)):
+            break  # nothing that fits into the planes left is as long
+        found = diameters(filled[index], spacing)
+        if found is not None and (best is None or (found.longest, -index) > (best.longest, -best.plane)):
+            best = Diameters(found.longest, found.perpendicular, index)
+    return best
+
+
+def _diagonals(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Diagonal of the box around what is in each of the planes ``(planes, rows, columns)``; 0 where it is empty."""
+    sides = []
+    for lines in (mask.any(axis=2), mask.any(axis=1)):
+        length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - lines.argmax(axis=1)
+        sides.append(np.where(lines.any(axis=1), length, 0))
+    return np.hypot(sides[0] * spacing[0], sides[1] * spacing[1])
 
 
 def vertical_extent(mask: np.ndarray, row_spacing: float) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, PILReader
@@ -23,10 +24,13 @@ from monai.utils import ensure_tuple
 from PIL import Image
 
 from medsegdiff_monai.data.cases import case_name
-from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
+from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift, grid_spacing
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["LoadCased", "grid_difference", "standard_mode"]
+
+_LENGTH_UNIT = 0b111  # bits of NIfTI's xyzt_units
+_IN_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; 2 is mm, and 0, unknown, is taken for mm
 
 
 def standard_mode(image: Image.Image) -> Image.Image:
@@ -64,6 +68,15 @@ def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
     return f"its corners lie up to {shift:.3g} mm apart" if shift > GRID_TOLERANCE_MM else None
 
 
+def _spacing(image: MetaTensor, raster: bool) -> np.ndarray:
+    """Distances in mm as the file states them; NaN, which batches like any number, where it does not."""
+    dims = image.dim() - 1
+    if raster:
+        return np.full(dims, np.nan)
+    unit = int(image.meta.get("xyzt_units", 0)) & _LENGTH_UNIT
+    return np.array(grid_spacing(image.affine.numpy(), dims)) * _IN_MM.get(unit, 1.0)
+
+
 class LoadCased(MapTransform):
     """Load the files of a case, channel first, with errors that name the file and say what to do.
 
@@ -71,7 +84,10 @@ class LoadCased(MapTransform):
     as they are), anything else by MONAI's readers.
 
     The name of the case, which is its ``case`` or else follows from its files
-    (:func:`~medsegdiff_monai.data.case_name`), is put into the metadata as ``case``.
+    (:func:`~medsegdiff_monai.data.case_name`), is put into the metadata as ``case``, and the distances of its pixels
+    or voxels in mm as ``spacing``: those of a NIfTI file, whose lengths are mm unless it states metres or micrometres,
+    and NaN for PNG, JPEG, BMP and TIFF, which state how large they are printed at most
+    (:func:`~medsegdiff_monai.data.grids.spacing_in_metadata` reads them).
 
     Args:
         keys: keys of the paths; a list of paths, one for each contrast, is loaded as channels.
@@ -124,6 +140,7 @@ class LoadCased(MapTransform):
         images = [self._load_file(key, name, file, case if several else None) for name, file in zip(names, files)]
         image: Any = images[0] if len(images) == 1 else torch.cat(self._on_one_grid(images, names, case))
         image.meta["case"] = case
+        image.meta["spacing"] = _spacing(images[0], raster=files[0].suffix.lower() in self.RASTER)
         return image
 
     def _names(self, key: str, files: list[Path], case: str) -> list[str]:

@@ -23,8 +23,9 @@ from monai.transforms import Orientation
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
 from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
-from medsegdiff_monai.apps.report import Measurement, ReportCase, ReportRegion
-from medsegdiff_monai.measurements import measure_ensemble
+from medsegdiff_monai.apps.report import ReportCase, ReportRegion
+from medsegdiff_monai.data.grids import grid_spacing
+from medsegdiff_monai.measurements import Measurement, measure_ensemble
 
 __all__ = ["case_pages"]
 
@@ -43,11 +44,11 @@ def case_pages(segmented: SegmentedCase, segmenter: DicomSegmenter, title: str) 
     if isinstance(source, VolumeInput):
         (result,) = segmented.results
         affine = source.image.affine.numpy()
-        measurements = _measurements(result, segmenter, _spacing(affine))
+        measurements = _measurements(result, segmenter, grid_spacing(affine, 3))
         arrays = [source.image.as_tensor().numpy(), result.label_map[None], result.probability, result.uncertainty]
         (image, (label_map,), probability, uncertainty), turned = _to_ras(arrays, affine)
         regions = _regions(segmenter, label_map, probability, uncertainty)
-        shown: dict[str, Any] = {"frame": "RAS", "spacing": _spacing(turned)}
+        shown: dict[str, Any] = {"frame": "RAS", "spacing": grid_spacing(turned, 3)}
         shown["images"] = dict(zip(segmenter.codes.contrasts, image, strict=True))
         return {"report.html": _page(title, segmenter, regions, measurements, **shown)}
     spacing = None if source.spacing is None else source.spacing[::-1]  # an image's first axis runs along the columns
@@ -105,12 +106,7 @@ def _measurements(
     members = [{name: member[c] for name, (c, _) in labelled.items()} for member in result.members]
     stated = segmenter.codes.ratio
     ratio = (stated.of, stated.to) if stated is not None and {stated.of, stated.to} <= set(labelled) else None
-    found = measure_ensemble(fused, members, spacing, ratio)
-    return [Measurement(f"{m.region} {m.quantity}", m.value, m.unit, m.low, m.high) for m in found]
-
-
-def _spacing(affine: np.ndarray) -> list[float]:
-    return np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    return measure_ensemble(fused, members, spacing, ratio)
 
 
 def _to_ras(arrays: Sequence[np.ndarray], affine: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

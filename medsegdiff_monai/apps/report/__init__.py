@@ -9,5 +9,5 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from .case import Measurement, ReportCase, ReportRegion
+from .case import ReportCase, ReportRegion
 from .page import write_report

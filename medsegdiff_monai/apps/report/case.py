@@ -19,12 +19,11 @@ from typing import Literal
 
 import numpy as np
 
+from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize import region_colour
 
-__all__ = ["REGION_COLOURS", "REGION_DASHES", "Measurement", "ReportCase", "ReportRegion"]
-
-# Okabe and Ito's colours, which colour-blind readers tell apart, in the order of the label pictures.
-REGION_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+__all__ = ["REGION_DASHES", "ReportCase", "ReportRegion"]
 
 # Dashes and gaps of the contours in pixels of the screen: where contours coincide, the lower one shows in the gaps.
 REGION_DASHES = ((), (16, 5), (8, 4), (14, 4, 3, 4))
@@ -39,7 +38,8 @@ class ReportRegion:
         mask: binary mask of shape ``(X, Y)`` or ``(X, Y, Z)``, bool or of the values 0 and 1.
         probability: probability in [0, 1] of the mask's shape, or None where there is no map.
         uncertainty: uncertainty in bits, not negative, of the mask's shape, or None where there is no map.
-        colour: colour of the contour as ``#RRGGBB``; by default :data:`REGION_COLOURS` in order.
+        colour: colour of the contour as ``#RRGGBB``; by default that of
+            :func:`~medsegdiff_monai.visualize.region_colour`.
     """
 
     name: str
@@ -47,53 +47,6 @@ class ReportRegion:
     probability: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
     colour: str | None = None
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A measured quantity.
-
-    Args:
-        name: what was measured, such as ``"TC volume"``.
-        value: the value, or None (or NaN) where it could not be measured.
-        unit: its unit, such as ``"mL"``; empty for a ratio.
-        low: lower end of the 90 % interval in the same unit, or None where none is known.
-        high: upper end of it.
-
-    Raises:
-        InputError: when only one end of the interval is given, or the lower end is above the upper one.
-    """
-
-    name: str
-    value: float | None
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.low is None) != (self.high is None):
-            raise InputError(f"The interval of {self.name!r} must have both ends, got {self.low} and {self.high}.")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise InputError(f"The interval of {self.name!r} must not run backwards, got {self.low} to {self.high}.")
-
-    @property
-    def shown_value(self) -> str:
-        """The value to three significant digits, or "not available"."""
-        return "not available" if not _is_number(self.value) else self._rounded(self.value)
-
-    @property
-    def shown_interval(self) -> str:
-        """The 90 % interval with the decimals of the value, or "not available"."""
-        if not _is_number(self.low) or not _is_number(self.high):
-            return "not available"
-        return f"{self._rounded(self.low)} to {self._rounded(self.high)}"
-
-    def _rounded(self, number: float | None) -> str:
-        """All numbers of a measurement have the decimals that give its largest one three significant digits."""
-        known = [abs(v) for v in (self.value, self.low, self.high) if v is not None and math.isfinite(v)]
-        top = max(known)
-        decimals = 2 if top == 0 else min(max(2 - math.floor(math.log10(top)), 0), 6)
-        return f"{number:z.{decimals}f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +103,7 @@ class ReportCase:
     @property
     def colours(self) -> list[str]:
         """Colour of each region's contour."""
-        defaults = [REGION_COLOURS[i % len(REGION_COLOURS)] for i in range(len(self.regions))]
-        return [region.colour or default for region, default in zip(self.regions, defaults)]
+        return [region.colour or region_colour(i) for i, region in enumerate(self.regions)]
 
     @property
     def dashes(self) -> list[tuple[int, ...]]:
@@ -190,7 +142,3 @@ class ReportCase:
             raise InputError(f"The uncertainty {of} must be finite and not negative.")
         if region.colour is not None and not re.fullmatch(r"#[0-9A-Fa-f]{6}", region.colour):
             raise InputError(f"The colour {of} must be written as #RRGGBB, got {region.colour!r}.")
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

@@ -25,7 +25,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medsegdiff_monai.apps.report import Measurement, ReportCase, ReportRegion, write_report
+from medsegdiff_monai.apps.report import ReportCase, ReportRegion, write_report
+from medsegdiff_monai.measurements import Measurement
 
 # Elements of HTML that have no end tag.
 _VOID = {"meta", "link", "input", "img", "br", "hr"}
@@ -116,7 +117,10 @@ def volume_case() -> ReportCase:
         for name, mask in (("outer", outer), ("inner", inner))
     ]
     images = {name: rng.normal(500.0, 200.0, outer.shape).astype(np.float32) for name in ("FLAIR", "T1w")}
-    measurements = [Measurement("outer volume", 12.34, "mL", 11.0, 13.5), Measurement("diameter", None, "mm")]
+    measurements = [
+        Measurement("outer", "volume", "mL", 12.34, 11.0, 13.5),
+        Measurement("outer", "diameter", "mm"),
+    ]
     facts = {"Bundle": "brats_mri_medsegdiff 0.3.0", "Steps": 4, "Members": 5, "Seed": 0}
     return ReportCase("case 7", images, regions, (1.0, 2.0, 1.5), "RAS", measurements, facts)
 

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medsegdiff_monai.apps.report import Measurement, ReportCase, ReportRegion, write_report
+from medsegdiff_monai.apps.report import ReportCase, ReportRegion, write_report
+from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.utils import InputError
 
 EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>\"&<!--"
@@ -93,7 +94,7 @@ def test_regions_that_were_not_found_are_named(parse: Callable) -> None:
 
 def test_measurements_and_facts_are_in_the_page_without_scripts(parse: Callable, volume_case: ReportCase) -> None:
     page = parse(volume_case)
-    assert page.text("th") == "Measurement Value Unit 90 % interval outer volume diameter"
+    assert page.text("th") == "Measurement Value Unit 90 % interval outer volume outer diameter"
     cells = [text for tag, text in page.texts if tag == "td"]
     assert cells == ["12.3", "mL", "11.0 to 13.5", "not available", "mm", "not available"]
     names, values = ([text for tag, text in page.texts if tag == kind][-6:] for kind in ("dt", "dd"))
@@ -145,7 +146,7 @@ def _case_with_texts(**texts: str) -> ReportCase:
         given["title"],
         {given["contrast"]: image, "second": image},
         [ReportRegion(given["region"], mask), ReportRegion("second", mask)],
-        measurements=[Measurement(given["measurement"], 1.0, given["unit"])],
+        measurements=[Measurement(given["measurement"], "area", given["unit"], 1.0)],
         facts={given["fact"]: given["value"]},
     )
 

@@ -1,0 +1,99 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ignite.engine import Engine, Events
+from monai.utils import string_list_all_gather
+
+from medsegdiff_monai.data.cases import name_in_metadata
+from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically
+
+__all__ = ["CaseTables"]
+
+
+class CaseTables(ABC):
+    """Collect what an evaluator leaves of each case, and write it at the end as a CSV and a JSON file.
+
+    A case has the name that the metadata of its image states as ``case``, else that of the image's file. Of several
+    processes, the main one writes the cases of all.
+
+    Args:
+        output_dir: folder of the files.
+
+    Raises:
+        InputError: when the folder cannot be written to.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = Path(output_dir)
+        if is_main_process():
+            check_writable(output_dir)
+        self.cases: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    @abstractmethod
+    def found(self, item: dict[str, Any]) -> dict[str, Any]:
+        """What is kept of a case, as JSON can hold it.
+
+        Args:
+            item: the case as the evaluator's postprocessing has left it.
+        """
+
+    @abstractmethod
+    def write(self, cases: list[dict[str, Any]]) -> None:
+        """Write the files, in the main process.
+
+        Args:
+            cases: of each case of all processes its name, under ``case``, and what :meth:`found` kept.
+        """
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table with a header, numbers to six digits and nothing where there is no value."""
+        replace_atomically(self.output_dir / name, lambda p: table.to_csv(p, index=False, float_format="%.6g"))
+
+    def save_json(self, name: str, content: Any) -> None:
+        """Write what JSON can hold; numbers that are none become null."""
+        text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False) + "\n"
+        replace_atomically(self.output_dir / name, lambda p: p.write_text(text, encoding="utf-8"))
+
+    def _start(self, engine: Engine) -> None:
+        self.cases = []
+
+    def _collect(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        self.cases += [{"case": name_in_metadata(item["image"].meta), **self.found(item)} for item in output]
+
+    def _finish(self, engine: Engine) -> None:
+        cases = [case for text in string_list_all_gather([json.dumps(self.cases)]) for case in json.loads(text)]
+        if is_main_process():
+            self.write(cases)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
