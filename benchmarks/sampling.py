@@ -41,10 +41,10 @@ from monai.utils import convert_to_dst_type
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.figure import save_curve
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.fusion import fuse_members
+from medsegdiff_monai.visualize import save_curve
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle" / "thyroid_ultrasound_medsegdiff"
 TIMED_SIZE = 256

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import sys
 
+from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.export import export_bundle
+from medsegdiff_monai.apps.film import make_film
 from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
@@ -204,6 +206,35 @@ class Commands:
         given = (None if out is None else str(out), contrasts, resample, steps, members, device, again)
         sys.exit(run_dicomweb(str(url), studies, str(bundle), *given, credentials, timeout))
 
+    def calibrate(
+        self,
+        bundle: str,
+        data: str,
+        section: str = "validation",
+        checkpoint: str | None = None,
+        overlay: str | None = None,
+        out: str | None = None,
+        device: str | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        """Fit a bundle's temperature to labelled cases, write it into the bundle and print what it changes.
+
+        The number in the line "temperature" of configs/inference.json (or of the overlay, where it has that line) is
+        replaced, and configs/calibration.json records what it was fitted to and the calibration before and after.
+
+        Args:
+            bundle: folder of the bundle.
+            data: folder of the data set with its datalist.json.
+            section: section of the datalist whose cases have labels and were not trained on.
+            checkpoint: file of the weights; by default the bundle's own.
+            overlay: further file of the bundle's folder configs, such as disc.json.
+            out: folder that gets reliability.png, the reliability diagram before and after.
+            device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
+            dry_run: print only, and leave the bundle as it is.
+        """
+        _check_flags(dry_run=dry_run)
+        calibrate_bundle(bundle, data, section, checkpoint, overlay, out, device, dry_run)
+
     def export(
         self,
         bundle: str,
@@ -230,6 +261,29 @@ class Commands:
             device: device that runs the network, and on which a TorchScript file keeps its weights.
         """
         print(f"Wrote {export_bundle(bundle, out, checkpoint, overlay, steps, members, opset, device)}")
+
+    def film(
+        self,
+        bundle: str,
+        image: str,
+        out: str = "film.gif",
+        member: int = 0,
+        steps: int | None = None,
+        overlay: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Draw how the sampler comes to a mask: what it estimates the mask to be at each of its steps.
+
+        Args:
+            bundle: folder of the bundle.
+            image: file of the image, any file of a BraTS case, or the folder of one case.
+            out: film to write: animated where it ends in .gif, a strip of pictures where it ends in .png.
+            member: number of the member of the ensemble, from 0.
+            steps: number of sampler steps; by default the bundle's.
+            overlay: further file of the bundle's folder configs, such as disc.json.
+            device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
+        """
+        print(f"Wrote {make_film(str(bundle), str(image), str(out), member, steps, overlay, device)}")
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.

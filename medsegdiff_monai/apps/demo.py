@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from medsegdiff_monai.apps.figure import OverviewRow, save_overview
 from medsegdiff_monai.data import case_name, load_cases
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.visualize import OverviewRow, save_overview
 
 __all__ = ["run_demo"]
 

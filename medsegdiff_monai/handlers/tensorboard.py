@@ -12,14 +12,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import StatsHandler, TensorBoardImageHandler, TensorBoardStatsHandler, from_engine
+from monai.handlers import StatsHandler, TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
+from torch.utils.tensorboard import SummaryWriter
 
 from medsegdiff_monai.utils import default_device, is_main_process, shared_mean
+from medsegdiff_monai.visualize import PicturedCase, validation_picture
 
 __all__ = ["TrainingLossBoard", "ValidationBoard"]
 
@@ -50,36 +54,67 @@ class TrainingLossBoard:
 
 
 class ValidationBoard:
-    """The metrics of each validation in the log and as TensorBoard scalars, and its last case as TensorBoard images.
+    """The metrics of each validation in the log and as TensorBoard scalars, and a picture of its last case.
 
-    Of a last batch of several cases it is the first one.
+    Of a last batch of several cases it is the first one. Image, reference, up to three members, fused probability and
+    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. Members and
+    uncertainty are there where the evaluator keeps several members. The probability is what postprocessing leaves
+    under ``probability``, or else the masks.
 
     Args:
         log_dir: folder of TensorBoard's files.
-        images: whether images are written; volumes become animations over their last axis.
+        images: whether the picture is written.
+        regions: the regions that the channels of masks stand for; None numbers them.
+        frame: ``"RAS"`` for volumes whose axes run to the patient's right, front and head, else None.
     """
 
-    def __init__(self, log_dir: str, images: bool = True) -> None:
+    def __init__(
+        self,
+        log_dir: str,
+        images: bool = True,
+        regions: Mapping[str, Sequence[int]] | None = None,
+        frame: str | None = None,
+    ) -> None:
         self.log_dir = log_dir
         self.images = images
+        self.regions = regions
+        self.frame = frame
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI evaluator; of several processes one writes."""
         if not is_main_process():
             return
-        handlers: list[Any] = [
-            StatsHandler(name="validation", iteration_log=False),
-            TensorBoardStatsHandler(log_dir=self.log_dir, iteration_log=False),
-        ]
+        writer = SummaryWriter(self.log_dir)
+        StatsHandler(name="validation", iteration_log=False).attach(engine)
+        TensorBoardStatsHandler(writer, iteration_log=False).attach(engine)
         if self.images:
-            pictures = TensorBoardImageHandler(
-                log_dir=self.log_dir,
-                interval=1,
-                max_channels=1,
-                frame_dim=-1,
-                batch_transform=from_engine([Keys.IMAGE, Keys.LABEL]),
-                output_transform=from_engine([Keys.PRED]),
-            )
-            handlers.append(pictures)
-        for handler in handlers:
-            handler.attach(engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw, writer)
+
+    def _draw(self, engine: Engine, writer: SummaryWriter) -> None:
+        output: Any = engine.state.output
+        picture = validation_picture(self._case(output[0], f"Epoch {engine.state.epoch}"))
+        writer.add_image("validation", picture, engine.state.epoch, dataformats="HWC")
+        writer.flush()
+
+    def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
+        """The case as it came out of postprocessing."""
+        image, reference, masks = (_array(item[key]) for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
+        regions = {f"region {c + 1}": [c] for c in range(len(masks))} if self.regions is None else self.regions
+        channels = [c for c, values in enumerate(regions.values()) if values]
+        members = _array(item["members"])[:, channels] if "members" in item else None
+        several = members is not None and len(members) > 1
+        return PicturedCase(
+            name=name,
+            image=np.moveaxis(image, 0, -1) if len(image) == 3 and image.ndim == 3 else image[0],
+            regions=[list(regions)[c] for c in channels],
+            masks=masks[channels],
+            probability=_array(item.get("probability", item[Keys.PRED]))[channels],
+            uncertainty=_array(item["uncertainty"])[channels] if several else None,
+            reference=reference[channels],
+            members=members >= 0.5 if several and members is not None else None,
+            frame=self.frame,
+        )
+
+
+def _array(item: torch.Tensor) -> np.ndarray:
+    return np.asarray(item.detach().float().cpu())

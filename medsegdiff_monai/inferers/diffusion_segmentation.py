@@ -215,15 +215,18 @@ class DiffusionSegmentationInferer(Inferer):
             member: number of the member, from 0.
 
         Raises:
-            InputError: when there is no such member, or images are processed in windows.
+            InputError: when there is no such member.
         """
-        if self.roi_size is not None:
-            raise InputError("The steps of a member can be seen of whole images only: leave roi_size out.")
         if not 0 <= member < self.num_ensemble:
             raise InputError(f"member must be from 0 to {self.num_ensemble - 1}, got {member}.")
         model, image, noise = self._prepared(inputs, network)
         with self._precision(image):
-            steps = self.sampler.trajectory(model, image, noise, member)
+            if self.roi_size is None:
+                steps = self.sampler.trajectory(model, image, noise, member)
+            else:
+                steps = self._over_windows(
+                    image, noise, lambda w, start: self.sampler.trajectory(model, w, start, member), len(self.timesteps)
+                )
         return temper(_cropped(steps, inputs), self.temperature)
 
     def _prepared(self, inputs: torch.Tensor, network: Callable) -> tuple[Any, torch.Tensor, torch.Tensor]:
@@ -293,8 +296,20 @@ class DiffusionSegmentationInferer(Inferer):
 
     def _sample_windows(self, model: Any, image: torch.Tensor, noise: torch.Tensor, first: int) -> torch.Tensor:
         """Members of shape ``(B, n, C, *spatial)``, window by window, blended member by member."""
+        return self._over_windows(
+            image, noise, lambda windows, start: self.sampler(model, windows, start, False, first), noise.shape[1]
+        )
+
+    def _over_windows(
+        self,
+        image: torch.Tensor,
+        noise: torch.Tensor,
+        sample: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        maps: int,
+    ) -> torch.Tensor:
+        """What ``sample`` makes of each window and its noise, ``maps`` maps of C channels, blended map by map."""
         context = image.shape[1]
-        predict = WindowPredictor(lambda windows, start: self.sampler(model, windows, start, False, first), self.air)
+        predict = WindowPredictor(sample, self.air, maps)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             flat = windows.squeeze(-1) if self.slices else windows
@@ -310,7 +325,7 @@ class DiffusionSegmentationInferer(Inferer):
             mode=self.mode,
             progress=self.progress,
         )
-        return blended.unflatten(1, noise.shape[1:3])
+        return blended.unflatten(1, (maps, noise.shape[2]))
 
 
 def _cropped(item: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

@@ -30,11 +30,18 @@ class WindowPredictor:
         predict: takes images ``(n, context_channels, *window)`` and noise ``(n, N, C, *window)`` and returns members of
             the noise's shape, each window for itself.
         air: value that an image has in all channels where there is nothing to segment; None spares no window.
+        maps: number of maps ``N`` that come back where it is not the noise's, as the steps of one member do.
     """
 
-    def __init__(self, predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], air: float | None = None) -> None:
+    def __init__(
+        self,
+        predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        air: float | None = None,
+        maps: int | None = None,
+    ) -> None:
         self.predict = predict
         self.air = air
+        self.maps = maps
         self.limit: int | None = None
 
     def __call__(self, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -50,7 +57,7 @@ class WindowPredictor:
         if self.air is None:
             return self._in_batches(image, noise)
         filled = (image != self.air).flatten(1).any(1)
-        members = torch.zeros_like(noise)
+        members = noise.new_zeros(len(noise), self.maps or noise.shape[1], *noise.shape[2:])
         if bool(filled.any()):
             members[filled] = self._in_batches(image[filled], noise[filled]).to(members.dtype)
         return members

@@ -14,6 +14,7 @@ from .cup_to_disc import CupToDiscRatio, vertical_cup_to_disc_ratio
 from .energy_distance import GeneralizedEnergyDistance
 from .overlap import RegionDice, RegionIoU
 from .region_metric import RegionMetric, binary_masks
-from .reliability import Reliability, ReliabilityBins
+from .reliability import Reliability, ReliabilityBins, binary_log_loss
 from .risk_coverage import AreaUnderRiskCoverage, RiskCoverage, area_under_risk_coverage, risk_coverage
 from .surface import RegionHausdorffDistance, RegionSurfaceDice
+from .temperature import TEMPERATURE_BOUNDS, MemberLogits, TemperatureFit, fit_temperature

@@ -27,12 +27,12 @@ from PIL import Image
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import check_writable, replace_atomically
+from medsegdiff_monai.visualize import region_colour, rgb
 
 __all__ = ["SaveSegmentationd"]
 
-# Okabe and Ito's colours, which colour-blind readers tell apart: background, then classes 1, 2, ...
-_PALETTE = [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0)]
 _FULL_SCALE = 65535
+_BLACK = (0, 0, 0)
 
 
 class SaveSegmentationd(MapTransform):
@@ -133,13 +133,14 @@ def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image
 
 
 def _colours(regions: Regions | None) -> list[tuple[int, int, int]]:
-    """Colours of the label values 0 to 255: background black, the regions' own parts in the palette's order."""
-    colours = _PALETTE + [_PALETTE[1 + i % (len(_PALETTE) - 1)] for i in range(256 - len(_PALETTE))]
+    """Colours of the label values 0 to 255: background black, the regions' own parts in the regions' colours."""
+    colours = [_BLACK, *(rgb(region_colour(i)) for i in range(255))]
     if regions is not None:
         for value in (v for v in regions.background if v < len(colours)):
-            colours[value] = _PALETTE[0]
-        for i, value in enumerate(regions.own_values.values()):
-            colours[value] = _PALETTE[1 + i % (len(_PALETTE) - 1)]
+            colours[value] = _BLACK
+        labelled = [name for name, values in regions.items() if values]
+        for name, value in regions.own_values.items():
+            colours[value] = rgb(region_colour(labelled.index(name)))
     return colours
 
 

@@ -110,10 +110,20 @@ def test_trajectory_starts_with_the_answer_of_one_step():
     torch.testing.assert_close(inferer().trajectory(x, net, member=1)[:, 0], one_step[:, 1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("settings", "member", "word"), [({"roi_size": 8}, 0, "roi_size"), ({}, 5, "0 to 4")])
-def test_trajectory_refuses_windows_and_members_that_are_not_there(settings, member, word):
-    with pytest.raises(InputError, match=word):
-        inferer(**settings).trajectory(image(1, 1, 8, 8), denoiser(), member)
+@pytest.mark.parametrize("air", [None, 0.0])
+def test_trajectory_of_windows_ends_at_the_member(air):
+    x, net = image(1, 1, 20, 12), denoiser()
+    x[..., :9, :] = 0.0  # a window of air
+    run = inferer(roi_size=8, air=air)
+    steps = run.trajectory(x, net, member=3)
+    assert steps.shape == (1, 3, 2, 20, 12)
+    torch.testing.assert_close(steps[:, -1], run.sample(x, net)[:, 3], atol=1e-5, rtol=0)
+    assert (steps[:, 0] - steps[:, -1]).abs().max() > 1e-3
+
+
+def test_trajectory_refuses_members_that_are_not_there():
+    with pytest.raises(InputError, match="0 to 4"):
+        inferer().trajectory(image(1, 1, 8, 8), denoiser(), 5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"roi_size": 8}, {"roi_size": 8, "stream_members": True}])

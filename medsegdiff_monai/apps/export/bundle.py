@@ -18,6 +18,7 @@ import torch
 from monai.bundle import ConfigParser
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle_config import bundle_files, parsed, read_bundle
 from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, refuse_onnx
 from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
 from medsegdiff_monai.handlers import load_weights
@@ -26,7 +27,6 @@ from medsegdiff_monai.utils import (
     InputError,
     check_writable,
     checked_device,
-    find_input_error,
     replace_atomically,
 )
 
@@ -71,9 +71,9 @@ def export_bundle(
     if path.suffix not in _FORMATS:
         raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
     target = checked_device(device)
-    files = _config_files(Path(str(bundle)), overlay)
-    parser = _read(Path(str(bundle)), files, steps, members)
-    network = _network(parser)
+    files = bundle_files(bundle, overlay)
+    parser = read_bundle(bundle, files, num_inference_steps=steps, num_ensemble=members)
+    network: MedSegDiff = parsed(parser, "network_def")
     if path.suffix == ".onnx":
         refuse_onnx(network, opset)
     load_weights(network, parser.get_parsed_content("checkpoint") if checkpoint is None else checkpoint)
@@ -99,36 +99,6 @@ def export_bundle(
     with tqdm(total=2, desc="Exporting", unit="step") as bar:
         replace_atomically(path, write)
     return path
-
-
-def _config_files(bundle: Path, overlay: str | None) -> list[Path]:
-    files = [bundle / "configs" / name for name in ("inference.json", *([] if overlay is None else [overlay]))]
-    if not (files[0].is_file() and (bundle / "configs" / "metadata.json").is_file()):
-        raise InputError(f"There is no bundle in {bundle}: give the folder that holds configs/inference.json.")
-    if not files[-1].is_file():
-        raise InputError(f"The bundle {bundle} has no configs/{overlay}: give the name of a file that is there.")
-    return files
-
-
-def _read(bundle: Path, files: list[Path], steps: int | None, members: int | None) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
-    parser.read_meta(str(bundle / "configs" / "metadata.json"))
-    parser["bundle_root"] = str(bundle)
-    for key, value in (("num_inference_steps", steps), ("num_ensemble", members)):
-        if value is not None:
-            parser[key] = value
-    return parser
-
-
-def _network(parser: ConfigParser) -> MedSegDiff:
-    try:
-        return parser.get_parsed_content("network_def")
-    except RuntimeError as e:  # as MONAI wraps what a constructor raises
-        cause = find_input_error(e)
-        if cause is None:
-            raise
-        raise InputError(str(cause)) from e
 
 
 def _image_of(network: MedSegDiff, parser: ConfigParser) -> tuple[int, int]:

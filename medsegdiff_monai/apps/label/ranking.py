@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -22,20 +22,16 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from PIL import Image, UnidentifiedImageError
 
-from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.visualize import region_colour
+from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, save_figure
 
 __all__ = ["draw_ranking", "ranked_images"]
 
 _PANEL_INCHES = 2.2
-_DPI = 110
 _SECONDS = 600
-# Okabe and Ito's orange, sky blue and green, which colour-blind readers tell apart: classes 1, 2 and 3.
-_COLOURS = ("#E69F00", "#56B4E9", "#009E73")
 
 
 def ranked_images(datastore: Mapping[str, Any], key: str) -> list[tuple[str, float]]:
@@ -75,8 +71,7 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
         raise InputError(f"{len(ranked)} images of {server} have a score of {model}: run its scoring method first.")
     count = min(images, len(ranked) // 2)
     rows = [ranked[:count], ranked[-count:]]
-    figure = Figure(figsize=(count * _PANEL_INCHES, 2 * (_PANEL_INCHES + 0.3)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(count * _PANEL_INCHES, 2 * (_PANEL_INCHES + 0.3))
     for r, (row, heading) in enumerate(zip(rows, ("most uncertain", "least uncertain"))):
         for c, (name, score) in enumerate(row):
             axes = figure.add_subplot(2, count, r * count + c + 1)
@@ -84,8 +79,7 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
             axes.set_title(f"{name}\ndisagreement {score:.3f}", fontsize=8)
             if c == 0:
                 axes.set_ylabel(heading, fontsize=10)
-    replace_atomically(path, lambda place: figure.savefig(place, dpi=_DPI))
-    return path
+    return save_figure(figure, path)
 
 
 def _ask(url: str, form: Mapping[str, str] | None = None) -> bytes:
@@ -118,9 +112,7 @@ def _label(server: str, model: str, name: str) -> np.ndarray:
 
 def _draw(axes: Axes, picture: np.ndarray, label: np.ndarray) -> None:
     """Draw a picture ``(H, W)`` or ``(H, W, 3)`` with the outlines of the classes in a label map ``(H, W)``."""
-    axes.imshow(picture, cmap="gray")
-    classes: Sequence[int] = [int(v) for v in np.unique(label) if v > 0]
-    for value in classes:
-        outline = axes.contour((label == value).astype(float), [0.5], colors=_COLOURS[(value - 1) % len(_COLOURS)])
-        outline.set(linewidth=1.5, path_effects=[withStroke(linewidth=2.5, foreground="black", alpha=0.6)])
+    draw_image(axes, displayable(picture))
+    for value in (int(v) for v in np.unique(label) if v > 0):
+        draw_contour(axes, label == value, region_colour(value - 1))
     axes.set(xticks=[], yticks=[])

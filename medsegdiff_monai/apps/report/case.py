@@ -21,11 +21,9 @@ import numpy as np
 
 from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize import region_colour
 
-__all__ = ["REGION_COLOURS", "REGION_DASHES", "ReportCase", "ReportRegion"]
-
-# Okabe and Ito's colours, which colour-blind readers tell apart, in the order of the label pictures.
-REGION_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+__all__ = ["REGION_DASHES", "ReportCase", "ReportRegion"]
 
 # Dashes and gaps of the contours in pixels of the screen: where contours coincide, the lower one shows in the gaps.
 REGION_DASHES = ((), (16, 5), (8, 4), (14, 4, 3, 4))
@@ -40,7 +38,8 @@ class ReportRegion:
         mask: binary mask of shape ``(X, Y)`` or ``(X, Y, Z)``, bool or of the values 0 and 1.
         probability: probability in [0, 1] of the mask's shape, or None where there is no map.
         uncertainty: uncertainty in bits, not negative, of the mask's shape, or None where there is no map.
-        colour: colour of the contour as ``#RRGGBB``; by default :data:`REGION_COLOURS` in order.
+        colour: colour of the contour as ``#RRGGBB``; by default that of
+            :func:`~medsegdiff_monai.visualize.region_colour`.
     """
 
     name: str
@@ -104,8 +103,7 @@ class ReportCase:
     @property
     def colours(self) -> list[str]:
         """Colour of each region's contour."""
-        defaults = [REGION_COLOURS[i % len(REGION_COLOURS)] for i in range(len(self.regions))]
-        return [region.colour or default for region, default in zip(self.regions, defaults)]
+        return [region.colour or region_colour(i) for i, region in enumerate(self.regions)]
 
     @property
     def dashes(self) -> list[tuple[int, ...]]:

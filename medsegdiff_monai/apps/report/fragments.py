@@ -15,8 +15,8 @@ import html
 
 from medsegdiff_monai.apps.report.case import ReportCase
 from medsegdiff_monai.apps.report.pictures import colour_bar
-from medsegdiff_monai.apps.report.planes import Plane
 from medsegdiff_monai.measurements import Measurement
+from medsegdiff_monai.visualize.planes import Plane
 
 __all__ = [
     "PROBABILITY_COLOURS",

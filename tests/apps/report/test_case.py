@@ -34,7 +34,7 @@ def make_case(**parts: Any) -> ReportCase:
 def test_contours_have_the_colours_of_the_label_pictures() -> None:
     mask = np.ones((6, 4), bool)
     case = make_case(regions=[ReportRegion(f"r{i}", mask) for i in range(7)])
-    palette = ["#{:02X}{:02X}{:02X}".format(*colour) for colour in save._PALETTE[1:]]
+    palette = ["#{:02X}{:02X}{:02X}".format(*colour) for colour in save._colours(None)[1:7]]
     assert case.colours == [*palette, palette[0]]
     assert make_case(regions=[ReportRegion("a", mask), ReportRegion("b", mask, colour="#123abc")]).colours == [
         palette[0],

@@ -9,18 +9,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
-from PIL import Image
+from support.pictures import pixels_of, size_of
 
-from medsegdiff_monai.apps.figure import PREDICTION_COLOUR, REFERENCE_COLOUR, OverviewRow, save_curve, save_overview
 from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize import OverviewRow, save_overview
+from medsegdiff_monai.visualize.overview import PREDICTION_COLOUR, REFERENCE_COLOUR
 
 
 def square(low: int, high: int, size: int = 48) -> np.ndarray:
@@ -40,20 +39,6 @@ def make_row(name: str = "case_1", size: int = 48, **parts: np.ndarray | None) -
         "uncertainty": np.where(prediction, 0.2, 0.0),
     }
     return OverviewRow(name, **{**given, **parts})
-
-
-def pixels_of(path: Path, colour: str) -> int:
-    with Image.open(path) as picture:
-        picture.load()
-        pixels = np.asarray(picture.convert("RGB")).astype(float) / 255.0
-    return int((np.abs(pixels - to_rgb(colour)).max(axis=-1) < 0.03).sum())
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        picture.verify()
-        assert picture.format == "PNG"
-        return picture.size
 
 
 def test_dice_of_a_row() -> None:
@@ -135,7 +120,6 @@ def test_pictures_do_not_touch_the_state_of_pyplot(tmp_path: Path) -> None:
 
     before = pyplot.get_fignums()
     save_overview(tmp_path / "a.png", [make_row()])
-    save_curve(tmp_path / "b.png", [1, 2], {"a": [0.0, 1.0]}, "x", "y")
     assert pyplot.get_fignums() == before
 
 
@@ -155,35 +139,3 @@ def test_an_overview_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one case"):
         save_overview(tmp_path / "none.png", [])
     assert not list(tmp_path.iterdir())
-
-
-def test_curves_have_their_colours_and_a_legend(tmp_path: Path) -> None:
-    steps = list(range(1, 51))
-    one = save_curve(tmp_path / "one.png", steps, {"loss": [1.0 / s for s in steps]}, "epoch", "loss")
-    two = save_curve(
-        tmp_path / "two.png",
-        steps,
-        {
-            "training": [1.0 / s for s in steps],
-            "validation": [1.0 / s + 0.1 if s % 5 == 0 else float("nan") for s in steps],
-        },
-        "epoch",
-        "loss",
-    )
-    assert size_of(one) == size_of(two) == (900, 600)
-    assert pixels_of(one, "#0072B2") > 500
-    assert pixels_of(one, "#D55E00") == 0
-    assert pixels_of(two, "#D55E00") > 30
-
-
-@pytest.mark.parametrize(
-    ("steps", "series", "message"),
-    [
-        ([1, 2], {}, "at least one series"),
-        ([], {"a": []}, "at least one series"),
-        ([1, 2], {"a": [1.0, 2.0], "b": [1.0]}, "'b'.*got 1 for 2"),
-    ],
-)
-def test_curves_without_values_are_refused(steps: list, series: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=message):
-        save_curve(tmp_path / "bad.png", steps, series, "x", "y")

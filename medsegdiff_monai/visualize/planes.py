@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Plane", "plane_of"]
+__all__ = ["ORTHOGONAL", "Plane", "coarse_axis", "plane_of"]
 
 # Slices whose distance is that much larger than the pixels within them are the ones that were acquired.
 _COARSE = 1.5
@@ -73,6 +73,7 @@ _SAGITTAL = Plane(
     letters=("A", "P", "S", "I"),
     caption="Sagittal slices from the patient's left to the right. The patient's front is on the left of the picture.",
 )
+ORTHOGONAL = (_AXIAL, _CORONAL, _SAGITTAL)
 
 
 def plane_of(dims: int, spacing: Sequence[float] | None, frame: str | None) -> Plane:
@@ -93,8 +94,13 @@ def plane_of(dims: int, spacing: Sequence[float] | None, frame: str | None) -> P
         return _PICTURE
     if frame is None:
         return _STACK
-    if spacing is not None:
-        coarsest = int(np.argmax(spacing))
-        if spacing[coarsest] >= _COARSE * sorted(spacing)[1]:
-            return (_SAGITTAL, _CORONAL, _AXIAL)[coarsest]
-    return _AXIAL
+    coarse = coarse_axis(spacing)
+    return _AXIAL if coarse is None else (_SAGITTAL, _CORONAL, _AXIAL)[coarse]
+
+
+def coarse_axis(spacing: Sequence[float] | None) -> int | None:
+    """The axis along which slices are far apart, or None where none is or the spacing (mm) is not known."""
+    if spacing is None:
+        return None
+    coarsest = int(np.argmax(spacing))
+    return coarsest if spacing[coarsest] >= _COARSE * sorted(spacing)[1] else None

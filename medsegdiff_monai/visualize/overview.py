@@ -9,34 +9,28 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 from __future__ import annotations
 
-import itertools
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize.colours import region_colour, rgb
+from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, save_figure
 
-__all__ = ["OverviewRow", "save_curve", "save_overview"]
+__all__ = ["OverviewRow", "save_overview"]
 
-# Colours that stay apart for the colour-blind (Okabe and Ito, https://jfly.uni-koeln.de/color/).
-REFERENCE_COLOUR = "#56B4E9"
-PREDICTION_COLOUR = "#E69F00"
-CURVE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-CURVE_STYLES = ("-", "--", "-.", ":")
+PREDICTION_COLOUR = region_colour(0)
+REFERENCE_COLOUR = region_colour(1)
 PANEL_INCHES = 2.2
-DPI = 150
 
 
 @dataclass(frozen=True)
@@ -83,32 +77,8 @@ class OverviewRow:
         return 1.0 if total == 0 else 2.0 * int((reference & prediction).sum()) / total
 
 
-def _displayable(image: np.ndarray) -> np.ndarray:
-    """The image as float in [0, 1]: bytes as they are, anything else stretched over its finite range."""
-    if image.dtype == np.uint8:
-        return image / 255.0
-    finite = image[np.isfinite(image)].astype(float)
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    stretched = (image.astype(float) - low) / (high - low if high > low else 1.0)
-    return np.clip(np.nan_to_num(stretched), 0.0, 1.0)
-
-
-def _contour(axes: Axes, mask: np.ndarray, colour: str, style: str) -> None:
-    """Outline a mask, closed along the border of the image, with a dark edge that shows on any background."""
-    foreground = np.pad(mask != 0, 1)
-    if not foreground.any():
-        return
-    height, width = foreground.shape
-    contours = axes.contour(
-        np.arange(width) - 1, np.arange(height) - 1, foreground.astype(float), [0.5], colors=colour, linestyles=style
-    )
-    stroke = withStroke(linewidth=2.7, foreground="black", alpha=0.6)
-    contours.set(linewidth=1.5, path_effects=[stroke], clip_on=False, zorder=3)  # above the frame, where they meet it
-    axes.set(xlim=(-0.5, width - 2.5), ylim=(height - 2.5, -0.5))  # the rim of padding stays out of sight
-
-
 def _show_image(axes: Axes, row: OverviewRow) -> None:
-    axes.imshow(_displayable(row.image), cmap="gray", vmin=0.0, vmax=1.0)
+    draw_image(axes, displayable(row.image))
 
 
 def _show_reference(axes: Axes, row: OverviewRow) -> None:
@@ -118,16 +88,16 @@ def _show_reference(axes: Axes, row: OverviewRow) -> None:
         axes.text(0.5, 0.5, "no reference", transform=axes.transAxes, ha="center", color="white", path_effects=stroke)
         return
     tint = np.zeros((*row.label.shape, 4))
-    tint[row.label != 0] = [*(int(REFERENCE_COLOUR[i : i + 2], 16) / 255.0 for i in (1, 3, 5)), 0.35]
+    tint[row.label != 0] = [*(v / 255.0 for v in rgb(REFERENCE_COLOUR)), 0.35]
     axes.imshow(tint)
-    _contour(axes, row.label, REFERENCE_COLOUR, "solid")
+    draw_contour(axes, row.label, REFERENCE_COLOUR)
 
 
 def _show_prediction(axes: Axes, row: OverviewRow) -> None:
     _show_image(axes, row)
     if row.label is not None:
-        _contour(axes, row.label, REFERENCE_COLOUR, "solid")
-    _contour(axes, row.mask, PREDICTION_COLOUR, "solid" if row.label is None else "dashed")
+        draw_contour(axes, row.label, REFERENCE_COLOUR)
+    draw_contour(axes, row.mask, PREDICTION_COLOUR, "solid" if row.label is None else "dashed")
 
 
 def _row_label(row: OverviewRow) -> str:
@@ -156,8 +126,7 @@ def save_overview(path: str | os.PathLike[str], rows: Sequence[OverviewRow], tit
     if not rows:
         raise InputError("An overview needs at least one case, got none.")
     heights = [float(np.clip(row.image.shape[0] / row.image.shape[1], 0.4, 2.0)) for row in rows]
-    figure = Figure(figsize=(5 * PANEL_INCHES + 0.6, sum(heights) * PANEL_INCHES + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5 * PANEL_INCHES + 0.6, sum(heights) * PANEL_INCHES + 1.2)
     grid = figure.add_gridspec(len(rows) + 1, 5, height_ratios=[*heights, 0.06])
     most = max([1.0, *(float(np.nanmax(row.uncertainty)) for row in rows if np.isfinite(row.uncertainty).any())])
     for i, row in enumerate(rows):
@@ -185,57 +154,4 @@ def save_overview(path: str | os.PathLike[str], rows: Sequence[OverviewRow], tit
     legend.legend(handles=handles, loc="upper center", ncols=2, frameon=False, fontsize=10)
     if title is not None:
         figure.suptitle(title, fontsize=13)
-    return _save(figure, path)
-
-
-def save_curve(
-    path: str | os.PathLike[str],
-    steps: Sequence[float],
-    series: Mapping[str, Sequence[float]],
-    xlabel: str,
-    ylabel: str,
-) -> Path:
-    """Save a line plot, a line for each series, with a legend where there is more than one.
-
-    Args:
-        path: file to write; its suffix gives the format, such as ``.png``.
-        steps: abscissae, common to all series.
-        series: ordinates by name, as many as ``steps``; a NaN leaves a gap.
-        xlabel: what the abscissa is, with its unit.
-        ylabel: what the ordinate is, with its unit.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: when there is nothing to plot, a series is not as long as ``steps`` or the folder cannot be
-            written to.
-    """
-    if not series or len(steps) == 0:
-        raise InputError("A plot needs at least one series of at least one value, got none.")
-    for name, values in series.items():
-        if len(values) != len(steps):
-            raise InputError(
-                f"The series {name!r} must have as many values as there are steps, got {len(values)} for {len(steps)}."
-            )
-    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    marker = "o" if len(steps) <= 30 else None
-    for (name, values), colour, style in zip(
-        series.items(), itertools.cycle(CURVE_COLOURS), itertools.cycle(CURVE_STYLES)
-    ):
-        axes.plot(steps, values, color=colour, linestyle=style, marker=marker, markersize=4.0, label=name)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(color="0.85", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(series) > 1:
-        axes.legend(frameon=False)
-    return _save(figure, path)
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
-    check_writable(target.parent)
-    figure.savefig(target, dpi=DPI)
-    return target
+    return save_figure(figure, path)

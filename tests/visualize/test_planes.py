@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medsegdiff_monai.apps.report.planes import plane_of
+from medsegdiff_monai.visualize.planes import plane_of
 
 SHAPE = (5, 7, 9)
 RIGHT, FRONT, HEAD = (1, 0, 0), (0, 1, 0), (0, 0, 1)

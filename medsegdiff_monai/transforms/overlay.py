@@ -1,0 +1,183 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from nibabel.orientations import apply_orientation, io_orientation
+
+from medsegdiff_monai.data.cases import name_in_metadata
+from medsegdiff_monai.data.grids import spacing_in_metadata
+from medsegdiff_monai.data.regions import Regions
+from medsegdiff_monai.transforms.load import LoadCased
+from medsegdiff_monai.utils import check_writable
+from medsegdiff_monai.visualize import PicturedCase, save_overlay
+
+__all__ = ["SaveOverlayd", "ShownImage"]
+
+# What a picture shows beside the image and the masks, with the keys that it lies under.
+_PARTS = {
+    "probability": "probability",
+    "uncertainty": "uncertainty",
+    "disagreement": "disagreement",
+    "reference": "label",
+}
+_OF_SEVERAL = ("uncertainty", "disagreement")
+
+
+class SaveOverlayd(MapTransform):
+    """Draw ``<case>_overlay.png``: contours on the image, fused probability, uncertainty and disagreement.
+
+    The image is read anew from its file, as it came, for what the network has seen is resampled and normalised. Of
+    several contrasts one is shown. Volumes of known directions are shown as radiologists look at them, with the
+    patient's right on the left.
+
+    Beside the masks under its key, a case has ``probability`` and may have ``uncertainty``, ``disagreement`` and
+    ``label``, all of shape ``(len(regions), *spatial)`` on the image's own grid, and ``scores``, a
+    :class:`~medsegdiff_monai.inferers.CaseScores`. Where these say that there is a single member, the picture says that
+    the uncertainty is not available. Regions that the data set does not label are left out.
+
+    Args:
+        keys: key of the binary masks, of shape ``(len(regions), *spatial)``.
+        output_dir: folder of the pictures, made where it is missing.
+        regions: the regions that the channels stand for.
+        contrasts: names of the image's contrasts, in order; None for pictures.
+        shown: the contrast to show where the image has it, else the first one is.
+
+    Raises:
+        InputError: when the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike[str],
+        regions: Mapping[str, Sequence[int]],
+        contrasts: Sequence[str] | None = None,
+        shown: str | None = None,
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir = check_writable(output_dir)
+        self.regions = Regions.of(regions)
+        self.contrasts = contrasts
+        self.shown = shown
+        self.load = LoadCased("image")
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with masks as ``MetaTensor`` under the key.
+
+        Returns:
+            The case unchanged.
+
+        Raises:
+            InputError: when the image's file is gone, or a picture cannot be written.
+            ValueError: when the masks are not on the grid of the image's file.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            case = self._case(d, key)
+            save_overlay(self.output_dir / f"{case.name}_overlay.png", case)
+        return d
+
+    def _case(self, d: Mapping[Hashable, Any], key: Hashable) -> PicturedCase:
+        masks = d[key]
+        image = self.load({"image": str(masks.meta["filename_or_obj"])})["image"]
+        if image.shape[1:] != masks.shape[1:]:
+            raise ValueError(
+                f"Masks of shape {tuple(masks.shape[1:])} are not on the grid of their image, "
+                f"{tuple(image.shape[1:])}: put Invertd before SaveOverlayd."
+            )
+        whole = ShownImage(image, self.contrasts, self.shown)
+        channels = [c for c, values in enumerate(self.regions.values()) if values]
+        scores = d.get("scores")
+        alone = scores is not None and scores.pairwise_dice is None
+        shown = {
+            part: whole.turned(d[name])[channels]
+            for part, name in _PARTS.items()
+            if d.get(name) is not None and not (alone and part in _OF_SEVERAL)
+        }
+        if scores is not None:
+            shown["predicted_dice"] = np.array(scores.predicted_dice)[channels]
+            shown["agreement"] = None if alone else np.array(scores.pairwise_dice)[channels]
+        return PicturedCase(
+            name=name_in_metadata(masks.meta),
+            image=whole.array,
+            regions=[list(self.regions)[c] for c in channels],
+            masks=whole.turned(masks)[channels],
+            contrast=whole.contrast,
+            spacing=whole.spacing,
+            frame=whole.frame,
+            **shown,
+        )
+
+
+class ShownImage:
+    """An image as a picture shows it: one contrast, its axes turned to the patient's right, front and head.
+
+    Pictures, and volumes whose file does not say how they lie, are not turned.
+
+    Args:
+        image: as it was loaded, ``(C, *spatial)``.
+        contrasts: names of its channels; None for pictures, grey or RGB.
+        shown: the contrast to show where the image has it, else the first one is.
+
+    Attributes:
+        array: what is shown, of shape ``(*spatial)``, or ``(*spatial, 3)`` for RGB.
+        contrast: the contrast that it is, or None.
+        frame: ``"RAS"``, or None where the directions are not known.
+        spacing: distances of voxels along the turned axes in mm, or None where they are not known.
+    """
+
+    def __init__(self, image: MetaTensor, contrasts: Sequence[str] | None = None, shown: str | None = None) -> None:
+        self.frame = "RAS" if _is_anatomical(image) else None
+        self.spacing = spacing_in_metadata(image.meta)
+        self._orientation = io_orientation(image.affine.numpy())
+        if self.frame is not None and self.spacing is not None:
+            # The first column tells for each axis which one it becomes.
+            self.spacing = [self.spacing[axis] for axis in np.argsort(self._orientation[:, 0])]
+        self.array, self.contrast = _chosen(self.turned(image), contrasts, shown)
+
+    def turned(self, array: torch.Tensor) -> np.ndarray:
+        """An array ``(C, *spatial)`` on the grid of the image as it is shown."""
+        plain = np.asarray(array.detach().cpu())
+        if self.frame is None:
+            return plain
+        return np.moveaxis(apply_orientation(np.moveaxis(plain, 0, -1), self._orientation), -1, 0)
+
+
+def _chosen(channels: np.ndarray, contrasts: Sequence[str] | None, shown: str | None) -> tuple[np.ndarray, str | None]:
+    if contrasts is None:
+        return _bytes(np.moveaxis(channels, 0, -1) if len(channels) == 3 else channels[0]), None
+    names = list(contrasts)[: len(channels)]
+    chosen = names.index(shown) if shown in names else 0
+    return channels[chosen], names[chosen]
+
+
+def _is_anatomical(image: MetaTensor) -> bool:
+    """Whether the file of a volume says how it lies in the patient."""
+    codes = [int(image.meta[code]) for code in ("sform_code", "qform_code") if code in image.meta]
+    return image.dim() == 4 and (not codes or any(code > 0 for code in codes))
+
+
+def _bytes(picture: np.ndarray) -> np.ndarray:
+    """Intensities that a picture file holds as bytes, as bytes: they are shown as they are."""
+    is_bytes = picture.min() >= 0 and picture.max() <= 255 and not np.any(picture % 1)
+    return picture.astype(np.uint8) if is_bytes and picture.max() > 1 else picture

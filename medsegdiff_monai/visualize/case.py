@@ -1,0 +1,100 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["PicturedCase"]
+
+
+@dataclass(frozen=True, eq=False)
+class PicturedCase:
+    """What a picture of one case shows, on the grid of its image; X is the column and Y the row of a picture.
+
+    Args:
+        name: name of the case.
+        image: grey ``(X, Y)`` or ``(X, Y, Z)``, or RGB with a further last axis of 3, of any range.
+        regions: names of the regions, R of them.
+        masks: fused masks ``(R, *spatial)``, foreground where not 0.
+        probability: fused probability ``(R, *spatial)`` in [0, 1].
+        uncertainty: uncertainty in bits ``(R, *spatial)``, or None with a single member, which cannot tell it.
+        disagreement: share of it that is due to differences between members, likewise, or None where it is not shown.
+        reference: reference masks ``(R, *spatial)``, or None where there is none.
+        members: masks of the members ``(N, R, *spatial)``, or None where they are not shown.
+        contrast: name of the contrast that the image is, or None.
+        spacing: distance of neighbouring pixels along each spatial axis in mm, or None where it is not known.
+        frame: ``"RAS"`` for a volume whose axes run to the patient's right, front and head, else None.
+        predicted_dice: Dice that each fused mask is expected to have, or None.
+        agreement: mean Dice between members of each region, or None.
+
+    Raises:
+        InputError: when the shapes do not fit one another.
+    """
+
+    name: str
+    image: np.ndarray
+    regions: Sequence[str]
+    masks: np.ndarray
+    probability: np.ndarray
+    uncertainty: np.ndarray | None = None
+    disagreement: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    members: np.ndarray | None = None
+    contrast: str | None = None
+    spacing: Sequence[float] | None = None
+    frame: str | None = None
+    predicted_dice: Sequence[float] | None = None
+    agreement: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        spatial = tuple(self.masks.shape[1:])
+        expected = (len(self.regions), *spatial)
+        if len(spatial) not in (2, 3) or self.image.shape not in (spatial, (*spatial, 3)):
+            raise InputError(
+                f"The image of {self.name!r} must have the shape of its masks, {spatial}, or be RGB of that shape, got "
+                f"{self.image.shape}."
+            )
+        for part in ("masks", "probability", "uncertainty", "disagreement", "reference"):
+            array = getattr(self, part)
+            if array is not None and tuple(array.shape) != expected:
+                raise InputError(f"The {part} of {self.name!r} must have the shape {expected}, got {array.shape}.")
+        if self.members is not None and tuple(self.members.shape[1:]) != expected:
+            raise InputError(
+                f"The members of {self.name!r} must have the shape {('N', *expected)}, got {self.members.shape}."
+            )
+
+    @property
+    def object(self) -> np.ndarray:
+        """Where there is anything to see, ``(*spatial)``: in the fused masks, or else in the reference."""
+        fused = (self.masks != 0).any(0)
+        return fused if fused.any() or self.reference is None else (self.reference != 0).any(0)
+
+    @property
+    def title(self) -> str:
+        """The name of the case, and below it what the scores say about each region."""
+        several = len(self.regions) > 1
+        lines = [self.name]
+        for i, region in enumerate(self.regions):
+            said = [*_said("predicted Dice", self.predicted_dice, i), *_said("members agree", self.agreement, i)]
+            if said:
+                lines.append(f"{region}: {', '.join(said)}" if several else ", ".join(said))
+        return "\n".join(lines)
+
+
+def _said(what: str, scores: Sequence[float] | None, region: int) -> list[str]:
+    return [] if scores is None or math.isnan(scores[region]) else [f"{what} {scores[region]:.2f}"]

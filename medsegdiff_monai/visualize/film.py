@@ -1,0 +1,115 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+from medsegdiff_monai.visualize.case import PicturedCase
+from medsegdiff_monai.visualize.drawing import new_figure, pixels_of, save_figure
+from medsegdiff_monai.visualize.panels import (
+    PANEL_INCHES,
+    Panel,
+    draw_panels,
+    height_of,
+    image_panel,
+    legend_lines,
+    map_panel,
+    outlines_panel,
+)
+from medsegdiff_monai.visualize.views import View, largest_view
+
+__all__ = ["FILM_SUFFIXES", "save_film"]
+
+FILM_SUFFIXES = (".gif", ".png")
+_WHOLE_MS = 4000  # of the film, as far as its frames are neither too short to be seen nor tediously long
+_SHORTEST_MS, _LONGEST_MS, _LAST_MS = 80, 700, 2500
+_STRIP_COLUMNS = 8
+
+
+def save_film(path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]) -> Path:
+    """Save how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
+
+    A ``.gif`` is a film of all steps, a ``.png`` a strip of at most eight of them, the first and the last included. Of
+    a volume it is the slice with the largest final section.
+
+    Args:
+        path: file to write, ``.gif`` or ``.png``.
+        case: the case, with the final masks.
+        steps: probability at each step, ``(K, R, *spatial)`` in [0, 1].
+        captions: what to write to each of the K steps.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: when the file has another suffix or the folder cannot be written to.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in FILM_SUFFIXES:
+        raise InputError(f"The film must be a file {' or '.join(FILM_SUFFIXES)}, got {target}.")
+    check_writable(target.parent)
+    view = largest_view(case.object, case.spacing, case.frame)
+    if target.suffix.lower() == ".png":
+        return save_figure(_strip(case, view, steps, captions), target)
+    frames = [Image.fromarray(_frame(case, view, step, caption)) for step, caption in zip(steps, captions, strict=True)]
+    each = min(max(_WHOLE_MS // len(frames), _SHORTEST_MS), _LONGEST_MS)
+    durations = [each] * (len(frames) - 1) + [_LAST_MS]
+    settings = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
+    replace_atomically(target, lambda place: frames[0].save(place, **settings))
+    return target
+
+
+def _panels(case: PicturedCase, step: np.ndarray) -> list[Panel]:
+    """The contour at 0.5 and the probability of each region, at one step ``(R, *spatial)``."""
+    several = len(case.regions) > 1
+    names = [f"Probability of {region}" if several else "Probability" for region in case.regions]
+    maps = [map_panel(case, name, array, "viridis", "probability") for name, array in zip(names, step)]
+    return [outlines_panel(case, "Estimate at 0.5", step >= 0.5), *maps]
+
+
+def _frame(case: PicturedCase, view: View, step: np.ndarray, caption: str) -> np.ndarray:
+    """RGB pixels ``(rows, columns, 3)`` of one step."""
+    panels = [image_panel(case), *_panels(case, step)]
+    return pixels_of(draw_panels(case, [view], panels, legend_lines(case), f"{case.name}\n{caption}"))
+
+
+def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence[str]) -> Figure:
+    """A column for each step, with its caption below."""
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _STRIP_COLUMNS)).round().astype(int))
+    rows = 1 + len(case.regions)
+    height = height_of(view, case)
+    figure = new_figure(len(chosen) * PANEL_INCHES * 0.8 + 0.7, rows * height * PANEL_INCHES * 0.8 + 1.6)
+    grid = figure.add_gridspec(rows + 1, len(chosen), height_ratios=[*([height] * rows), 0.06])
+    for column, k in enumerate(chosen):
+        for row, panel in enumerate(_panels(case, steps[k])):
+            axes = figure.add_subplot(grid[row, column])
+            drawn = panel.draw(axes, view)
+            axes.set(xticks=[], yticks=[])
+            if column == 0:
+                axes.set_ylabel(panel.heading, fontsize=9)
+            if row == rows - 1:
+                axes.set_xlabel(captions[k].replace(": ", "\n"), fontsize=9)
+                mappable = drawn
+    bar = figure.add_subplot(grid[-1, -1])
+    figure.colorbar(mappable, cax=bar, orientation="horizontal", label="probability", ticks=[0.0, 0.5, 1.0])
+    legend = figure.add_subplot(grid[-1, 0])
+    legend.set_axis_off()
+    legend.legend(handles=legend_lines(case), loc="upper left", ncols=len(case.regions), frameon=False, fontsize=9)
+    figure.suptitle(" ".join([case.name, view.caption]).strip(), fontsize=11)
+    return figure

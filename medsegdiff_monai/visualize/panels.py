@@ -1,0 +1,210 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from medsegdiff_monai.visualize.case import PicturedCase
+from medsegdiff_monai.visualize.colours import REFERENCE_COLOUR, region_colour
+from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure
+from medsegdiff_monai.visualize.marks import draw_letters, draw_scale_bar
+from medsegdiff_monai.visualize.views import View
+
+__all__ = [
+    "Panel",
+    "draw_panels",
+    "height_of",
+    "image_panel",
+    "largest_panel",
+    "legend_lines",
+    "map_panel",
+    "outlines_panel",
+    "probability_panels",
+    "uncertainty_panel",
+]
+
+PANEL_INCHES = 3.0
+_UNAVAILABLE = "Uncertainty between members\nis unavailable (one member)."
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A column of a picture.
+
+    Args:
+        heading: what it shows.
+        draw: draws a view and returns what the colours mean, or None where there is no colour bar.
+        unit: unit of the colour bar.
+    """
+
+    heading: str
+    draw: Callable[[Axes, View], ScalarMappable | None]
+    unit: str = ""
+
+
+def image_panel(case: PicturedCase) -> Panel:
+    """The image, with a scale bar and the patient's sides where they are known."""
+    shown = displayable(case.image)
+
+    def draw(axes: Axes, view: View) -> None:
+        picture = view.of(shown)
+        aspect = view.aspect(case.spacing)
+        draw_image(axes, picture, aspect)
+        draw_letters(axes, view)
+        if case.spacing is not None:
+            draw_scale_bar(axes, picture.shape[1], picture.shape[0], case.spacing[view.plane.across], aspect)
+
+    return Panel("Image" if case.contrast is None else f"Image ({case.contrast})", draw)
+
+
+def outlines_panel(
+    case: PicturedCase,
+    heading: str,
+    masks: np.ndarray,
+    reference: np.ndarray | None = None,
+    members: np.ndarray | None = None,
+) -> Panel:
+    """Contours on the image: of the regions in their colours, of the reference dashed, of members thin.
+
+    Args:
+        case: whose image it is.
+        heading: what the contours are.
+        masks: ``(R, *spatial)``.
+        reference: likewise, or None.
+        members: ``(N, R, *spatial)`` or None.
+    """
+    shown = displayable(case.image)
+
+    def draw(axes: Axes, view: View) -> None:
+        draw_image(axes, view.of(shown), view.aspect(case.spacing))
+        for member in [] if members is None else members:
+            for i, mask in enumerate(member):
+                draw_contour(axes, view.of(mask), region_colour(i), width=0.4, edged=False)
+        for i, mask in enumerate(masks):
+            draw_contour(axes, view.of(mask), region_colour(i))
+        for mask in [] if reference is None else reference:
+            draw_contour(axes, view.of(mask), REFERENCE_COLOUR, style="dashed", width=1.0)
+
+    return Panel(heading, draw)
+
+
+def probability_panels(case: PicturedCase) -> list[Panel]:
+    """The fused probability of each region."""
+    names = [f" of {region}" if len(case.regions) > 1 else "" for region in case.regions]
+    return [
+        map_panel(case, f"Probability{name}", probability, "viridis", "probability")
+        for name, probability in zip(names, case.probability)
+    ]
+
+
+def uncertainty_panel(case: PicturedCase) -> Panel:
+    """The uncertainty, or that there is none with a single member."""
+    if case.uncertainty is not None:
+        return largest_panel(case, "Uncertainty", case.uncertainty)
+
+    def say(axes: Axes, view: View) -> None:
+        axes.set_facecolor("0.9")
+        draw_image(axes, np.full((*view.of(case.masks[0]).shape, 3), 0.9), view.aspect(case.spacing))
+        axes.text(0.5, 0.5, _UNAVAILABLE, transform=axes.transAxes, ha="center", va="center", fontsize=7)
+
+    return Panel("Uncertainty", say)
+
+
+def largest_panel(case: PicturedCase, heading: str, maps: np.ndarray) -> Panel:
+    """Of maps in bits ``(R, *spatial)`` the largest at each pixel, on a scale from 0 to 1 for all cases alike.
+
+    Disagreement may be too small to be seen on it, so the unit says how large it is at most.
+    """
+    largest = maps.max(0)
+    unit = "bits, largest of regions" if len(maps) > 1 else "bits"
+    return map_panel(case, heading, largest, "cividis", f"{unit} ({_at_most(float(largest.max()))})")
+
+
+def _at_most(bits: float) -> str:
+    return f"at most {bits:.2g}" if bits >= 0.001 else "below 0.001"
+
+
+def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str, unit: str) -> Panel:
+    """A map ``(*spatial)`` in [0, 1] with its colour bar."""
+
+    def draw(axes: Axes, view: View) -> ScalarMappable:
+        return axes.imshow(view.of(array), cmap=colours, vmin=0.0, vmax=1.0, aspect=view.aspect(case.spacing))
+
+    return Panel(heading, draw, unit)
+
+
+def draw_panels(
+    case: PicturedCase, views: Sequence[View], panels: Sequence[Panel], legend: Sequence[Line2D], title: str
+) -> Figure:
+    """A picture with a row for each view and a column for each panel.
+
+    Args:
+        case: what is drawn.
+        views: the rows.
+        panels: the columns.
+        legend: what the lines are.
+        title: title of the whole.
+    """
+    heights = [height_of(view, case) for view in views]
+    lines = title.count("\n") + 1
+    size = (max(len(panels) * PANEL_INCHES, 6.0) + 0.5, sum(heights) * PANEL_INCHES + 0.9 + 0.25 * lines)
+    figure = new_figure(*size)
+    grid = figure.add_gridspec(len(views) + 1, len(panels), height_ratios=[*heights, 0.06])
+    for i, view in enumerate(views):
+        for j, panel in enumerate(panels):
+            axes = figure.add_subplot(grid[i, j])
+            drawn = panel.draw(axes, view)
+            axes.set(xticks=[], yticks=[])
+            if i == 0:
+                axes.set_title(panel.heading, fontsize=10)
+            if j == 0:
+                axes.set_ylabel(view.caption, fontsize=9)
+            if drawn is not None and i == 0:
+                figure.colorbar(
+                    drawn,
+                    cax=figure.add_subplot(grid[-1, j]),
+                    orientation="horizontal",
+                    label=panel.unit,
+                    ticks=[0.0, 0.5, 1.0],
+                    format="%.2g",
+                )
+    place = figure.add_subplot(grid[-1, :2])
+    place.set_axis_off()
+    place.legend(handles=list(legend), loc="upper center", ncols=3, frameon=False, fontsize=9, handlelength=4)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def legend_lines(case: PicturedCase, reference: bool = False, members: bool = False) -> list[Line2D]:
+    """What the lines of a picture are."""
+    lines = [Line2D([], [], color=region_colour(i), linewidth=2.0, label=name) for i, name in enumerate(case.regions)]
+    if reference:
+        line = Line2D([], [], color=REFERENCE_COLOUR, linestyle="dashed", linewidth=1.0, label="reference")
+        line.set_path_effects([withStroke(linewidth=2.2, foreground="black", alpha=0.6)])
+        lines.append(line)
+    if members:
+        lines.append(Line2D([], [], color=region_colour(0), linewidth=0.5, label="members"))
+    return lines
+
+
+def height_of(view: View, case: PicturedCase) -> float:
+    """Height of a panel over its width, within bounds that leave it to be seen."""
+    rows, columns = view.of(case.masks[0]).shape
+    return float(np.clip(rows * view.aspect(case.spacing) / columns, 0.3, 2.0))
