@@ -11,6 +11,7 @@
 
 from .checkpoint import BestModelSaver, FineTune, LoadWeights, ResumableCheckpoint, load_checkpoint, load_weights
 from .metrics_table import MetricsTable
+from .reader_metrics import ReaderMetricHandler
 from .region_metrics import RegionMetricHandler
 from .tensorboard import TrainingLossBoard, ValidationBoard
 from .training import Attach, AveragingWarmUp, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite

@@ -10,6 +10,8 @@
 # limitations under the License.
 
 from .cup_to_disc import CupToDiscRatio, vertical_cup_to_disc_ratio
+from .energy_distance import GeneralizedEnergyDistance
 from .overlap import RegionDice, RegionIoU
+from .readers import OverReaders
 from .region_metric import RegionMetric, binary_masks
 from .surface import RegionHausdorffDistance, RegionSurfaceDice

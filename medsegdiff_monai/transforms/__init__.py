@@ -11,6 +11,7 @@
 
 from .checks import CheckImaged, LabelToRegionsd
 from .load import LoadCased, grid_difference, standard_mode
+from .readers import MembersToChannelsd, SampleReaderd
 from .regions import NestRegionsd, RegionsToLabelMapd
 from .save import SaveSegmentationd
 from .spatial import CropFieldOfViewd, FitToSized, RandCropRegionsd, RandRelativeAffined, in_field_of_view
