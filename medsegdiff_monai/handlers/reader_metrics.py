@@ -57,7 +57,6 @@ class ReaderMetricHandler(RegionMetricHandler):
         count = len(self.regions)
         for stack in stacks:
             if stack.shape[0] % count:
-                raise ValueError(
-                    f"Masks must have the regions {', '.join(self.regions)} once or more, got {stack.shape[0]} channels."
-                )
+                names = ", ".join(self.regions)
+                raise ValueError(f"Masks must have the regions {names} once or more, got {stack.shape[0]} channels.")
         return [self._scored(stack.reshape(-1, count, *stack.shape[1:])) for stack in stacks]

@@ -53,5 +53,6 @@ class OverReaders(RegionMetric):
         if y is None or y.ndim != y_pred.ndim + 1 or y.shape[1] == 0:
             shapes = f"{tuple(y_pred.shape)} and {None if y is None else tuple(y.shape)}"
             raise ValueError(f"Masks (B, C, *spatial) need those of readers (B, R, C, *spatial), got {shapes}.")
-        values: Any = torch.stack([self.metric._compute_tensor(y_pred, one) for one in y.unbind(1)])
+        each: list[Any] = [self.metric._compute_tensor(y_pred, one) for one in y.unbind(1)]
+        values = torch.stack(each)
         return values.mean(0) if self.over == "mean" else getattr(values, f"a{self.over}")(0)
