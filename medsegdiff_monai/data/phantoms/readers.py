@@ -77,5 +77,5 @@ def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -
         taken = bool(rng.random() < LOBE_PROBABILITY)
         inside = scan.nodule.distance(scale) > 0
         readings.append(Reading(scan.on_pixels(inside | lobe if taken else inside), scale, taken))
-    outside = lobe & (scan.nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) <= 0)
-    return ReadScan(scan.image, readings, scan.on_pixels(outside))
+    largest = scan.on_pixels(scan.nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) > 0)
+    return ReadScan(scan.image, readings, scan.on_pixels(lobe) * (1 - largest))
