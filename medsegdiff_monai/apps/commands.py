@@ -47,6 +47,7 @@ class Commands:
         test: int = 20,
         size: int = 128,
         seed: int = 0,
+        readers: int = 1,
     ) -> None:
         """Write a data set of seeded phantoms with reference masks and a datalist.json.
 
@@ -58,9 +59,10 @@ class Commands:
             test: number of test cases.
             size: pixels along each axis.
             seed: seed of the phantoms; the same seed gives the same files.
+            readers: number of readers of each ultrasound image, whose reference masks differ by a known rule.
         """
         try:
-            write_phantoms(out, kind, training, validation, test, size, seed)
+            write_phantoms(out, kind, training, validation, test, size, seed, readers)
         except InputError:
             raise
         except ValueError as e:

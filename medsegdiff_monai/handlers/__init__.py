@@ -14,6 +14,7 @@ from .checkpoint import BestModelSaver, FineTune, LoadWeights, ResumableCheckpoi
 from .ensemble_table import EnsembleTable
 from .measurements_table import MeasurementsTable
 from .metrics_table import MetricsTable
+from .reader_metrics import ReaderMetricHandler
 from .region_metrics import RegionMetricHandler
 from .tensorboard import TrainingLossBoard, ValidationBoard
 from .training import Attach, AveragingWarmUp, ClipGradients, ProgressBar, SeedEpochs, StopOnNonFinite
