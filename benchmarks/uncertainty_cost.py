@@ -46,7 +46,7 @@ from medsegdiff_monai.utils import keep_freed_memory
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundle"
 # bundle, kind of the phantom, size
-CASES = (
+CASES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("thyroid_ultrasound_medsegdiff", "ultrasound", (256, 256)),
     ("fundus_optic_medsegdiff", "fundus", (256, 256)),
     ("brats_mri_medsegdiff", "brain", (128, 128, 64)),
@@ -152,7 +152,7 @@ def main(repeats: int = 5) -> None:
     """
     keep_freed_memory()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    rows = [_row(*case, repeats) for case in tqdm(CASES, desc="Bundles", unit="bundle")]
+    rows = [_row(bundle, kind, size, repeats) for bundle, kind, size in tqdm(CASES, desc="Bundles", unit="bundle")]
     print("| bundle | size | members | sampling s | maps s | scores s | measurements s | together | memory, maps |")
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
