@@ -24,13 +24,13 @@ from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle_config import bundle_files
 from medsegdiff_monai.apps.calibration_record import CalibrationRecord, Measured
-from medsegdiff_monai.apps.export.bundle import config_files
 from medsegdiff_monai.data import ScreenedDataset, find_cases
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.metrics import TEMPERATURE_BOUNDS, MemberLogits, fit_temperature
 from medsegdiff_monai.utils import InputError, check_writable, checked_device, find_input_error, replace_atomically
-from medsegdiff_monai.visualize.reliability import save_reliability_diagram
+from medsegdiff_monai.visualize import save_reliability_diagram
 
 __all__ = ["calibrate_bundle"]
 
@@ -76,7 +76,7 @@ def calibrate_bundle(
         InputError: when something is missing or does not fit, no case has a label, or, after all else, when some cases
             could not be used.
     """
-    files = config_files(Path(str(bundle)), overlay)
+    files = bundle_files(bundle, overlay)
     place = _temperature_file(files)
     for folder in ([] if dry_run else [place.parent]) + ([] if out is None else [Path(str(out))]):
         check_writable(folder)
@@ -208,8 +208,8 @@ def _dataset(training: ConfigParser, data: str, section: str) -> ScreenedDataset
     cases = find_cases(data, section, training["datalist"], with_labels=True)
     if not any(case["label"] for case in cases):
         raise InputError(
-            f"None of the {len(cases)} cases under {section!r} in {data} has a label, to which a temperature is fitted: "
-            "give a section with labels."
+            f"None of the {len(cases)} cases under {section!r} in {data} has a label, and a temperature is fitted to "
+            "labels: give a section that has some."
         )
     return ScreenedDataset(cases, training.get_parsed_content("validate#preprocessing"), cache_rate=0.0)
 

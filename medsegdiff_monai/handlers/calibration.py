@@ -24,7 +24,7 @@ from monai.engines import Evaluator
 
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, shared_mean, world_size
-from medsegdiff_monai.visualize.reliability import save_reliability_diagram
+from medsegdiff_monai.visualize import save_reliability_diagram
 
 __all__ = ["CalibrationReport"]
 

@@ -16,18 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from medsegdiff_monai.metrics import ReliabilityBins
-from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize.colours import CURVE_COLOURS
+from medsegdiff_monai.visualize.drawing import new_figure, save_figure
 
 __all__ = ["save_reliability_diagram"]
 
-# Colours that stay apart for the colour-blind (Okabe and Ito, https://jfly.uni-koeln.de/color/), and markers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_DPI = 150
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def save_reliability_diagram(
@@ -37,7 +34,7 @@ def save_reliability_diagram(
 
     Args:
         path: file to write; its suffix gives the format, such as ``.png``.
-        diagrams: what is shown, by name: at most six.
+        diagrams: what is shown, by name: at most seven.
         title: title of the picture.
 
     Returns:
@@ -46,20 +43,16 @@ def save_reliability_diagram(
     Raises:
         InputError: when there is nothing to show, or too much, or the folder cannot be written to.
     """
-    if not 1 <= len(diagrams) <= len(_COLOURS):
-        raise InputError(f"A reliability diagram shows 1 to {len(_COLOURS)} series, got {len(diagrams)}.")
-    target = Path(path)
-    check_writable(target.parent)
-    figure = Figure(figsize=(5.0, 6.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    if not 1 <= len(diagrams) <= len(_MARKERS):
+        raise InputError(f"A reliability diagram shows 1 to {len(_MARKERS)} series, got {len(diagrams)}.")
+    figure = new_figure(5.0, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="as often as stated")
-    for (name, bins), colour, marker in zip(diagrams.items(), _COLOURS, _MARKERS):
+    for (name, bins), colour, marker in zip(diagrams.items(), CURVE_COLOURS, _MARKERS):
         points = [(c, f) for c, f in zip(bins.confidence, bins.frequency) if c is not None and f is not None]
         upper.plot(*zip(*points), color=colour, marker=marker, markersize=4.0, label=name)
-        edges = np.linspace(0.0, 1.0, len(bins.count) + 1)
-        lower.stairs(bins.count, edges, color=colour, linewidth=1.5)
-    upper.set(ylabel="share in the reference", ylim=(-0.02, 1.02), aspect="equal")
+        lower.stairs(bins.count, np.linspace(0.0, 1.0, len(bins.count) + 1), color=colour, linewidth=1.5)
+    upper.set(ylabel="share in the reference", ylim=(-0.02, 1.02))
     lower.set(xlabel="probability", ylabel="voxels", xlim=(-0.02, 1.02), yscale="log")
     for axes in (upper, lower):
         axes.grid(color="0.85", linewidth=0.8)
@@ -67,5 +60,4 @@ def save_reliability_diagram(
     upper.legend(frameon=False, loc="upper left")
     if title is not None:
         figure.suptitle(title, fontsize=11)
-    replace_atomically(target, lambda partial: figure.savefig(partial, dpi=_DPI))
-    return target
+    return save_figure(figure, path)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from medsegdiff_monai.metrics import ReliabilityBins
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.reliability import save_reliability_diagram
+from medsegdiff_monai.visualize import save_reliability_diagram
 
 BINS = ReliabilityBins([8.0, 0.0, 2.0], [0.1, None, 0.9], [0.25, None, 1.0])
 
@@ -42,6 +42,6 @@ def test_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_and_too_much_are_refused(tmp_path: Path) -> None:
-    for diagrams in ({}, {str(i): BINS for i in range(7)}):
-        with pytest.raises(InputError, match=f"1 to 6 series, got {len(diagrams)}"):
+    for diagrams in ({}, {str(i): BINS for i in range(8)}):
+        with pytest.raises(InputError, match=f"1 to 7 series, got {len(diagrams)}"):
             save_reliability_diagram(tmp_path / "r.png", diagrams)
