@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
-from monai.data import MetaTensor, decollate_batch, list_data_collate
+from monai.data import decollate_batch, list_data_collate
+from monai.utils import convert_to_dst_type
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.bundle_config import bundle_files, parsed, read_bundle
@@ -70,6 +71,8 @@ def make_film(
     parser = read_bundle(bundle, bundle_files(bundle, overlay), **settings)
     # The label values are the bundle's own: a datalist that lies in its data folder is not about this image.
     parser["regions#dataset_dir"] = None
+    transforms = parser["postprocessing#transforms"]
+    parser["postprocessing#transforms"] = [t for t in transforms if not str(t["_target_"]).endswith(f".{_WRITER}")]
     prepared = _prepared(parser, files)
     inferer: DiffusionSegmentationInferer = parsed(parser, "inferer")
     with tqdm(total=2, desc="Filming", unit="step") as bar:
@@ -128,16 +131,12 @@ def _estimates(
     inputs = batch["image"].to(device)
     with torch.autocast(device.type, enabled=bool(parsed(parser, "amp"))):
         steps = inferer.trajectory(inputs, network, member)
-    transforms = parser["postprocessing#transforms"]
-    parser["postprocessing#transforms"] = [t for t in transforms if not str(t["_target_"]).endswith(f".{_WRITER}")]
     postprocessing = parsed(parser, "postprocessing")
     return [_inverted(postprocessing, batch, steps[:, k]) for k in range(steps.shape[1])]
 
 
 def _inverted(postprocessing: Any, batch: dict[str, Any], step: torch.Tensor) -> torch.Tensor:
-    image: MetaTensor = batch["image"]
-    pred = MetaTensor(step.float().cpu(), meta=image.meta)
-    pred.is_batch = True
+    pred = convert_to_dst_type(step.cpu(), batch["image"], dtype=torch.float32)[0]
     return postprocessing(decollate_batch({**batch, "pred": pred})[0])["probability"]
 
 
