@@ -62,7 +62,7 @@ def _train(cells: list[Cell], minutes: float, data: Path, out: Path, workers: in
     script = Path(__file__).with_name("accuracy.py")
     datasets = tuple(dict.fromkeys(c.dataset for c in cells))
     options = {"data": data, "out": out, "datasets": datasets, "methods": METHODS, "seeds": (0,), "minutes": minutes}
-    command = [sys.executable, str(script), "--workers", str(workers)]
+    command = [sys.executable, str(script), "--default_only", "--workers", str(workers)]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     if subprocess.run(command, check=False).returncode != 0:
         raise InputError(f"The trainings have not ended: see {out / 'accuracy.md'}, and run the same command again.")
@@ -103,7 +103,7 @@ def main(
         workers: number of trainings that run at a time.
     """
     given = {"datasets": datasets, "seeds": 0, "minutes": minutes, "size": None}
-    cells = make_grid(given, METHODS, "test", 1, "cpu")
+    cells = make_grid(given, METHODS, "test", 1, "cpu", default_only=True)
     check_machine("cpu", workers, 1)
     folder = Path(data or os.environ.get("MEDSEGDIFF_DATA", "data")).resolve()
     check_data(cells, folder)
