@@ -171,7 +171,7 @@ def test_overlay_with_a_temperature_of_its_own_keeps_it_and_one_with_weights_nee
     own = bundle / "configs" / "own.json"
     weights = "$@bundle_root + '/models/model.pt'"
     own.write_text(f'{{\n    "checkpoint": "{weights}"\n}}\n')
-    with pytest.raises(InputError, match='own.json must have one line "temperature"'):
+    with pytest.raises(InputError, match=r'own\.json must have one line "temperature"'):
         calibrate_bundle(str(bundle), str(phantoms), overlay="own.json", device="cpu")
     own.write_text(f'{{\n    "checkpoint": "{weights}",\n    "temperature": 1.0\n}}\n')
     before = (bundle / "configs" / "inference.json").read_bytes()
