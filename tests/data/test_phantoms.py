@@ -314,10 +314,10 @@ def test_masks_are_what_the_readers_are_said_to_have_drawn(much_read: list[ReadS
 def test_the_lobe_is_fainter_than_the_tissue_around_it() -> None:
     fainter = 0
     for i in range(10):
-        scan = draw_readings(np.random.default_rng([4, i]), (64, 64), 0)
+        scan = draw_readings(np.random.default_rng([4, i]), (56, 56), 6)
         lobe = scan.lobe > 0
         around = ndimage.binary_dilation(lobe, iterations=5)
-        for reading in draw_readings(np.random.default_rng([4, i]), (64, 64), 6).readings:
+        for reading in scan.readings:
             around &= reading.label == 0
         fainter += scan.image[lobe].mean() < scan.image[around].mean()
     assert fainter >= 8
