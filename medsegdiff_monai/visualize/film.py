@@ -107,7 +107,7 @@ def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence
                 axes.set_xlabel(captions[k].replace(": ", "\n"), fontsize=9)
                 mappable = drawn
     bar = figure.add_subplot(grid[-1, -1])
-    figure.colorbar(mappable, cax=bar, orientation="horizontal", label="probability", ticks=[0.0, 0.5, 1.0])
+    figure.colorbar(mappable, cax=bar, orientation="horizontal", label="probability", ticks=[0, 1], format="%.2g")
     legend = figure.add_subplot(grid[-1, 0])
     legend.set_axis_off()
     legend.legend(handles=legend_lines(case), loc="upper left", ncols=len(case.regions), frameon=False, fontsize=9)
