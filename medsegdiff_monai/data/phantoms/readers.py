@@ -70,7 +70,8 @@ def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -
         readers: number of readers.
     """
     scan = draw_scan(rng, size, with_lobe=True)
-    lobe = scan.lobe > 0  # type: ignore[operator]  # it was asked for
+    assert scan.lobe is not None  # it was asked for
+    lobe: np.ndarray = scan.lobe > 0
     readings = []
     for _ in range(readers):
         scale = 1.0 + SCALE_DEVIATION * float(np.clip(rng.standard_normal(), -_FURTHEST, _FURTHEST))
