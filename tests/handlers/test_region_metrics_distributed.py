@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,7 +25,9 @@ from monai.data import DataLoader, Dataset, DistributedSampler, MetaTensor
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
-from medsegdiff_monai.handlers import MetricsTable, RegionMetricHandler
+from medsegdiff_monai.handlers import EnsembleTable, MeasurementsTable, MetricsTable, RegionMetricHandler
+from medsegdiff_monai.inferers import CaseScores
+from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.metrics import CupToDiscRatio, RegionDice
 
 REGIONS = {"disc": [1, 2], "cup": [2]}
@@ -40,6 +43,13 @@ def cases() -> list[dict[str, torch.Tensor]]:
     ]
 
 
+def described(case: dict[str, Any]) -> dict[str, Any]:
+    """A case with scores and measurements, which follow from its prediction."""
+    share = case["pred"].flatten(1).mean(1).tolist()
+    scores = CaseScores(share, share, share, [share, share], [share, share])
+    return {**case, "scores": scores, "measurements": [Measurement("disc", "area", "mm2", 10 * share[0])]}
+
+
 def evaluate(folder: Path) -> dict[str, float]:
     """Score the cases, those of this process where there are several, as a network that answers with the image."""
     dataset = Dataset(cases())
@@ -50,7 +60,8 @@ def evaluate(folder: Path) -> dict[str, float]:
         network=nn.Identity(),
         key_val_metric={"dice": RegionMetricHandler(RegionDice(), REGIONS)},
         additional_metrics={"cdr": RegionMetricHandler(CupToDiscRatio(), REGIONS)},
-        val_handlers=[MetricsTable(folder)],
+        postprocessing=described,
+        val_handlers=[MetricsTable(folder), EnsembleTable(folder, REGIONS), MeasurementsTable(folder)],
     )
     evaluator.run()
     return evaluator.state.metrics
@@ -66,9 +77,13 @@ def test_two_processes_make_the_table_of_one(tmp_path: Path) -> None:
     for rank in range(2):
         metrics = json.loads((tmp_path / f"{rank}.json").read_text())
         assert {k: round(v, 6) for k, v in metrics.items()} == {k: round(v, 6) for k, v in expected.items()}
-    tables = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("alone", "rank 0")]
-    assert len(tables[0]) == 4
-    assert [tables[1][0], *sorted(tables[1][1:])] == tables[0]
+    for file, rows in (("metrics.csv", 3), ("uncertainty.csv", 6), ("measurements.csv", 3)):
+        alone, shared = ((tmp_path / name / file).read_text().splitlines() for name in ("alone", "rank 0"))
+        assert len(alone) == 1 + rows
+        assert (shared[0], sorted(shared[1:])) == (alone[0], sorted(alone[1:]))
+    for file in ("uncertainty.json", "measurements.json"):
+        one, other = (json.loads((tmp_path / name / file).read_text()) for name in ("alone", "rank 0"))
+        assert sorted(one, key=str) == sorted(other, key=str)
     assert not (tmp_path / "rank 1").exists()
 
 

@@ -12,10 +12,13 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 
-from medsegdiff_monai.measurements import Measurement, measure_ensemble
+from medsegdiff_monai.measurements import Measurement, measure_ensemble, measure_member, measurement_intervals
 
 
 def box(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
@@ -115,3 +118,30 @@ def test_ratio_to_no_disc_is_unknown_and_left_out_of_the_interval() -> None:
     ratio = measured[-1]
     assert ratio.value is None
     assert (ratio.low, ratio.high) == (pytest.approx(0.4), pytest.approx(0.4))
+
+
+def test_members_that_have_passed_give_the_intervals_of_those_at_hand() -> None:
+    rng = np.random.default_rng(3)
+    members = [{"disc": rng.random((12, 9)), "cup": rng.random((12, 9)) ** 2} for _ in range(3)]
+    fused = {name: np.mean([m[name] for m in members], axis=0) >= 0.5 for name in ("disc", "cup")}
+    # Values of a member travel between processes.
+    passed = [pickle.loads(pickle.dumps(measure_member(m, (0.5, 2.0), ("cup", "disc")))) for m in members]
+    streamed = measurement_intervals(fused, passed, (0.5, 2.0), ("cup", "disc"))
+    assert streamed == measure_ensemble(fused, members, (0.5, 2.0), ("cup", "disc"))
+    areas = [0.5 * 2.0 * (m["cup"] >= level).sum() for m in members for level in np.arange(0.05, 1.0, 0.1)]
+    (cup,) = (m for m in streamed if (m.region, m.quantity) == ("cup", "area"))
+    assert (cup.value, cup.unit) == (pytest.approx(fused["cup"].sum()), "mm2")
+    assert (cup.low, cup.high) == pytest.approx(tuple(np.quantile(areas, (0.05, 0.95))))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 5, 4)])
+@pytest.mark.parametrize("spacing", [None, 2.0])
+def test_nothing_at_all_is_measured_without_a_warning(shape: tuple[int, ...], spacing: float | None) -> None:
+    nothing = {"a": np.zeros(shape), "b": np.zeros(shape)}
+    scale = None if spacing is None else [spacing] * len(shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ratio = ("a", "b") if len(shape) == 2 else None
+        found = measure_ensemble({k: v > 0.5 for k, v in nothing.items()}, [nothing] * 2, scale, ratio)
+    assert {(m.value, m.low, m.high) for m in found if m.quantity != "vertical ratio"} == {(0.0, 0.0, 0.0)}
+    assert [m.value for m in found if m.quantity == "vertical ratio"] == ([None] if ratio else [])

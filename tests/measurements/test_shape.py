@@ -15,6 +15,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist, squareform
 
 from medsegdiff_monai.measurements.shape import (
     diameters,
@@ -66,6 +69,35 @@ def test_the_longest_diameter_is_that_of_all_pairs_of_corners() -> None:
     assert found.longest == pytest.approx(pairs.max())
 
 
+def blobs(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Parts of many shapes and sizes, with holes and empty rows, some of single pixels; maybe nothing."""
+    noise = rng.random(shape)
+    return noise > 0.9 if rng.random() < 0.3 else ndimage.gaussian_filter(noise, rng.uniform(0.5, 3.0)) > 0.55
+
+
+def test_both_diameters_are_those_of_the_convex_hull_of_all_corners() -> None:
+    rng = np.random.default_rng(1)
+    measured = 0
+    for _ in range(200):
+        mask, spacing = blobs(rng, *rng.integers(1, 30, 2)), rng.choice([0.3, 0.5, 1.0, 1.7], 2)
+        found = diameters(mask, spacing)
+        if not mask.any():
+            assert found is None
+            continue
+        assert found is not None
+        corners = np.array([(r + i, c + j) for r, c in np.argwhere(mask) for i in (0, 1) for j in (0, 1)]) * spacing
+        hull = corners[ConvexHull(corners).vertices]
+        pairs = squareform(pdist(hull))
+        assert found.longest == pytest.approx(pairs.max())
+        widths = []  # where several pairs are as far apart, any of them will do
+        for first, last in np.argwhere(pairs > pairs.max() - 1e-9):
+            axis = (hull[last] - hull[first]) / pairs[first, last]
+            widths.append(np.ptp(hull @ [-axis[1], axis[0]]))
+        assert min(abs(w - found.perpendicular) for w in widths) < 1e-9
+        measured += 1
+    assert measured > 100
+
+
 def test_one_pixel_and_none() -> None:
     mask = np.zeros((5, 5), dtype=bool)
     assert diameters(mask, (1.0, 1.0)) is None
@@ -86,6 +118,20 @@ def test_a_volume_is_measured_in_its_largest_plane() -> None:
     assert found.longest == pytest.approx(np.hypot(2, 17))
     assert largest_diameters(np.zeros((3, 4, 4)), (1.0, 1.0)) is None
     assert mask_volume(volume, 2.5) == pytest.approx((9 + 34) * 2.5 / 1000.0)
+
+
+def test_no_plane_is_longer_than_that_of_the_largest_diameters() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        volume = blobs(rng, 10, 16, 14)
+        each = {i: d for i, plane in enumerate(volume) if (d := diameters(plane, (1.0, 0.5))) is not None}
+        if not each:
+            assert largest_diameters(volume, (1.0, 0.5)) is None
+            continue
+        best = max(each, key=lambda i: each[i].longest)  # the first of those that are as long
+        found = largest_diameters(volume, (1.0, 0.5))
+        assert found is not None
+        assert (found.longest, found.perpendicular, found.plane) == (each[best].longest, each[best].perpendicular, best)
 
 
 def test_the_ratio_is_that_of_the_evaluation() -> None:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import decollate_batch, list_data_collate
 from PIL import Image
 
+from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.transforms import LoadCased, standard_mode
 from medsegdiff_monai.utils import InputError
 
@@ -135,6 +138,33 @@ def test_name_of_the_case_is_put_into_the_metadata(tmp_path: Path, file: str, ca
     voxels = np.random.default_rng(1).integers(0, 255, (6, 5)).astype(np.uint8)
     save = save_png if file.endswith("png") else save_nifti
     assert load(save(tmp_path / file, voxels), key).meta["case"] == case
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("unknown", 1.0), ("mm", 1.0), ("meter", 1000.0), ("micron", 0.001)])
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
+def test_spacing_of_a_nifti_file_is_in_mm(tmp_path: Path, shape: tuple[int, ...], unit: str, factor: float) -> None:
+    image = nib.Nifti1Image(np.zeros(shape, np.float32), AFFINE)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii.gz")
+    lengths = [math.sqrt(2.0**2), math.sqrt(1.5**2 + 0.125**2), math.sqrt(0.25**2 + 0.5**2 + 3.0**2)]
+    found = spacing_in_metadata(load(str(tmp_path / "a.nii.gz")).meta)
+    assert found == pytest.approx([n * factor for n in lengths[: len(shape)]], rel=1e-5)
+
+
+def test_pictures_have_no_spacing_whatever_they_say_of_printing(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.png", dpi=(300, 300))
+    assert spacing_in_metadata(load(str(tmp_path / "a.png")).meta) is None
+
+
+def test_spacing_stays_with_its_case_in_a_batch(tmp_path: Path) -> None:
+    with_spacing = [
+        load(save_nifti(tmp_path / f"{n}.nii.gz", np.zeros((7, 4), np.float32), np.diag([n, 1.0, 1.0, 1.0])))
+        for n in (1.0, 2.0)
+    ]
+    without = load(save_png(tmp_path / "a.png", pixels().astype(np.uint8)))
+    batch = list_data_collate([{"image": image.float()} for image in (*with_spacing, without)])
+    found = [spacing_in_metadata(case["image"].meta) for case in decollate_batch(batch)]
+    assert found == [[1.0, 1.0], [2.0, 1.0], None]
 
 
 def test_volume_of_several_contrasts_becomes_channels(tmp_path: Path) -> None:

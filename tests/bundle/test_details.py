@@ -1,0 +1,139 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the switch ``details`` adds to a run of each bundle, with the committed weights on phantoms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medsegdiff_monai.transforms import MeasureRegionsd
+
+FAST = {"num_inference_steps": 1, "num_ensemble": 2}
+SIZES = {"spacing": [6.0] * 3, "patch_size": [32] * 3}  # the brain phantoms as they are, in one window
+MAPS = ("deviation", "disagreement", "blur")
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj) if path.name.endswith(".nii.gz") else np.asarray(Image.open(path))
+
+
+def run(parse: Any, bundle: Path, data: Path, out: Path, *configs: str, **overrides: Any) -> Any:
+    """Run a bundle in this process; its configuration."""
+    places = {"dataset_dir": str(data), "output_dir": str(out)}
+    sizes = SIZES if bundle.name.startswith("brats") else {}
+    parser = parse(bundle, "inference.json", *configs, **places, **FAST, **sizes, **overrides)
+    parser.get_parsed_content("evaluator").run()
+    return parser
+
+
+def test_without_details_nothing_of_them_is_built(bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path) -> None:
+    places = {"dataset_dir": str(phantoms_of(bundle)), "output_dir": str(tmp_path)}
+    parser = parse(bundle, "inference.json", **places)
+    assert parser.get_parsed_content("member_postprocessing") is None
+    assert parser.get_parsed_content("evaluator").member_postprocessing is None
+    after = parser.get_parsed_content("postprocessing").transforms
+    assert not [t for t in after if isinstance(t, MeasureRegionsd)]
+    handlers = [type(h).__name__ for h in parser.get_parsed_content("handlers")]
+    assert handlers == ["LoadWeights", "ProgressBar", "MetricsTable"]
+    assert parser.get_parsed_content("inferer").stream_members is False
+
+
+def test_measurements_are_those_of_the_written_masks(
+    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
+) -> None:
+    data = phantoms_of(bundle)
+    parser = run(parse, bundle, data, tmp_path, "evaluate.json", details=True)
+    table = pd.read_csv(tmp_path / "measurements.csv").set_index(["case", "region"])
+    volumes = bundle.name.startswith("brats")
+    column, suffix = ("volume_mL", ".nii.gz") if volumes else ("area_pixels", ".png")
+    counted = 0
+    for case in json.loads((data / "datalist.json").read_text())["test"]:
+        name = Path(case["image"]).name.split(".")[0]
+        label_map = read(tmp_path / f"{name}_seg{suffix}")
+        voxel = abs(np.linalg.det(nib.load(data / case["image"]).affine)) / 1000 if volumes else 1.0
+        for region, values in parser.get_parsed_content("regions").items():
+            count = np.isin(label_map, values).sum()
+            row = table.loc[(name, region)]
+            assert row[column] == pytest.approx(count * voxel, rel=1e-5)
+            assert row[f"{column}_low90"] <= row[f"{column}_high90"]
+            counted += count
+    assert counted > 100
+    assert ("note" in table) != volumes
+    scores = pd.read_csv(tmp_path / "uncertainty.csv").set_index(["case", "region"])
+    assert scores.index.tolist() == [key for key in table.index if " / " not in key[1]]
+    assert scores["pairwise_dice"].between(0.0, 1.0).all()
+    maps = [[p for p in tmp_path.iterdir() if f"_{name}" in p.name] for name in ("probability", *MAPS)]
+    assert len({len(files) for files in maps}) == 1
+    assert (tmp_path / "metrics.csv").is_file()
+
+
+def test_details_leave_the_other_results_as_they_are(
+    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
+) -> None:
+    for name, details in (("with", True), ("without", False)):
+        run(parse, bundle, phantoms_of(bundle), tmp_path / name, details=details)
+    results = sorted(p.name for p in (tmp_path / "without").iterdir())
+    assert {p.split("_")[2].split(".")[0] for p in results} == {"seg", "probability", "uncertainty"}
+    for name in results:
+        one, other = (read(tmp_path / folder / name).astype(float) for folder in ("with", "without"))
+        # Members of volumes are streamed, whose mean is another sum.
+        np.testing.assert_allclose(one, other, atol=1 if name.endswith("png") else 1e-5, err_msg=name)
+
+
+def test_disagreement_and_blur_make_up_the_uncertainty(
+    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
+) -> None:
+    run(parse, bundle, phantoms_of(bundle), tmp_path, details=True)
+    files = [p.name for p in tmp_path.iterdir() if "_uncertainty" in p.name]
+    assert files
+    for name in files:
+        whole, *parts = (
+            read(tmp_path / name.replace("uncertainty", kind)).astype(float)
+            for kind in ("uncertainty", "disagreement", "blur")
+        )
+        np.testing.assert_allclose(sum(parts), whole, atol=2 if name.endswith("png") else 1e-5)
+
+
+def test_file_with_spacing_is_measured_in_mm(thyroid_bundle: Path, parse: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.mgrid[:50, :40]
+    image = rng.normal(100, 20, (50, 40)) - 60 * ((x - 25) ** 2 + (y - 20) ** 2 < 150)
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(image.astype(np.float32), np.diag([0.2, -0.5, 1.0, 1.0])), tmp_path / "in" / "scan.nii.gz")
+    run(parse, thyroid_bundle, tmp_path / "in", tmp_path / "out", details=True)
+    (row,) = pd.read_csv(tmp_path / "out" / "measurements.csv").to_dict("records")
+    count = np.count_nonzero(read(tmp_path / "out" / "scan_seg.nii.gz"))
+    assert count > 0
+    assert row["area_mm2"] == pytest.approx(count * 0.2 * 0.5, rel=1e-5)
+    assert "note" not in row
+
+
+def test_single_member_has_no_uncertainty_rather_than_none(
+    thyroid_bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
+) -> None:
+    parser = parse(thyroid_bundle, "inference.json", dataset_dir=str(phantoms_of(thyroid_bundle)))
+    parser.update({**FAST, "output_dir": str(tmp_path), "num_ensemble": 1, "details": True})
+    parser.get_parsed_content("evaluator").run()
+    table = pd.read_csv(tmp_path / "measurements.csv")
+    assert table["area_pixels"].notna().all()
+    assert table[[c for c in table if c.endswith("90")]].isna().all().all()
+    scores = pd.read_csv(tmp_path / "uncertainty.csv")
+    assert scores.drop(columns=["case", "region"]).isna().all().all()
+    assert not [p for p in tmp_path.iterdir() if "deviation" in p.name or "disagreement" in p.name]

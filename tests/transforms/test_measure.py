@@ -1,0 +1,99 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from medsegdiff_monai.engines.evaluator import MemberMeasurements
+from medsegdiff_monai.measurements import Measurement
+from medsegdiff_monai.transforms import MeasureMemberd, MeasureRegionsd
+
+EYE = {"disc": [1, 2], "cup": [2]}
+
+
+def maps(*channels: np.ndarray, spacing: list[float] | None = None) -> MetaTensor:
+    """Maps ``(C, *spatial)`` with what the loader leaves in their metadata."""
+    stated = np.full(channels[0].ndim, np.nan) if spacing is None else np.array(spacing)
+    return MetaTensor(torch.from_numpy(np.stack(channels)).float(), meta={"spacing": stated})
+
+
+def square(size: int, shape: tuple[int, ...] = (20, 16), value: float = 1.0) -> np.ndarray:
+    array = np.zeros(shape)
+    array[(slice(2, 2 + size),) * len(shape)] = value
+    return array
+
+
+def measured(members: list[MetaTensor], pred: MetaTensor, regions: Any = EYE, ratio: Any = None) -> list[Measurement]:
+    """What is measured of the fused masks, after each member went through its own transform."""
+    items = [MeasureMemberd("pred", regions, ratio)({"pred": m})["measured"] for m in members]
+    case = {"pred": pred, "member_measurements": MemberMeasurements(items)}
+    return MeasureRegionsd("pred", regions, ratio)(case)["measurements"]
+
+
+def test_picture_in_mm_with_its_ratio() -> None:
+    spacing = [0.5, 2.0]
+    members = [maps(square(10), square(n), spacing=spacing) for n in (4, 6)]
+    found = {(m.region, m.quantity): m for m in measured(members, members[0], ratio=["cup", "disc"])}
+    area = found["cup", "area"]
+    assert (area.value, area.unit) == (16.0, "mm2")
+    assert (area.low, area.high) == (16.0, 36.0)
+    assert found["disc", "longest diameter"].value == pytest.approx(np.hypot(5.0, 20.0))
+    ratio = found["cup / disc", "vertical ratio"]
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.4, 0.4, 0.6))
+
+
+def test_file_without_spacing_is_measured_in_pixels() -> None:
+    member = maps(square(10), square(4))
+    assert {m.unit for m in measured([member] * 2, member)} == {"pixels", ""}
+    volume = maps(square(3, (8, 8, 8)))
+    assert {m.unit for m in measured([volume] * 2, volume, {"WT": [1]})} == {"voxels", "pixels", ""}
+
+
+def test_volume_in_ml() -> None:
+    member = maps(square(5, (9, 9, 9)), spacing=[1.0, 2.0, 4.0])
+    volume = measured([member] * 2, member, {"WT": [1]})[0]
+    assert (volume.value, volume.unit) == (pytest.approx(125 * 8.0 / 1000), "mL")
+
+
+def test_region_that_the_data_set_does_not_label_is_not_measured() -> None:
+    member = maps(square(10), square(4))
+    for regions in ({"disc": [1], "cup": []}, {"disc": [], "cup": [2]}):
+        found = measured([member] * 2, member, regions, ["cup", "disc"])
+        assert {m.region for m in found} == {name for name, values in regions.items() if values}
+
+
+def test_single_member_has_no_interval() -> None:
+    member = maps(square(10), square(4))
+    found = measured([member], member, ratio=["cup", "disc"])
+    assert {(m.low, m.high) for m in found} == {(None, None)}
+    assert found[0].value == 100.0
+
+
+def test_case_whose_members_were_not_measured_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no member_measurements: give the evaluator a member_postprocessing"):
+        MeasureRegionsd("pred", EYE)({"pred": maps(square(3), square(2))})
+
+
+def test_other_channels_than_regions_are_an_error() -> None:
+    with pytest.raises(ValueError, match="2 channels, one for each region, got 1"):
+        MeasureMemberd("pred", EYE)({"pred": maps(square(3))})
+
+
+@pytest.mark.parametrize("ratio", [["cup"], ["cup", "rim"]])
+def test_ratio_of_other_regions_is_an_error(ratio: list[str]) -> None:
+    with pytest.raises(ValueError, match="ratio must name two of the regions disc, cup"):
+        MeasureRegionsd("pred", EYE, ratio)
