@@ -55,7 +55,7 @@ def test_two_processes_evaluate_every_case_once(
     bundle: Path, phantoms_of: Any, run_bundle: Any, untrained_of: Any, tmp_path: Path
 ) -> None:
     weights = untrained_of(bundle)
-    tables = []
+    tables, calibrations = [], []
     for configs, processes in (
         (["inference.json", "evaluate.json"], 0),
         (["inference.json", "evaluate.json", "multi_gpu_evaluate.json"], 2),
@@ -65,6 +65,9 @@ def test_two_processes_evaluate_every_case_once(
         result = run_bundle(bundle, configs, processes, dataset_dir=phantoms_of(bundle), **settings)
         assert result.returncode == 0, result.stdout + result.stderr
         tables.append(pd.read_csv(out / "metrics.csv").sort_values("case").reset_index(drop=True))
+        calibrations.append(pd.read_csv(out / "calibration.csv"))
         assert len(tables[-1]) == 3
         assert len(list(out.glob("*_seg.*"))) == 3
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=False, atol=1e-4)
+    assert set(calibrations[0]["cases"]) == {3}
+    pd.testing.assert_frame_equal(calibrations[0], calibrations[1], check_exact=False, atol=1e-4)

@@ -124,6 +124,7 @@ def test_evaluation_scores_every_region_of_every_case(
     table = pd.read_csv(tmp_path / "metrics.csv").set_index("case")
     regions = parse(bundle, "inference.json").get("region_values")
     kind = kind_of(bundle)
+    squares: dict[str, list[np.ndarray]] = {region: [] for region in regions}
     for case in json.loads((data / "datalist.json").read_text())["test"]:
         name = Path(case["image"]).name.split(".")[0]
         suffix = ".png" if kind != "brats" else ".nii.gz"
@@ -139,12 +140,20 @@ def test_evaluation_scores_every_region_of_every_case(
             joint = (mask | truth).sum()
             expected = (mask & truth).sum() / joint if joint else 1.0
             assert table.loc[name, column.replace("dice", "iou")] == pytest.approx(expected, abs=1e-5)
-        for part in MAPS[kind]:
+        for part, (region, values) in zip(MAPS[kind], regions.items(), strict=True):
             probability, uncertainty = (
                 read(tmp_path / f"{name}_{m}{part}{suffix}") for m in ("probability", "uncertainty")
             )
             assert probability.shape == uncertainty.shape == label.shape
+            stated = probability / (65535.0 if suffix == ".png" else 1.0)
+            squares[region].append(((stated - np.isin(label, values)) ** 2).ravel())
     assert ("vcdr_absolute_error" in table) == (kind == "fundus")
+    calibration = pd.read_csv(tmp_path / "calibration.csv").set_index("region")
+    assert list(calibration.index) == [*regions, "pooled"]
+    expected = {region: np.concatenate(values).mean() for region, values in squares.items()}
+    assert calibration["brier"].drop("pooled").to_dict() == pytest.approx(expected, rel=1e-3)
+    assert calibration.loc["pooled", "brier"] == pytest.approx(np.mean(list(expected.values())), rel=1e-3)
+    assert (tmp_path / "reliability.png").is_file()
 
 
 def test_inference_needs_no_labels(
@@ -160,4 +169,4 @@ def test_inference_needs_no_labels(
     assert result.returncode == 0, result.stdout + result.stderr
     files = [p.name for p in (tmp_path / "out").iterdir()]
     assert len(files) == 2 * (1 + 2 * len(MAPS[kind_of(bundle)]))
-    assert not [f for f in files if f.startswith("metrics")]
+    assert not [f for f in files if f.startswith(("metrics", "calibration", "reliability"))]
