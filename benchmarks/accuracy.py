@@ -128,6 +128,7 @@ def main(
     device: str = "cpu",
     retry: bool = False,
     quick: bool = False,
+    default_only: bool = False,
 ) -> None:
     """Run the grid, or what is left of it, and write the report.
 
@@ -145,9 +146,10 @@ def main(
         device: cpu or cuda.
         retry: whether cells that failed are run again.
         quick: a reduced grid: thyroid ultrasound, one seed, 64 pixels, one minute.
+        default_only: whether each method is tested with its default number of steps and members alone.
     """
     given = {"datasets": datasets, "seeds": seeds, "minutes": minutes, "size": size}
-    grid = make_grid(given, methods, section, threads, device, quick)
+    grid = make_grid(given, methods, section, threads, device, quick, default_only)
     check_machine(device, workers, threads)
     folder = Path(data or os.environ.get("MEDSEGDIFF_DATA", "data")).resolve()
     check_data(grid, folder)

@@ -16,11 +16,12 @@ import sys
 import fire
 
 from medsegdiff_monai.apps.commands import Commands
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, keep_freed_memory
 
 
 def main() -> None:
     """Run a command; bad input ends it with one sentence and exit status 2."""
+    keep_freed_memory()
     try:
         fire.Fire(Commands(), name="medsegdiff_monai")
     except InputError as e:

@@ -27,14 +27,16 @@ from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
 from medsegdiff_monai.data import load_cases
+from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import replace_atomically
 
-from .calibration import CalibrationCounts
 from .cost import TimedInferer, network_size
 from .grid import BUNDLES, DATASETS, Cell, Dataset, config_files
 from .kept import write_json
 
 __all__ = ["run_cell"]
+
+_BINS = 20
 
 
 def _parser(cell: Cell, dataset: Dataset, files: list[str], settings: dict[str, Any]) -> ConfigParser:
@@ -154,16 +156,23 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         {
             "output_dir": str(output),
             "checkpoint": str(folder / "model.pt"),
+            "temperature": 1.0,  # the bundle's own belongs to its weights
             "num_inference_steps": steps,
             "num_ensemble": members,
             "member_batch_size": members,
         },
     )
     regions = parser.get_parsed_content("regions")
-    counts = CalibrationCounts([i for i, values in enumerate(regions.values()) if values])
+    labelled = [i for i, values in enumerate(regions.values()) if values]
+    reliability = Reliability(_BINS)
+
+    def count(item: dict[str, Any]) -> dict[str, Any]:
+        reliability.update(item["probability"][labelled], item["label"][labelled])
+        return item
+
     transforms = parser["postprocessing#transforms"]
     kept = [t for t in transforms if not t["_target_"].endswith("SaveSegmentationd")]
-    parser["postprocessing#transforms"] = [*kept, counts]
+    parser["postprocessing#transforms"] = [*kept, count]
     evaluator = parser.get_parsed_content("evaluator")
     evaluator.inferer = timed = TimedInferer(evaluator.inferer, torch.device(cell.device))
     evaluator.run()
@@ -176,7 +185,7 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         "evaluations": steps * members,
         "seconds_per_case": timed.seconds / len(table),
         "cases": table.to_dict(orient="list"),
-        "calibration": counts.as_dict(),
+        "calibration": reliability.as_dict(),
     }
 
 

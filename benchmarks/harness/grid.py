@@ -102,6 +102,7 @@ class Cell:
         size: input size in place of the data set's own; None for that.
         section: section of the data set that is tested on: "test", or "validation" where the test images are not to be
             looked at.
+        default_only: whether each method is tested with its default number of steps and members alone.
     """
 
     dataset: str
@@ -112,6 +113,7 @@ class Cell:
     device: str = "cpu"
     size: tuple[int, ...] | None = None
     section: str = "test"
+    default_only: bool = False
 
     @property
     def tested_sets(self) -> tuple[str, ...]:
@@ -122,7 +124,8 @@ class Cell:
     @property
     def tests(self) -> tuple[tuple[int, int], ...]:
         """Sampler steps and members of each test, the method's default first."""
-        return METHODS[self.method].tests(len(DATASETS[self.dataset].size))
+        tests = METHODS[self.method].tests(len(DATASETS[self.dataset].size))
+        return tests[:1] if self.default_only else tests
 
     @property
     def name(self) -> str:

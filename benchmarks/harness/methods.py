@@ -76,6 +76,13 @@ def _basic_unet(ours: dict[str, Any], size: tuple[int, ...]) -> dict[str, Any]:
     return _plain({"_target_": "BasicUNet", "out_channels": ours["out_channels"]}, ours)
 
 
+def _dropout_unet(ours: dict[str, Any], size: tuple[int, ...]) -> dict[str, Any]:
+    plain = _basic_unet(ours, size)
+    plain["denoiser"]["_target_"] = "harness.networks.DropoutDenoiser"
+    plain["denoiser"]["network"]["dropout"] = 0.1
+    return plain
+
+
 def _segresnet(ours: dict[str, Any], size: tuple[int, ...]) -> dict[str, Any]:
     # The widths of the model zoo's brats_mri_segmentation; MONAI's default is half of them.
     return _plain({"_target_": "SegResNet", "init_filters": 16, "out_channels": ours["out_channels"]}, ours, 8)
@@ -191,7 +198,8 @@ _TESTS = ((4, 5), (1, 1), (1, 5), (2, 5), (10, 1), (10, 5))
 _FEW_TESTS = ((4, 5), (1, 1), (1, 5))
 _TESTS_3D = ((4, 3), (1, 1), (1, 3))
 
-# What the tables compare, and behind it the default with one of its settings changed.
+# What the tables compare, then Monte-Carlo dropout, which benchmarks/calibration.py compares with, and behind it the
+# default with one of its settings changed.
 METHODS: dict[str, Method] = {
     "medsegdiff": Method(_without(), _TESTS, _TESTS_3D, plain=False),
     "without_dynamic_encoding": Method(_without_fusion, _FEW_TESTS, _TESTS_3D, plain=False),
@@ -203,6 +211,7 @@ METHODS: dict[str, Method] = {
     "same_blocks_unet": Method(_same_blocks_unet),
     "paper": Method(_paper, ((50, 5), (10, 5)), ((10, 5),), plain=False),
     "diffusion_unet": Method(_diffusion_unet, ((50, 1), (10, 1)), ((10, 1),), plain=False),
+    "mc_dropout_unet": Method(_dropout_unet),
     "recipe_full_resolution": Method(_full_resolution, _FEW_TESTS, _TESTS_3D, plain=False),
     "recipe_equal_encoders": Method(
         _without(mask_channels=None, mask_num_res_blocks=None), _FEW_TESTS, _TESTS_3D, plain=False
@@ -212,4 +221,4 @@ METHODS: dict[str, Method] = {
     "recipe_without_recycling": Method(_with_recycling(0.0), _FEW_TESTS, _TESTS_3D, plain=False),
     "recipe_recycling_always": Method(_with_recycling(1.0), _FEW_TESTS, _TESTS_3D, plain=False),
 }
-MAIN_METHODS = tuple(name for name in METHODS if not name.startswith("recipe_"))
+MAIN_METHODS = tuple(name for name in METHODS if name != "mc_dropout_unet" and not name.startswith("recipe_"))

@@ -30,7 +30,7 @@ from medsegdiff_monai.networks.blocks import (
     space_to_patches,
 )
 
-__all__ = ["ConcatenationDenoiser", "ConcatenationUNet", "FixedTimestep"]
+__all__ = ["ConcatenationDenoiser", "ConcatenationUNet", "DropoutDenoiser", "FixedTimestep"]
 
 
 class ConcatenationDenoiser(nn.Module):
@@ -126,3 +126,37 @@ class FixedTimestep(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The network's output for ``x`` of shape ``(B, in_channels, *spatial)``."""
         return self.network(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
+
+
+class DropoutDenoiser(nn.Module):
+    """A plain network whose dropout stays on when it answers: each member is another draw of it.
+
+    Monte-Carlo dropout (Gal and Ghahramani, ICML 2016, arXiv 1506.02142) in the place of a denoiser, so that its
+    members go through what those of a diffusion model do. With one step, a member is the sigmoid of the logits.
+
+    Args:
+        network: network with dropout layers, image ``(B, context_channels, *spatial)`` to logits ``(B, C, *spatial)``.
+        out_channels: number of channels ``C`` of the logits.
+        divisor: number by which the network needs spatial sizes to be divisible.
+    """
+
+    def __init__(self, network: nn.Module, out_channels: int, divisor: int = 16) -> None:
+        super().__init__()
+        self.network = network
+        self.in_channels = out_channels
+        self.divisor = divisor
+
+    def encode_image(self, context: torch.Tensor) -> list[torch.Tensor]:
+        """The image of shape ``(B, context_channels, *spatial)`` itself: each member has the network anew."""
+        return [context]
+
+    def denoise(self, x: torch.Tensor, timesteps: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """Logits of the shape of ``x``, ``(B, C, *spatial)``."""
+        for module in self.network.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.train()
+        return self.network(features[0].expand(x.shape[0], *features[0].shape[1:]))
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Logits of shape ``(B, C, *spatial)``; ``context`` is the image."""
+        return self.denoise(x, timesteps, [context])

@@ -81,7 +81,13 @@ def _check_numbers(seeds: tuple[Any, ...], minutes: Any, size: Any) -> None:
 
 
 def make_grid(
-    given: dict[str, Any], methods: Any, section: str, threads: int, device: str, quick: bool = False
+    given: dict[str, Any],
+    methods: Any,
+    section: str,
+    threads: int,
+    device: str,
+    quick: bool = False,
+    default_only: bool = False,
 ) -> list[Cell]:
     """The cells of a call.
 
@@ -92,6 +98,7 @@ def make_grid(
         threads: number of threads of each cell.
         device: cpu or cuda.
         quick: whether the quick settings take the place of the usual ones.
+        default_only: whether methods are tested with their default settings alone.
 
     Raises:
         InputError: when a name is unknown, a number out of range, or quick settings are given twice.
@@ -107,7 +114,7 @@ def make_grid(
     _check_numbers(seeds, minutes, size)
     sizes = {d: None if size is None else (size, size, *DATASETS[d].size[2:]) for d in datasets}
     return [
-        Cell(d, m, s, 60.0 * minutes, threads, device, sizes[d], section)
+        Cell(d, m, s, 60.0 * minutes, threads, device, sizes[d], section, default_only)
         for s in seeds
         for d in datasets
         for m in names

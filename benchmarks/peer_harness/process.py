@@ -24,7 +24,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.utils import InputError, reason_of
+from medsegdiff_monai.utils import InputError, keep_freed_memory, reason_of
 
 from .measure import matrix_ceiling, measure_row
 from .rows import row_of
@@ -39,8 +39,11 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
         job: ``row`` and ``repeats`` for a measurement, or ``dtype``, ``sizes`` and ``threads`` for the ceiling of the
             machine's matrix products.
     """
-    if "row" in job:
-        return measure_row(row_of(job["row"]), job["repeats"])
+    row = row_of(job["row"]) if "row" in job else None
+    if row is None or row.keep_memory:  # as bundles do when they start; the peers gain by it as well
+        keep_freed_memory()
+    if row is not None:
+        return measure_row(row, job["repeats"])
     return {"gflop_per_second": matrix_ceiling(job["dtype"], tuple(job["sizes"]))}
 
 

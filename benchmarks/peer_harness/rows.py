@@ -67,6 +67,7 @@ class Row:
         partial_steps: number of sampler steps that are run of a longer chain, whose cost is then calculated; None runs
             the whole.
         threads: number of threads.
+        keep_memory: whether the process keeps freed memory for what comes next.
         sweep: name of the sweep that the row is part of, empty for the table.
         position: where the row is on the axis of its sweep.
     """
@@ -79,6 +80,7 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     partial_steps: int | None = None
     threads: int = 1
+    keep_memory: bool = True
     sweep: str = ""
     position: float = 0.0
 
@@ -101,7 +103,14 @@ _TABLE: dict[str, list[tuple[str, str, str, dict[str, Any], bool]]] = {
     "2d": [
         ("default", "MedSegDiff", "medsegdiff", {}, False),
         ("bf16", "MedSegDiff, bf16 autocast", "medsegdiff", _ours(**{"inferer#amp_dtype": "bfloat16"}), False),
-        ("channels_last", "MedSegDiff, channels last", "medsegdiff", _ours(**{"inferer#channels_last": True}), False),
+        (
+            "channels_first",
+            "MedSegDiff, channels first",
+            "medsegdiff",
+            _ours(**{"inferer#channels_last": False}),
+            False,
+        ),
+        ("memory_returned", "MedSegDiff, freed memory given back", "medsegdiff", {}, False),
         ("shared_start", "MedSegDiff, shared start", "medsegdiff", _ours(**{"inferer#shared_start": True}), False),
         (
             "agreement",
@@ -166,5 +175,6 @@ def table_rows(
         if method == "onnx":
             given["file"] = onnx
         limit = partial_steps if long else None
-        rows.append(Row(key, title, method, case, tuple(size or CASES[case].size), given, limit, threads))
+        shape, keep = tuple(size or CASES[case].size), key != "memory_returned"
+        rows.append(Row(key, title, method, case, shape, given, limit, threads, keep))
     return rows

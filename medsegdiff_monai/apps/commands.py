@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 
+from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.export import export_bundle
@@ -46,6 +47,7 @@ class Commands:
         test: int = 20,
         size: int = 128,
         seed: int = 0,
+        readers: int = 1,
     ) -> None:
         """Write a data set of seeded phantoms with reference masks and a datalist.json.
 
@@ -57,9 +59,10 @@ class Commands:
             test: number of test cases.
             size: pixels along each axis.
             seed: seed of the phantoms; the same seed gives the same files.
+            readers: number of readers of each ultrasound image, whose reference masks differ by a known rule.
         """
         try:
-            write_phantoms(out, kind, training, validation, test, size, seed)
+            write_phantoms(out, kind, training, validation, test, size, seed, readers)
         except InputError:
             raise
         except ValueError as e:
@@ -204,6 +207,35 @@ class Commands:
         studies = read_studies(study, sys.argv[1:])
         given = (None if out is None else str(out), contrasts, resample, steps, members, device, again)
         sys.exit(run_dicomweb(str(url), studies, str(bundle), *given, credentials, timeout))
+
+    def calibrate(
+        self,
+        bundle: str,
+        data: str,
+        section: str = "validation",
+        checkpoint: str | None = None,
+        overlay: str | None = None,
+        out: str | None = None,
+        device: str | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        """Fit a bundle's temperature to labelled cases, write it into the bundle and print what it changes.
+
+        The number in the line "temperature" of configs/inference.json (or of the overlay, where it has that line) is
+        replaced, and configs/calibration.json records what it was fitted to and the calibration before and after.
+
+        Args:
+            bundle: folder of the bundle.
+            data: folder of the data set with its datalist.json.
+            section: section of the datalist whose cases have labels and were not trained on.
+            checkpoint: file of the weights; by default the bundle's own.
+            overlay: further file of the bundle's folder configs, such as disc.json.
+            out: folder that gets reliability.png, the reliability diagram before and after.
+            device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
+            dry_run: print only, and leave the bundle as it is.
+        """
+        _check_flags(dry_run=dry_run)
+        calibrate_bundle(bundle, data, section, checkpoint, overlay, out, device, dry_run)
 
     def export(
         self,

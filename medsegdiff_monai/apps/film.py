@@ -90,7 +90,7 @@ def make_film(
 def _files_of_case(path: Path) -> list[Path]:
     """The files of the one case that a path stands for."""
     if path.is_file():
-        return [Path(f) for f in contrast_files(str(path)) or [path]]
+        return [Path(f) for f in contrast_files(str(path)) or [str(path)]]
     if not path.is_dir():
         raise InputError(f"There is no image {path}: give a file or the folder of one case.")
     images = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))

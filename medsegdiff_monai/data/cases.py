@@ -33,8 +33,9 @@ def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str 
         datalist: file name of the datalist in the folder.
 
     Returns:
-        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``. Whether
-        the files are there is found case by case when they are read.
+        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``, which is a
+        list with a path for each reader where several have drawn it. Whether the files are there is found case by case
+        when they are read.
 
     Raises:
         InputError: when the datalist is missing or not readable, or the section is missing or empty.
@@ -65,7 +66,7 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
     for key in ("image", "label"):
         if key in resolved:
             files = case[key] if isinstance(case[key], list) else [case[key]]
-            if not all(isinstance(f, str) for f in files):
+            if not files or not all(isinstance(f, str) for f in files):
                 raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
             paths = [str(datalist.parent / f) for f in files]
             resolved[key] = paths if isinstance(case[key], list) else paths[0]

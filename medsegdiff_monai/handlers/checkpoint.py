@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,15 +154,20 @@ class BestModelSaver:
     Args:
         path: the file, holding the network's state dictionary and nothing else.
         network: the network, such as one around the averaged weights.
+        better: tells whether a value of the metric, the first argument, is better than another: ``operator.gt``, or
+            ``operator.lt`` for a distance.
 
     Raises:
         InputError: when the folder cannot be written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], network: nn.Module, better: Callable[[float, float], bool] = operator.gt
+    ) -> None:
         self.path = Path(path)
         self.network = network
-        self.best = -math.inf
+        self.better = better
+        self.best = -math.inf if better(math.inf, -math.inf) else math.inf
         check_writable(self.path.parent)
 
     def attach(self, engine: Engine) -> None:
@@ -172,7 +178,7 @@ class BestModelSaver:
         """Save the network if the metric is better than before."""
         name = str(engine.state.key_metric_name)
         value = float(engine.state.metrics[name])
-        if value > self.best:
+        if self.better(value, self.best):
             self.best = value
             _write(self.network.state_dict(), self.path)
             logger.info("Best %s so far: %.4f, saved to %s", name, value, self.path)

@@ -87,7 +87,7 @@ class MetricsTable:
 
 
 def _larger_is_worse(name: str) -> bool:
-    return name.startswith("hd") or "error" in name
+    return name.startswith("hd") or "error" in name or "distance" in name
 
 
 def _summary(table: pd.DataFrame) -> str:

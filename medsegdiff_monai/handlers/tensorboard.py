@@ -101,7 +101,8 @@ class ValidationBoard:
         image, reference, masks = (_array(item[key]) for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
         regions = {f"region {c + 1}": [c] for c in range(len(masks))} if self.regions is None else self.regions
         channels = [c for c, values in enumerate(regions.values()) if values]
-        members = _array(item["members"])[:, channels] if "members" in item else None
+        # Members may be channels by now, and of several readers' masks the first one's are shown.
+        members = _array(item["members"]).reshape(-1, *masks.shape)[:, channels] if "members" in item else None
         several = members is not None and len(members) > 1
         return PicturedCase(
             name=name,

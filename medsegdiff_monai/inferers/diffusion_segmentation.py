@@ -67,6 +67,8 @@ class DiffusionSegmentationInferer(Inferer):
         temperature: by which the logits of each member are divided; 1 leaves them.
         stream_members: whether a volume in windows is gone through anew for each batch of ``member_batch_size``
             members, so that no more of them are in memory; the image's features are then computed as often.
+        channels_last: whether the network runs with the channels of its maps last in memory, which 2D convolutions on
+            a CPU are faster with. The network keeps that layout.
 
     Raises:
         InputError: when a number is out of range, the fusion is unknown, members of windows are to end early, or

@@ -48,6 +48,7 @@ class EnsembleStatistics:
         self._squares = torch.empty(0)
         self._entropy = torch.empty(0)
         self._votes: list[torch.Tensor] = []
+        self._patterns: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
     def of(cls, members: torch.Tensor) -> EnsembleStatistics:
@@ -72,6 +73,7 @@ class EnsembleStatistics:
         if place == 0:
             self._votes.append(torch.zeros_like(member, dtype=torch.uint8))
         self._votes[-1] |= (member >= 0.5).to(torch.uint8) << place
+        self._patterns.clear()
         self.count += 1
         # Welford: sums of squares of numbers near 1 would lose the small differences between members.
         shift = member - self._mean
@@ -120,12 +122,15 @@ class EnsembleStatistics:
 
         The first one is that of no vote at all, whose count may be 0.
         """
-        packed = torch.stack([v[case, channel].flatten() for v in self._votes])
-        voted = packed[:, (packed != 0).any(0)]  # sorting is for the object, not for the image
-        combinations, counts = torch.unique(voted, dim=1, return_counts=True)
-        nobody = packed.shape[1] - voted.shape[1]
-        combinations = torch.cat([torch.zeros_like(packed[:, :1]), combinations], dim=1)
-        return _unpacked(combinations, self.count), torch.cat([counts.new_tensor([nobody]), counts])
+        if (case, channel) not in self._patterns:
+            packed = torch.stack([v[case, channel].flatten() for v in self._votes])
+            voted = packed[:, (packed != 0).any(0)]  # sorting is for the object, not for the image
+            combinations, counts = _combinations(voted)
+            nobody = packed.shape[1] - voted.shape[1]
+            combinations = torch.cat([torch.zeros_like(packed[:, :1]), combinations], dim=1)
+            counts = torch.cat([counts.new_tensor([nobody]), counts])
+            self._patterns[case, channel] = (_unpacked(combinations, self.count), counts)
+        return self._patterns[case, channel]
 
     def pairwise_dice(self) -> torch.Tensor | None:
         """Mean Dice over all pairs of the members' masks at 0.5, of shape ``(B, C)``; None with one member.
@@ -180,6 +185,21 @@ class EnsembleStatistics:
                 if bool(band.any()):
                     values[b, c] = binary_entropy(self._mean[b, c][box][band]).mean(dtype=torch.float64)
         return values
+
+
+def _combinations(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The columns that occur in bytes ``(n, V)``, of shape ``(n, P)``, and how often each does, ``(P,)``.
+
+    ``torch.unique`` of columns compares them byte by byte, which is far slower than numbers.
+    """
+    code = torch.zeros(packed.shape[1], dtype=torch.long, device=packed.device)
+    for i, row in enumerate(packed):
+        if i % 4 == 3:  # four bytes more than a number below V stay within 64 bits
+            code = torch.unique(code, return_inverse=True)[1]
+        code = code * 256 + row
+    values, place, counts = torch.unique(code, return_inverse=True, return_counts=True)
+    some = torch.empty_like(values).scatter_(0, place, torch.arange(len(code), device=code.device))
+    return packed[:, some], counts
 
 
 def _unpacked(packed: torch.Tensor, count: int) -> torch.Tensor:

@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist, squareform
 
 from medsegdiff_monai.metrics import vertical_cup_to_disc_ratio
 
@@ -74,25 +74,43 @@ def diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
     Returns:
         The diameters in the unit of the spacing, or None where the mask is empty.
     """
-    corners = _corners(mask) * np.asarray(spacing, dtype=float)
-    if len(corners) == 0:
+    rows, columns = _hull(np.asarray(mask, dtype=bool))
+    if len(rows) == 0:
         return None
-    hull = corners[ConvexHull(corners).vertices]
-    distances = squareform(pdist(hull))
-    first, last = np.unravel_index(int(distances.argmax()), distances.shape)
-    axis = (hull[last] - hull[first]) / distances[first, last]
-    across = hull @ np.array([-axis[1], axis[0]])
-    return Diameters(float(distances[first, last]), float(across.max() - across.min()))
+    y, x = rows * float(spacing[0]), columns * float(spacing[1])
+    squares = np.subtract.outer(y, y) ** 2 + np.subtract.outer(x, x) ** 2
+    first, last = divmod(int(squares.argmax()), len(y))
+    longest = math.sqrt(squares[first, last])
+    across = (x * (y[last] - y[first]) - y * (x[last] - x[first])) / longest
+    return Diameters(longest, float(across.max() - across.min()))
 
 
-def _corners(mask: np.ndarray) -> np.ndarray:
-    """Corners ``(n, 2)``, in pixels, of the first and the last pixel of each row: the convex hull has no others."""
-    filled = np.asarray(mask, dtype=bool)
-    rows = np.flatnonzero(filled.any(axis=1))
-    first = filled[rows].argmax(axis=1)
-    last = filled.shape[1] - filled[rows][:, ::-1].argmax(axis=1)
-    points = [(rows + down, column) for down in (0, 1) for column in (first, last)]
-    return np.concatenate([np.stack(p, axis=1) for p in points]).astype(float)
+def _hull(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the convex hull of a mask's pixels, each a square, in order around it: their rows and columns.
+
+    Masks are measured by the hundred and are small, so that this is done without the general algorithm: from the
+    outline, which has corners where the lines between rows meet it, all corners that do not bend it outwards are taken
+    out until there are none; a corner of the hull never is one of them.
+    """
+    first, last = mask.argmax(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1)
+    rows = np.flatnonzero(mask[np.arange(len(mask)), first])
+    # Down the left side and up the right: at each line the corner of the row above it comes before that of the next.
+    lines = np.concatenate([rows + 1, rows])
+    down = np.argsort(lines, kind="stable")
+    left, right = (np.concatenate([ends[rows], ends[rows]])[down] for ends in (first, last))
+    y, x = np.concatenate([lines[down], lines[down][::-1]]), np.concatenate([left, right[::-1]])
+    while len(y):
+        dy, dx = y - _behind(y, -1), x - _behind(x, -1)
+        bends = dy * _behind(dx, 1) > dx * _behind(dy, 1)  # whole numbers: exact
+        if bends.all():
+            break
+        y, x = y[bends], x[bends]
+    return y, x
+
+
+def _behind(ring: np.ndarray, steps: int) -> np.ndarray:
+    """What lies ``steps`` further on a ring of corners."""
+    return np.concatenate([ring[steps:], ring[:steps]])
 
 
 def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
@@ -120,7 +138,8 @@ def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters |
 def _diagonals(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Diagonal of the box around what is in each of the planes ``(planes, rows, columns)``; 0 where it is empty."""
     sides = []
-    for lines in (mask.any(axis=2), mask.any(axis=1)):
+    by_axis: list[Any] = [mask.any(axis=2), mask.any(axis=1)]
+    for lines in by_axis:
         length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - lines.argmax(axis=1)
         sides.append(np.where(lines.any(axis=1), length, 0))
     return np.hypot(sides[0] * spacing[0], sides[1] * spacing[1])

@@ -47,8 +47,8 @@ def binary_masks(y_pred: torch.Tensor, y: torch.Tensor | None) -> tuple[torch.Te
 class RegionMetric(CumulativeIterationMetric):
     """Base of the metrics that give each case one finite number for each region, whichever of its masks are empty.
 
-    It is called with binary masks of shape ``(B, C, *spatial)``, or lists of masks ``(C, *spatial)``, and returns
-    values of shape ``(B, C)``. A subclass defines ``_compute_tensor``.
+    It is called with binary masks of shape ``(B, C, *spatial)``, or lists of masks ``(C, *spatial)``, unless the
+    subclass says otherwise, and returns values of shape ``(B, C)``. A subclass defines ``_compute_tensor``.
 
     Args:
         reduction: what ``aggregate`` gives: ``"mean"`` one number, ``"mean_batch"`` one for each region; see

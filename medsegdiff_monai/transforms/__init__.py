@@ -13,6 +13,7 @@ from .checks import CheckImaged, LabelToRegionsd
 from .load import LoadCased, grid_difference, standard_mode
 from .measure import MeasureMemberd, MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
+from .readers import MembersToChannelsd, SampleReaderd
 from .regions import NestRegionsd, RegionsToLabelMapd
 from .save import SaveSegmentationd
 from .spatial import CropFieldOfViewd, FitToSized, RandCropRegionsd, RandRelativeAffined, in_field_of_view

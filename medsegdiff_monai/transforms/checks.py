@@ -129,6 +129,7 @@ class LabelToRegionsd(MapTransform):
         regions: the regions, in the order of the channels, or the label values that make up each of them.
         image_key: key of the image, whose spatial shape the label must have; None where it is not to be compared.
         allow_missing_keys: whether keys may be absent.
+        several_readers: whether a label may hold a map for each of several readers, as channels.
     """
 
     def __init__(
@@ -137,10 +138,12 @@ class LabelToRegionsd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         image_key: str | None = "image",
         allow_missing_keys: bool = False,
+        several_readers: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.regions = Regions.of(regions)
         self.image_key = image_key
+        self.several_readers = several_readers
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
@@ -148,7 +151,8 @@ class LabelToRegionsd(MapTransform):
             data: case with label maps under the keys.
 
         Returns:
-            The case with float masks of shape ``(len(regions), *spatial)`` in {0, 1} under the keys.
+            The case with float masks of shape ``(len(regions), *spatial)`` in {0, 1} under the keys; those of R
+            readers have the shape ``(R * len(regions), *spatial)``, reader by reader.
 
         Raises:
             InputError: when a label map has undeclared values, several channels, or another size than the image.
@@ -158,13 +162,16 @@ class LabelToRegionsd(MapTransform):
             label = d[key]
             self._check(label, str(key), d.get(self.image_key))
             masks = [torch.isin(label, torch.tensor(v, dtype=label.dtype)) for v in self.regions.values()]
-            d[key] = torch.cat(masks, dim=0).to(torch.float32)
+            d[key] = torch.stack(masks, dim=1).flatten(0, 1).to(torch.float32)
         return d
 
     def _check(self, label: torch.Tensor, key: str, image: torch.Tensor | None) -> None:
         source = _source(label)
-        if label.shape[0] != 1:
-            raise InputError(f"The {key} {source} has {label.shape[0]} channels: give a map of label values.")
+        if label.shape[0] != 1 and not self.several_readers:
+            raise InputError(
+                f"The {key} {source} has {label.shape[0]} channels: give a map of label values, or say that several "
+                "readers have drawn one each (--several_readers true)."
+            )
         if image is not None and image.shape[1:] != label.shape[1:]:
             raise InputError(
                 f"The {key} {source} has the size {tuple(label.shape[1:])} and its image {tuple(image.shape[1:])}: "

@@ -90,10 +90,12 @@ class LoadCased(MapTransform):
     (:func:`~medsegdiff_monai.data.grids.spacing_in_metadata` reads them).
 
     Args:
-        keys: keys of the paths; a list of paths, one for each contrast, is loaded as channels.
+        keys: keys of the paths; a list of paths, one for each contrast of an image or each reader of a label, is loaded
+            as channels.
         label_keys: those of the keys that hold label maps.
         contrasts: names of the contrasts, in the order of a list of paths; None where any number may come.
-        resample: whether contrasts on another grid than the first are resampled onto it; otherwise they are refused.
+        resample: whether contrasts on another grid than the first are resampled onto it; otherwise they are refused,
+            as labels always are.
         allow_missing_keys: whether keys may be absent.
     """
 
@@ -124,7 +126,7 @@ class LoadCased(MapTransform):
             The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
 
         Raises:
-            InputError: when a file is missing, cannot be read, or has no extent.
+            InputError: when a file is missing, cannot be read, or has no extent, or the files of a case do not fit.
         """
         d = dict(data)
         for key in self.key_iterator(d):
@@ -138,13 +140,17 @@ class LoadCased(MapTransform):
         files = [Path(f) for f in (value if several else [value])]
         names = self._names(str(key), files, case) if several else [str(key)]
         images = [self._load_file(key, name, file, case if several else None) for name, file in zip(names, files)]
+        if several and key in self.label_keys:
+            _check_readers(images, names, case)
         image: Any = images[0] if len(images) == 1 else torch.cat(self._on_one_grid(images, names, case))
         image.meta["case"] = case
         image.meta["spacing"] = _spacing(images[0], raster=files[0].suffix.lower() in self.RASTER)
         return image
 
     def _names(self, key: str, files: list[Path], case: str) -> list[str]:
-        if self.contrasts is None or key in self.label_keys:
+        if key in self.label_keys:
+            return [f"{key} of reader {i}" for i in range(1, len(files) + 1)]
+        if self.contrasts is None:
             return [f"{key} {i}" for i in range(len(files))]
         if len(files) != len(self.contrasts):
             raise InputError(
@@ -181,3 +187,15 @@ class LoadCased(MapTransform):
                 )
             images[i] = SpatialResample()(image, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")
         return images
+
+
+def _check_readers(labels: list[Any], names: list[str], case: str) -> None:
+    """Refuse labels of several readers that are no label maps of one grid."""
+    for name, label in zip(names, labels):
+        if label.shape[0] != 1:
+            raise InputError(f"The {name} of case {case} has {label.shape[0]} channels: give a map of label values.")
+        if (difference := grid_difference(labels[0], label)) is not None:
+            raise InputError(
+                f"The {name} of case {case} is on another grid than the {names[0]}: {difference}; resample it onto the "
+                "image's grid."
+            )

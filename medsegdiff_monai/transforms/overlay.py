@@ -109,7 +109,7 @@ class SaveOverlayd(MapTransform):
         channels = [c for c, values in enumerate(self.regions.values()) if values]
         scores = d.get("scores")
         alone = scores is not None and scores.pairwise_dice is None
-        shown = {
+        shown: dict[str, Any] = {
             part: whole.turned(d[name])[channels]
             for part, name in _PARTS.items()
             if d.get(name) is not None and not (alone and part in _OF_SEVERAL)

@@ -16,5 +16,6 @@ from .film import FILM_SUFFIXES, save_film
 from .overlay import save_overlay
 from .overview import OverviewRow, save_overview
 from .planes import Plane, plane_of
+from .reliability import save_reliability_diagram
 from .validation import validation_picture
 from .views import View, largest_view, views_of

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def save_film(path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarra
     frames = [Image.fromarray(_frame(case, view, step, caption)) for step, caption in zip(steps, captions, strict=True)]
     each = min(max(_WHOLE_MS // len(frames), _SHORTEST_MS), _LONGEST_MS)
     durations = [each] * (len(frames) - 1) + [_LAST_MS]
-    settings = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
+    settings: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
     replace_atomically(target, lambda place: frames[0].save(place, **settings))
     return target
 
@@ -107,6 +108,7 @@ def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence
                 axes.set_xlabel(captions[k].replace(": ", "\n"), fontsize=9)
                 mappable = drawn
     bar = figure.add_subplot(grid[-1, -1])
+    assert mappable is not None  # of the last row's panel, a map
     figure.colorbar(mappable, cax=bar, orientation="horizontal", label="probability", ticks=[0, 1], format="%.2g")
     legend = figure.add_subplot(grid[-1, 0])
     legend.set_axis_off()

@@ -23,8 +23,12 @@ from medsegdiff_monai.visualize.views import View
 __all__ = ["draw_letters", "draw_scale_bar", "round_length"]
 
 _SHARE = 0.33  # of the width that a scale bar may have
-_PLACES = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
-_PLACES += ((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
+_PLACES = (
+    (0.02, 0.5, "left", "center"),
+    (0.98, 0.5, "right", "center"),
+    (0.5, 0.98, "center", "top"),
+    (0.5, 0.02, "center", "bottom"),
+)
 
 
 def round_length(most: float) -> float:

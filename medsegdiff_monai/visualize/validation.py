@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from medsegdiff_monai.visualize.case import PicturedCase
@@ -46,7 +48,7 @@ def validation_picture(case: PicturedCase) -> np.ndarray:
     """
     if case.reference is None:
         raise ValueError(f"A picture of validation needs a reference, {case.name!r} has none.")
-    members = [] if case.members is None else case.members[:_MEMBERS]
+    members: Sequence[np.ndarray] = [] if case.members is None else list(case.members[:_MEMBERS])
     panels = [
         image_panel(case),
         outlines_panel(case, "Reference", case.reference),

@@ -42,6 +42,13 @@ def test_phantoms_are_written(tmp_path: Path) -> None:
     assert Image.open(tmp_path / datalist["test"][0]["image"]).size == (40, 40)
 
 
+def test_phantoms_with_several_readers_are_written(tmp_path: Path) -> None:
+    sections = ("--training", "1", "--validation", "0", "--test", "0")
+    result = run("phantoms", str(tmp_path), *sections, "--size", "32", "--readers", "3")
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads((tmp_path / "datalist.json").read_text())["training"][0]["label"]) == 3
+
+
 def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path) -> None:
     for arguments, fragment in (
         (("phantoms", str(tmp_path), "--kind", "liver"), "liver"),

@@ -32,6 +32,14 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
+def test_a_label_may_be_a_list_of_readers_files_which_is_not_empty(tmp_path: Path) -> None:
+    datalist(tmp_path, {"training": [{"image": "a.png", "label": ["a_1.png", "a_2.png"]}], "test": [{"image": []}]})
+    assert load_cases(tmp_path, "training")[0]["label"] == [f"{tmp_path}/a_1.png", f"{tmp_path}/a_2.png"]
+    datalist(tmp_path, {"training": [{"image": "a.png", "label": []}]})
+    with pytest.raises(InputError, match=r"label of entry 0 .* is no path: \[\]"):
+        load_cases(tmp_path, "training")
+
+
 def test_decathlon_datalist_gives_absolute_paths_in_its_order(tmp_path: Path) -> None:
     content = {
         "name": "some set",

@@ -22,7 +22,7 @@ from monai.data import load_decathlon_datalist
 from PIL import Image
 from scipy import ndimage
 
-from medsegdiff_monai.data.phantoms import PHANTOM_KINDS, make_phantom, write_phantoms
+from medsegdiff_monai.data.phantoms import PHANTOM_KINDS, ReadScan, draw_readings, make_phantom, write_phantoms
 from medsegdiff_monai.utils import InputError
 
 SIZE = {"ultrasound": 64, "fundus": 64, "brain": 24}
@@ -263,6 +263,9 @@ def test_another_dataset_is_not_overwritten(content: str, tmp_path: Path) -> Non
         ({"num_validation": True}, "num_validation"),
         ({"num_training": 0, "num_validation": 0, "num_test": 0}, "at least one"),
         ({"seed": -3}, "seed must be a whole number not below 0, got -3"),
+        ({"readers": 0}, "readers must be a whole number from 1 on, got 0"),
+        ({"readers": 2.0}, "readers must be a whole number"),
+        ({"kind": "fundus", "readers": 2}, "'fundus' have one reader: choose ultrasound"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(arguments: dict, message: str, tmp_path: Path) -> None:
@@ -276,3 +279,67 @@ def test_make_phantom_refuses_bad_arguments_too() -> None:
         make_phantom("knee", np.random.default_rng(0), 64)
     with pytest.raises(InputError, match="at least 32"):
         make_phantom("fundus", np.random.default_rng(0), 8)
+
+
+@pytest.fixture(scope="module")
+def much_read() -> list[ReadScan]:
+    """Three phantoms, each drawn by many readers."""
+    return [draw_readings(np.random.default_rng([9, i]), (56, 56), 150) for i in range(3)]
+
+
+def test_readers_vary_by_the_rule(much_read: list[ReadScan]) -> None:
+    readings = [reading for scan in much_read for reading in scan.readings]
+    scales, lobes = np.array([r.scale for r in readings]), np.array([r.lobe for r in readings])
+    count = len(readings)
+    assert abs(scales.mean() - 1.0) < 3 * 0.1 / np.sqrt(count)
+    assert abs(scales.std() - 0.1) < 3 * 0.1 / np.sqrt(2 * count)
+    assert abs(lobes.mean() - 0.35) < 3 * np.sqrt(0.35 * 0.65 / count)
+    assert abs(np.corrcoef(scales, lobes)[0, 1]) < 3 / np.sqrt(count)
+    assert 0.7 <= scales.min() < 0.8
+    assert 1.2 < scales.max() <= 1.3
+
+
+def test_masks_are_what_the_readers_are_said_to_have_drawn(much_read: list[ReadScan]) -> None:
+    for scan in much_read:
+        lobe = scan.lobe > 0
+        assert lobe.sum() >= 5
+        plain = [(r.scale, r.label) for r in scan.readings if not r.lobe]
+        areas = np.array([label.sum() / scale**2 for scale, label in plain])  # as the area goes with the scale squared
+        np.testing.assert_allclose(areas, areas.mean(), rtol=0.04)
+        assert not any(label[lobe].any() for _, label in plain)
+        assert all(r.label[lobe].all() for r in scan.readings if r.lobe)
+        assert all(ndimage.label(r.label)[1] == 1 for r in scan.readings[:40])  # the lobe buds from the nodule
+
+
+def test_the_lobe_is_fainter_than_the_tissue_around_it() -> None:
+    fainter = 0
+    for i in range(10):
+        scan = draw_readings(np.random.default_rng([4, i]), (56, 56), 6)
+        lobe = scan.lobe > 0
+        around = ndimage.binary_dilation(lobe, iterations=5)
+        for reading in scan.readings:
+            around &= reading.label == 0
+        fainter += scan.image[lobe].mean() < scan.image[around].mean()
+    assert fainter >= 8
+
+
+def test_further_readers_change_neither_the_image_nor_those_before_them(tmp_path: Path) -> None:
+    for name, readers in (("two", 2), ("three", 3)):
+        write_phantoms(tmp_path / name, num_training=2, num_validation=0, num_test=1, size=32, seed=6, readers=readers)
+    two, three = written(tmp_path / "two"), written(tmp_path / "three")
+    shared = [path for path in two if not path.endswith(".json")]
+    assert len(shared) == 3 * (1 + 2 + 1)
+    assert all(three[path] == two[path] for path in shared)
+
+
+def test_the_datalist_names_each_readers_file(tmp_path: Path) -> None:
+    datalist = write_phantoms(tmp_path, num_training=1, num_validation=1, num_test=1, size=32, readers=3)
+    content, drawn = (json.loads(path.read_text()) for path in (datalist, tmp_path / "readers.json"))
+    assert drawn["rule"] == {"scale_deviation": 0.1, "lobe_probability": 0.35}
+    for section in ("training", "validation", "test"):
+        (case,) = content[section]
+        assert case["label"] == [f"labels/{section}_0000_reader{i}.png" for i in (1, 2, 3)]
+        truth = drawn["cases"][f"{section}_0000"]
+        lobe = np.asarray(Image.open(tmp_path / truth["lobe"])) > 0
+        for file, reader in zip(case["label"], truth["readers"], strict=True):
+            assert bool(np.asarray(Image.open(tmp_path / file))[lobe].any()) == (reader["lobe"] and bool(lobe.any()))

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +157,12 @@ class TestBestModelSaver:
             assert self.saved_value(path) == best
         load_weights(network(), path)
         assert [p.name for p in path.parent.iterdir()] == ["model.pt"]
+
+    def test_least_distance_is_kept(self, tmp_path: Path) -> None:
+        saver = BestModelSaver(tmp_path / "model.pt", network(), better=operator.lt)
+        for value, best in ((0.25, 0.25), (0.5, 0.25), (0.125, 0.125), (float("nan"), 0.125)):
+            self.validate(saver, value)
+            assert self.saved_value(tmp_path / "model.pt") == best
 
     def test_resumed_saver_goes_on_from_its_best(self, tmp_path: Path) -> None:
         first = BestModelSaver(tmp_path / "model.pt", network())

@@ -21,6 +21,7 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
+from medsegdiff_monai.apps.dicom.reliability import known_reliability
 from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
 from medsegdiff_monai.apps.report import ReportCase, ReportRegion
@@ -74,7 +75,14 @@ def _page(
 ) -> ReportCase:
     equipment = segmenter.equipment
     facts = {"Bundle": f"{equipment.model} {equipment.bundle_version}", "Settings": segmenter.segmenter.settings}
-    return ReportCase(title=title, regions=regions, measurements=measurements, facts=facts, **shown)
+    return ReportCase(
+        title=title,
+        regions=regions,
+        measurements=measurements,
+        facts=facts,
+        reliability=known_reliability(segmenter),
+        **shown,
+    )
 
 
 def _labelled(segmenter: DicomSegmenter) -> dict[str, tuple[int, list[int]]]:

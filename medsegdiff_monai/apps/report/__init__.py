@@ -11,3 +11,4 @@
 
 from .case import ReportCase, ReportRegion
 from .page import write_report
+from .reliability import ReportReliability

@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from medsegdiff_monai.apps.report.reliability import ReportReliability
 from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.utils import InputError
 from medsegdiff_monai.visualize import region_colour
@@ -66,6 +67,7 @@ class ReportCase:
         measurements: what was measured.
         facts: how the segmentation was made, such as the bundle and its version, steps, members and the seed; no data
             of the patient.
+        reliability: how often the segmenter's probabilities came true on other cases, or None where it is not known.
 
     Raises:
         InputError: when shapes, values, names, colours, the spacing or the frame are not as described.
@@ -78,6 +80,7 @@ class ReportCase:
     frame: Literal["RAS"] | None = None
     measurements: Sequence[Measurement] = ()
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    reliability: ReportReliability | None = None
 
     def __post_init__(self) -> None:
         if not self.images or not self.regions:

@@ -27,6 +27,7 @@ from medsegdiff_monai.apps.report import fragments
 from medsegdiff_monai.apps.report.case import ReportCase, ReportRegion
 from medsegdiff_monai.apps.report.contours import outline
 from medsegdiff_monai.apps.report.pictures import display_window, grey_levels, map_levels, map_picture, picture
+from medsegdiff_monai.apps.report.reliability import reliability_section
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 from medsegdiff_monai.visualize.planes import Plane, plane_of
 
@@ -71,6 +72,7 @@ def _page(case: ReportCase) -> str:
         slice_control=fragments.slice_control(case, plane),
         caption=html.escape(plane.caption),
         measurements=fragments.measurement_table(case),
+        reliability=reliability_section(case.reliability),
         facts=fragments.fact_list(case),
         style=style,
         style_hash=_hash(style),

@@ -9,4 +9,5 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .readers import LOBE_PROBABILITY, SCALE_DEVIATION, Reading, ReadScan, draw_readings
 from .writer import PHANTOM_KINDS, make_phantom, write_phantoms

@@ -13,19 +13,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from medsegdiff_monai.data.phantoms.drawing import reduce, render_grid, smooth_noise, soft_step, wobble
 
-__all__ = ["draw_ultrasound"]
+__all__ = ["Nodule", "Scan", "draw_scan", "draw_ultrasound"]
 
 
-def _nodule_distance(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gland: tuple[float, float]) -> np.ndarray:
-    """Approximate distance to the border of a nodule in units of the shorter side, positive within, ``(H, W)``."""
+@dataclass(frozen=True)
+class Nodule:
+    """A nodule in a frame of its own, in which it is about a circle of radius 1.
+
+    Attributes:
+        radius: mean of its half axes in units of the image's shorter side.
+        v: coordinate along its short axis, of shape ``(H, W)``.
+        u: coordinate along its long axis, of shape ``(H, W)``.
+        outline: distance of its border from its centre in the direction of each point, of shape ``(H, W)``.
+    """
+
+    radius: float
+    v: np.ndarray
+    u: np.ndarray
+    outline: np.ndarray
+
+    def distance(self, scale: float = 1.0) -> np.ndarray:
+        """Approximate distance to the border, scaled about the centre, in units of the shorter side, ``(H, W)``.
+
+        Positive is within.
+        """
+        return self.radius * (scale * self.outline - np.hypot(self.u, self.v))
+
+
+def _nodule(
+    rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gland: tuple[float, float], largest: float
+) -> Nodule:
     height, width = y.max(), x.max()
-    radius = rng.uniform(0.14, 0.31)
+    radius = rng.uniform(0.14, largest)
     aspect = rng.uniform(0.8, 1.5)  # wider than tall, as most nodules are
     tall, wide = radius / math.sqrt(aspect), radius * math.sqrt(aspect)
     low, high = max(gland[0], tall + 0.04), min(gland[1], height - tall - 0.04)
@@ -36,7 +62,23 @@ def _nodule_distance(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gla
     dy, dx = y - centre_y, x - centre_x
     v = (dy * math.cos(tilt) - dx * math.sin(tilt)) / tall
     u = (dy * math.sin(tilt) + dx * math.cos(tilt)) / wide
-    return radius * (wobble(rng, np.arctan2(v, u), rng.uniform(0.05, 0.16)) - np.hypot(u, v))
+    return Nodule(radius, v, u, wobble(rng, np.arctan2(v, u), rng.uniform(0.05, 0.16)))
+
+
+def _lobe_distance(rng: np.random.Generator, nodule: Nodule) -> np.ndarray:
+    """Approximate distance to the border of a lobe that buds from a nodule, positive within, ``(H, W)``.
+
+    Of several directions it takes the one in which most of it is in the image.
+    """
+    size = rng.uniform(0.5, 0.65)
+    angle = np.arctan2(nodule.v, nodule.u)
+    found = []
+    for direction in rng.uniform(-math.pi, math.pi, 12):
+        border = nodule.outline.flat[np.argmax(np.cos(angle - direction))]
+        away = border + 0.4 * size
+        dv, du = nodule.v - away * math.sin(direction), nodule.u - away * math.cos(direction)
+        found.append(nodule.radius * (size - np.hypot(dv, du)))
+    return max(found, key=lambda distance: np.count_nonzero(distance > 0))
 
 
 def _tissue_layers(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gland: tuple[float, float]) -> np.ndarray:
@@ -140,16 +182,48 @@ def _speckle(rng: np.random.Generator, echo: np.ndarray, unit: float) -> np.ndar
     return 10.0 * np.log10(power + 0.01)  # the electronic noise bounds it below
 
 
-def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """B-mode image of a gland, uint8 of shape ``(H, W)``, and its nodule (1), uint8 of shape ``(H, W)``."""
+@dataclass(frozen=True)
+class Scan:
+    """A B-mode image and what is in it.
+
+    Attributes:
+        image: uint8 of shape ``(H, W)``.
+        nodule: the nodule, on a grid ``factor`` times as fine as the image.
+        lobe: distance to the border of its ambiguous lobe, positive within, on that grid; None without one.
+        factor: that factor.
+    """
+
+    image: np.ndarray
+    nodule: Nodule
+    lobe: np.ndarray | None
+    factor: int
+
+    def on_pixels(self, inside: np.ndarray) -> np.ndarray:
+        """A mask on the fine grid as uint8 on the image's, ``(H, W)``: 1 where it covers at least half of a pixel."""
+        return (reduce(inside.astype(float), self.factor) >= 0.5).astype(np.uint8)
+
+
+def draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = False) -> Scan:
+    """Draw a B-mode image of a gland with a nodule.
+
+    Args:
+        rng: source of randomness.
+        size: ``(height, width)`` of the image.
+        with_lobe: whether a faint lobe buds from the nodule, of which it is doubtful whether it belongs to it.
+    """
     y, x, factor = render_grid(size)
     unit, height = float(min(size) * factor), y.max()
     gland = (rng.uniform(0.1, 0.3) * height, rng.uniform(0.75, 0.97) * height)
-    distance = _nodule_distance(rng, y, x, gland)
+    nodule = _nodule(rng, y, x, gland, largest=0.22 if with_lobe else 0.31)
+    distance = nodule.distance()
     inside = soft_step(distance, 0.01)
-    dark, fluid = _distractors(rng, y, x, inside)
+    lobe = _lobe_distance(rng, nodule) if with_lobe else None
+    solid = inside if lobe is None else np.maximum(inside, soft_step(lobe, 0.015))
+    dark, fluid = _distractors(rng, y, x, solid)
     echo = _tissue_layers(rng, y, x, gland)
-    echo = echo * (1.0 - 0.85 * inside) + dark + _nodule_echo(rng, distance, unit)
+    echo = echo * (1.0 - 0.85 * solid) + dark + _nodule_echo(rng, distance, unit)
+    if lobe is not None:
+        echo -= rng.uniform(6.0, 9.0) * (solid - inside)
     # A beam is dimmed, or less so than beside, by what it has crossed: shadow and enhancement (dB per unit of path).
     crossed = rng.normal(-4.0, 14.0) * np.cumsum(inside, axis=0) + 35.0 * np.cumsum(fluid, axis=0)
     echo += np.clip(ndimage.gaussian_filter1d(crossed / unit, 0.025 * unit, axis=1), -8.0, 8.0)
@@ -157,5 +231,10 @@ def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.n
     level = _speckle(rng, echo, unit)
     grey = rng.uniform(80.0, 125.0) + rng.uniform(4.0, 5.5) * level
     grey = reduce(np.clip(grey, 0.0, 255.0), factor)
-    label = reduce((distance > 0).astype(float), factor) >= 0.5
-    return np.round(grey).astype(np.uint8), label.astype(np.uint8)
+    return Scan(np.round(grey).astype(np.uint8), nodule, lobe, factor)
+
+
+def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """B-mode image of a gland, uint8 of shape ``(H, W)``, and its nodule (1), uint8 of shape ``(H, W)``."""
+    scan = draw_scan(rng, size)
+    return scan.image, scan.on_pixels(scan.nodule.distance() > 0)

@@ -26,8 +26,9 @@ from tqdm import tqdm
 from medsegdiff_monai.data.phantoms.brain import BRAIN_CONTRASTS, draw_brain
 from medsegdiff_monai.data.phantoms.drawing import FIELD_OF_VIEW_MM
 from medsegdiff_monai.data.phantoms.fundus import draw_fundus
+from medsegdiff_monai.data.phantoms.readers import LOBE_PROBABILITY, SCALE_DEVIATION, draw_readings
 from medsegdiff_monai.data.phantoms.ultrasound import draw_ultrasound
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["PHANTOM_KINDS", "make_phantom", "write_phantoms"]
 
@@ -144,6 +145,42 @@ def _clear_datalist(path: Path, name: str) -> None:
     path.unlink()
 
 
+def _check_counts(counts: dict[str, int], seed: int) -> None:
+    for what, number in [*((f"num_{section}", n) for section, n in counts.items()), ("seed", seed)]:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise InputError(f"{what} must be a whole number not below 0, got {number!r}.")
+    if sum(counts.values()) == 0:
+        raise InputError("No phantoms were asked for: give at least one training, validation or test case.")
+
+
+def _check_readers(kind: str, readers: int) -> None:
+    if not isinstance(readers, int) or isinstance(readers, bool) or readers < 1:
+        raise InputError(f"readers must be a whole number from 1 on, got {readers!r}.")
+    if readers > 1 and kind != "ultrasound":
+        raise InputError(f"Phantoms of kind {kind!r} have one reader: choose ultrasound, or leave readers out.")
+
+
+def _write_readings(
+    rng: np.random.Generator, size: Sequence[int], readers: int, folder: Path, case: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write a case of several readers; gives its entry in the datalist and what the readers have drawn."""
+    scan = draw_readings(rng, size, readers)
+    entry: dict[str, Any] = {"image": f"images/{case}.png", "label": []}
+    _save(scan.image, folder / entry["image"])
+    for number, reading in enumerate(scan.readings, start=1):
+        entry["label"].append(f"labels/{case}_reader{number}.png")
+        _save(reading.label, folder / entry["label"][-1])
+    lobe = f"lobes/{case}.png"
+    _save(scan.lobe, folder / lobe)
+    return entry, {"lobe": lobe, "readers": [{"scale": r.scale, "lobe": r.lobe} for r in scan.readings]}
+
+
+def _write_rule(path: Path, cases: dict[str, Any]) -> None:
+    rule = {"scale_deviation": SCALE_DEVIATION, "lobe_probability": LOBE_PROBABILITY}
+    text = json.dumps({"rule": rule, "cases": cases}, indent=1) + "\n"
+    replace_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
 def write_phantoms(
     root: str | os.PathLike[str],
     kind: str = "ultrasound",
@@ -152,11 +189,16 @@ def write_phantoms(
     num_test: int = 40,
     size: int | Sequence[int] = 64,
     seed: int = 0,
+    readers: int = 1,
 ) -> Path:
     """Write a dataset of made-up cases: ``images/``, ``labels/`` and a decathlon ``datalist.json``.
 
     A case depends on the seed, its section and its number in the section alone, so that more cases in one section
     change no others. The datalist is written last: where it exists, all its files do.
+
+    With several readers the label of a case is a list of files, one for each, who differ by the rule of
+    :func:`~medsegdiff_monai.data.phantoms.readers.draw_readings`. ``readers.json`` has the rule and what each reader
+    has drawn, and ``lobes/`` the part of each image by which a mask shows whether it holds the ambiguous lobe.
 
     Args:
         root: folder of the dataset, which is made as needed. An earlier dataset of phantoms in it is replaced.
@@ -166,37 +208,42 @@ def write_phantoms(
         num_test: number of test cases.
         size: as for :func:`make_phantom`.
         seed: a number not below 0; one seed gives one dataset.
+        readers: number of readers of each case; more than one for ``"ultrasound"`` only.
 
     Returns:
         Path of the datalist.
 
     Raises:
-        InputError: when the kind, the size, a count or the seed is wrong, when the folder cannot be written to or
-            when it holds another dataset.
+        InputError: when the kind, the size, a count, the seed or the number of readers is wrong, when the folder
+            cannot be written to or when it holds another dataset.
     """
     known, shape = _check(kind, size)
     counts = {"training": num_training, "validation": num_validation, "test": num_test}
-    for what, number in [*((f"num_{section}", n) for section, n in counts.items()), ("seed", seed)]:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise InputError(f"{what} must be a whole number not below 0, got {number!r}.")
-    if sum(counts.values()) == 0:
-        raise InputError("No phantoms were asked for: give at least one training, validation or test case.")
+    _check_counts(counts, seed)
+    _check_readers(kind, readers)
     folder = check_writable(root)
     name = f"Phantoms of {known.title}"
     datalist = folder / "datalist.json"
     _clear_datalist(datalist, name)
-    for part in ("images", "labels"):
+    for part in ("images", "labels", *(["lobes"] if readers > 1 else [])):
         check_writable(folder / part)
 
-    sections: dict[str, list[dict[str, str]]] = {section: [] for section in counts}
+    sections: dict[str, list[dict[str, Any]]] = {section: [] for section in counts}
+    drawn: dict[str, Any] = {}
     jobs = [(code, section, i) for code, section in enumerate(counts) for i in range(counts[section])]
     for code, section, i in tqdm(jobs, desc=name, unit="case"):
         rng = np.random.default_rng([seed, PHANTOM_KINDS.index(kind), code, i])
-        image, label = known.draw(rng, shape)
-        case = {part: f"{part}s/{section}_{i:04d}{known.suffix}" for part in ("image", "label")}
-        _save(image, folder / case["image"])
-        _save(label, folder / case["label"])
-        sections[section].append(case)
+        case = f"{section}_{i:04d}"
+        if readers > 1:
+            entry, drawn[case] = _write_readings(rng, shape, readers, folder, case)
+        else:
+            image, label = known.draw(rng, shape)
+            entry = {part: f"{part}s/{case}{known.suffix}" for part in ("image", "label")}
+            _save(image, folder / entry["image"])
+            _save(label, folder / entry["label"])
+        sections[section].append(entry)
+    if readers > 1:
+        _write_rule(folder / "readers.json", drawn)
     content: dict[str, Any] = {"name": name, "modality": known.modality, "labels": known.labels}
     content |= {
         "licence": "made up by medsegdiff_monai; free to use",

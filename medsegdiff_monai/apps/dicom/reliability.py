@@ -1,0 +1,45 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+
+from medsegdiff_monai.apps.calibration_record import CalibrationRecord
+from medsegdiff_monai.apps.dicom.case import DicomSegmenter
+from medsegdiff_monai.apps.report.reliability import ReportReliability
+
+__all__ = ["known_reliability"]
+
+
+def known_reliability(segmenter: DicomSegmenter) -> ReportReliability | None:
+    """How often the probabilities of a bundle came true where its temperature was fitted; None where that is not known.
+
+    It is not known where the bundle has no ``configs/calibration.json``, or its weights or its temperature are others
+    by now.
+
+    Args:
+        segmenter: the bundle.
+
+    Raises:
+        InputError: when the file is no record of a calibration.
+    """
+    configs = segmenter.segmenter.bundle / "configs"
+    place = configs / "calibration.json"
+    if not place.is_file():
+        return None
+    record = CalibrationRecord.read(place)
+    temperature = json.loads((configs / "inference.json").read_text(encoding="utf-8")).get("temperature")
+    same_weights = segmenter.equipment.serial == f"weights-{record.weights_sha256[:16]}"
+    if not same_weights or temperature != record.temperature:
+        return None
+    settings = f"{record.num_inference_steps} steps, {record.num_ensemble} members"
+    return ReportReliability(record.after.bins, record.cases, record.section, settings)

@@ -1,0 +1,98 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+
+from medsegdiff_monai.metrics import Reliability
+from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, shared_mean, world_size
+from medsegdiff_monai.visualize import save_reliability_diagram
+
+__all__ = ["CalibrationReport"]
+
+logger = logging.getLogger(__name__)
+
+_POOLED = "pooled"
+
+
+class CalibrationReport:
+    """Write how well an evaluation's probabilities are calibrated: ``calibration.csv`` and ``reliability.png``.
+
+    The table has the expected (``ece``) and adaptive (``ace``) calibration error, the Brier score (``brier``) and the
+    negative log-likelihood in nats (``nll``) over all voxels of all cases, for each region that the data label and for
+    all of them together (``pooled``), and the number of cases; see :class:`~medsegdiff_monai.metrics.Reliability`. Of
+    several processes, the main one writes what all have counted.
+
+    Postprocessing has to leave each case's ``probability`` and ``label``, both of shape ``(C, *spatial)``.
+
+    Args:
+        output_dir: folder of the two files.
+        regions: label values of each region by name, in the order of the channels. A region without any is one that
+            the data do not label: it is left out.
+
+    Raises:
+        InputError: when the folder cannot be written to.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str], regions: Mapping[str, Sequence[int]]) -> None:
+        self.output_dir = Path(output_dir)
+        if is_main_process():
+            check_writable(output_dir)
+        self.channels = {name: c for c, (name, values) in enumerate(regions.items()) if values}
+        self.cases = 0
+        self.reliability: dict[str, Reliability] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self.cases = 0
+        self.reliability = {name: Reliability() for name in self.channels}
+
+    def _collect(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        for item in output:
+            self.cases += 1
+            for name, c in self.channels.items():
+                self.reliability[name].update(item["probability"][c], item["label"][c])
+
+    def _write(self, engine: Evaluator) -> None:
+        device = torch.device(engine.state.device)
+        cases = round(float(shared_mean(torch.tensor(float(self.cases), device=device))) * world_size())
+        pooled = Reliability()
+        for reliability in self.reliability.values():
+            reliability.gather(device)
+            pooled.add(reliability)
+        if not is_main_process():
+            return
+        every = {**self.reliability, _POOLED: pooled}
+        rows = [{"region": name, **r.errors(), "cases": cases} for name, r in every.items()]
+        table = pd.DataFrame(rows)
+        place = self.output_dir / "calibration.csv"
+        replace_atomically(place, lambda p: table.to_csv(p, index=False, float_format="%.6g"))
+        shown = self.reliability if len(self.reliability) > 1 else {_POOLED: pooled}
+        diagrams = {name: r.bins() for name, r in shown.items()}
+        title = f"How often probabilities came true ({cases} cases)"
+        save_reliability_diagram(self.output_dir / "reliability.png", diagrams, title)
+        logger.info("Calibration over %d cases:\n%s", cases, table.to_string(index=False, float_format="%.4f"))

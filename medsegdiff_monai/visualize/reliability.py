@@ -1,0 +1,63 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from medsegdiff_monai.metrics import ReliabilityBins
+from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize.colours import CURVE_COLOURS
+from medsegdiff_monai.visualize.drawing import new_figure, save_figure
+
+__all__ = ["save_reliability_diagram"]
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def save_reliability_diagram(
+    path: str | os.PathLike[str], diagrams: Mapping[str, ReliabilityBins], title: str | None = None
+) -> Path:
+    """Save a reliability diagram: how often probabilities came true, and below it how many voxels had them.
+
+    Args:
+        path: file to write; its suffix gives the format, such as ``.png``.
+        diagrams: what is shown, by name: at most seven.
+        title: title of the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: when there is nothing to show, or too much, or the folder cannot be written to.
+    """
+    if not 1 <= len(diagrams) <= len(_MARKERS):
+        raise InputError(f"A reliability diagram shows 1 to {len(_MARKERS)} series, got {len(diagrams)}.")
+    figure = new_figure(5.0, 6.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="as often as stated")
+    for (name, bins), colour, marker in zip(diagrams.items(), CURVE_COLOURS, _MARKERS):
+        points = [(c, f) for c, f in zip(bins.confidence, bins.frequency) if c is not None and f is not None]
+        upper.plot(*zip(*points), color=colour, marker=marker, markersize=4.0, label=name)
+        lower.stairs(bins.count, np.linspace(0.0, 1.0, len(bins.count) + 1), color=colour, linewidth=1.5)
+    upper.set(ylabel="share in the reference", ylim=(-0.02, 1.02))
+    lower.set(xlabel="probability", ylabel="voxels", xlim=(-0.02, 1.02), yscale="log")
+    for axes in (upper, lower):
+        axes.grid(color="0.85", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    upper.legend(frameon=False, loc="upper left")
+    if title is not None:
+        figure.suptitle(title, fontsize=11)
+    return save_figure(figure, path)

@@ -1,0 +1,138 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from medsegdiff_monai.metrics import (
+    AdaptiveCalibrationError,
+    BrierScore,
+    ExpectedCalibrationError,
+    NegativeLogLikelihood,
+    Reliability,
+)
+
+BINS = 20
+
+
+def counted(*cases: tuple[list, list], bins: int = BINS) -> Reliability:
+    reliability = Reliability(bins)
+    for probability, label in cases:
+        reliability.update(torch.tensor(probability), torch.tensor(label))
+    return reliability
+
+
+def in_bins(**bins: float) -> list[float]:
+    return [bins.get(f"b{i}", 0.0) for i in range(BINS)]
+
+
+def random_cases(seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    shapes = ((2, 5, 7), (2, 9, 4), (2, 3, 4, 5))
+    return [(rng.random(shape), (rng.random(shape) < 0.3).astype(float)) for shape in shapes]
+
+
+def test_bins_by_hand() -> None:
+    sums = counted(([[[0.02, 0.04, 0.06], [0.51, 0.52, 0.97]]], [[[0, 1, 0], [1, 0, 1]]])).as_dict()
+    assert sums["count"] == in_bins(b0=2, b1=1, b10=2, b19=1)
+    assert sums["positive"] == in_bins(b0=1, b10=1, b19=1)
+    assert sums["confidence"] == pytest.approx(in_bins(b0=0.06, b1=0.06, b10=1.03, b19=0.97), abs=1e-6)
+
+
+def test_means_of_two_bins_and_of_an_empty_one_by_hand() -> None:
+    bins = counted(([0.1, 0.3, 0.9, 0.8], [0, 1, 1, 1]), bins=3).bins()
+    assert bins.count == [2, 0, 2]
+    assert bins.confidence == [pytest.approx(0.2), None, pytest.approx(0.85)]
+    assert bins.frequency == [0.5, None, 1.0]
+
+
+def test_ends_of_the_range_belong_to_the_first_and_the_last_bin() -> None:
+    sums = counted(([[0.0, 1.0, 1.0, 0.5]], [[0, 1, 0, 1]])).as_dict()
+    assert sums["count"] == in_bins(b0=1, b19=2, b10=1)
+    assert sums["confidence"] == in_bins(b19=2, b10=0.5)
+    assert sums["positive"] == in_bins(b19=1, b10=1)
+
+
+def test_rounding_beyond_the_range_is_cut() -> None:
+    sums = counted(([[-1e-6, 1 + 1e-6]], [[0, 1]])).as_dict()
+    assert sums["count"] == in_bins(b0=1, b19=1)
+    assert sums["confidence"] == in_bins(b19=1)
+
+
+def test_sums_run_over_cases_of_any_shape() -> None:
+    cases = random_cases()
+    sums = counted(*((p.tolist(), y.tolist()) for p, y in cases)).as_dict()
+    p, y = (np.concatenate([c[k].ravel() for c in cases]) for k in (0, 1))
+    edges = np.linspace(0, 1, BINS + 1)
+    for key, weights in {"count": None, "confidence": p, "positive": y}.items():
+        np.testing.assert_allclose(sums[key], np.histogram(p, edges, weights=weights)[0], rtol=1e-5, err_msg=key)
+
+
+def test_errors_are_those_of_all_voxels_as_one_image() -> None:
+    cases = random_cases(1)
+    reliability = Reliability(7)
+    for p, y in cases:
+        reliability.update(torch.from_numpy(p), MetaTensor(torch.from_numpy(y)))
+    image = [torch.from_numpy(np.concatenate([c[k].ravel() for c in cases]))[None, None] for k in (0, 1)]
+    errors = reliability.errors()
+    metrics = {
+        "ece": ExpectedCalibrationError(7),
+        "ace": AdaptiveCalibrationError(7),
+        "brier": BrierScore(),
+        "nll": NegativeLogLikelihood(),
+    }
+    for name, metric in metrics.items():
+        # Voxels of one fine cell share its errors, which moves the adaptive one by less than the cell is wide.
+        tolerance = 2e-3 if name == "ace" else 1e-6
+        assert errors[name] == pytest.approx(metric(*image).item(), abs=tolerance), name
+
+
+def test_weights_stand_for_voxels() -> None:
+    weighted, repeated = Reliability(4), Reliability(4)
+    p, y, w = torch.tensor([0.1, 0.4, 0.8]), torch.tensor([0, 1, 1]), torch.tensor([3, 1, 2])
+    weighted.update(p, y, w)
+    repeated.update(p.repeat_interleave(w), y.repeat_interleave(w))
+    assert weighted.errors() == pytest.approx(repeated.errors(), rel=1e-12)
+    for name, values in weighted.as_dict().items():
+        assert values == pytest.approx(repeated.as_dict()[name])
+
+
+def test_parts_add_up() -> None:
+    (first, second, third) = ((p.tolist(), y.tolist()) for p, y in random_cases(2))
+    whole, part = counted(first, second, third), counted(first)
+    part.add(counted(second, third))
+    assert part.errors() == pytest.approx(whole.errors(), rel=1e-12)
+
+
+def test_probabilities_that_come_true_have_no_error() -> None:
+    """Bernoulli draws: what is left of both errors is the draws' own, about sqrt(p (1 - p) / n) in each bin."""
+    rng = np.random.default_rng(4)
+    p = torch.from_numpy(rng.beta(0.3, 0.6, 400_000))
+    reliability = Reliability()
+    reliability.update(p, torch.from_numpy(rng.random(len(p))) < p)
+    assert reliability.errors()["ece"] < 2e-3
+    assert reliability.errors()["ace"] < 2e-3
+    wrong = Reliability()  # and probabilities that are all 0.1 too large are found to be so
+    wrong.update((p + 0.1).clamp(max=1), torch.from_numpy(rng.random(len(p))) < p)
+    expected = float(((p + 0.1).clamp(max=1) - p).mean())
+    assert wrong.errors()["ece"] == pytest.approx(expected, abs=2e-3)
+    assert wrong.errors()["ace"] == pytest.approx(expected, abs=2e-3)
+
+
+def test_nothing_counted_is_refused() -> None:
+    with pytest.raises(ValueError, match="No voxel"):
+        Reliability().errors()
+    with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
+        Reliability(0)

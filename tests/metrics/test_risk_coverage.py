@@ -1,0 +1,70 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from medsegdiff_monai.metrics import AreaUnderRiskCoverage, area_under_risk_coverage, risk_coverage
+
+RISK = [0.0, 0.2, 0.4, 1.0]
+# Mean risk of the best 1, 2, 3 and 4 of them.
+BEST = [0.0, 0.1, 0.2, 0.4]
+WORST = [1.0, 0.7, 1.6 / 3, 0.4]
+
+
+def test_confidence_in_the_order_of_the_risks_is_optimal() -> None:
+    curve = risk_coverage([4, 3, 2, 1], RISK)
+    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert curve.risk.tolist() == pytest.approx(BEST)
+    assert curve.area == curve.optimal == pytest.approx(np.mean(BEST))
+    assert curve.excess == pytest.approx(0.0, abs=1e-15)
+
+
+def test_confidence_in_the_reversed_order_is_worst() -> None:
+    curve = risk_coverage([1, 2, 3, 4], RISK)
+    assert curve.risk.tolist() == pytest.approx(WORST)
+    assert curve.excess == pytest.approx(np.mean(WORST) - np.mean(BEST))
+    assert curve.area == max(area_under_risk_coverage(order, RISK) for order in itertools.permutations(range(4)))
+
+
+def test_tied_cases_count_as_the_mean_over_their_orders() -> None:
+    tied = risk_coverage([2, 1, 1, 1], [0.5, 0.0, 0.3, 0.9])
+    orders = [risk_coverage([4, *o], [0.5, 0.0, 0.3, 0.9]) for o in itertools.permutations((1, 2, 3))]
+    np.testing.assert_allclose(tied.risk, np.mean([o.risk for o in orders], axis=0))
+    assert tied.area == pytest.approx(np.mean([o.area for o in orders]))
+    assert area_under_risk_coverage([7] * 4, RISK) == pytest.approx(np.mean(RISK))
+
+
+def test_metric_gathers_batches() -> None:
+    metric = AreaUnderRiskCoverage()
+    confidence, risk = torch.tensor([0.9, 0.1, 0.5, 0.5]), torch.tensor(RISK)
+    metric(confidence[:3], risk[:3])
+    metric(confidence[3:], risk[3:])
+    assert metric.aggregate() == pytest.approx(area_under_risk_coverage(confidence.numpy(), RISK), rel=1e-6)
+    metric.reset()
+    with pytest.raises(ValueError, match="No case"):
+        metric.aggregate()
+    with pytest.raises(ValueError, match="one number a case"):
+        metric(confidence[:, None], risk[:, None])
+
+
+@pytest.mark.parametrize(
+    ("confidence", "risk", "message"),
+    [([], [], "one number a case"), ([1, 2], [1], "one number a case"), ([1, np.nan], [0, 1], "must be finite")],
+)
+def test_what_cannot_be_ranked_is_refused(confidence: list, risk: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        risk_coverage(confidence, risk)
