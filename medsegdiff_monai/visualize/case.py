@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.visualize.drawing import displayable
 
 __all__ = ["PicturedCase"]
 
@@ -77,6 +79,11 @@ class PicturedCase:
             raise InputError(
                 f"The members of {self.name!r} must have the shape {('N', *expected)}, got {self.members.shape}."
             )
+
+    @cached_property
+    def displayed(self) -> np.ndarray:
+        """The image in [0, 1]; a volume's slices have one brightness."""
+        return displayable(self.image)
 
     @property
     def object(self) -> np.ndarray:

@@ -23,7 +23,7 @@ from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.visualize.case import PicturedCase
 from medsegdiff_monai.visualize.colours import REFERENCE_COLOUR, region_colour
-from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure
+from medsegdiff_monai.visualize.drawing import draw_contour, draw_image, new_figure
 from medsegdiff_monai.visualize.marks import draw_letters, draw_scale_bar
 from medsegdiff_monai.visualize.views import View
 
@@ -61,10 +61,9 @@ class Panel:
 
 def image_panel(case: PicturedCase) -> Panel:
     """The image, with a scale bar and the patient's sides where they are known."""
-    shown = displayable(case.image)
 
     def draw(axes: Axes, view: View) -> None:
-        picture = view.of(shown)
+        picture = view.of(case.displayed)
         aspect = view.aspect(case.spacing)
         draw_image(axes, picture, aspect)
         draw_letters(axes, view)
@@ -90,10 +89,9 @@ def outlines_panel(
         reference: likewise, or None.
         members: ``(N, R, *spatial)`` or None.
     """
-    shown = displayable(case.image)
 
     def draw(axes: Axes, view: View) -> None:
-        draw_image(axes, view.of(shown), view.aspect(case.spacing))
+        draw_image(axes, view.of(case.displayed), view.aspect(case.spacing))
         for member in [] if members is None else members:
             for i, mask in enumerate(member):
                 draw_contour(axes, view.of(mask), region_colour(i), width=0.4, edged=False)

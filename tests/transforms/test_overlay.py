@@ -119,7 +119,7 @@ def test_a_single_member_has_no_uncertainty(tmp_path: Path, drawn: list) -> None
 @pytest.mark.parametrize(
     "axes",
     [((0, 1), (1, 1), (2, 1)), ((0, -1), (1, -1), (2, 1)), ((2, 1), (0, -1), (1, -1))],
-    ids=["RAS", "LPS", "ILA"],
+    ids=["RAS", "LPS", "SLP"],
 )
 def test_volumes_are_turned_to_the_patient_with_their_spacing(
     axes: tuple[tuple[int, int], ...], tmp_path: Path, drawn: list
