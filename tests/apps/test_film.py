@@ -80,13 +80,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The four contrasts of a phantom in files of BraTS' names."""
     folder = tmp_path_factory.mktemp("brain")
     write_phantoms(folder, "brain", 1, 1, 1, 24, seed=5)
-    image = load_cases(folder, "test")[0]["image"]
-    files = image if isinstance(image, list) else [image]
+    image = nib.load(load_cases(folder, "test")[0]["image"])
     case = folder / "BraTS_001"
     case.mkdir()
     named = [case / f"BraTS_001_{key}.nii.gz" for key in ("flair", "t1", "t1ce", "t2")]
-    for file, place in zip(files, named, strict=True):
-        shutil.copy(file, place)
+    for channel, place in enumerate(named):
+        nib.save(image.slicer[..., channel], place)
     return named
 
 
