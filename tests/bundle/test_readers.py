@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +34,16 @@ def read_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_and_evaluation_with_several_readers(
     thyroid_bundle: Path, read_phantoms: Path, run_bundle: Any, tmp_path: Path
 ) -> None:
-    copied = tmp_path / "bundle"
-    shutil.copytree(thyroid_bundle, copied, ignore=shutil.ignore_patterns("eval", "model.pt", "last.pt"))
     common = {"dataset_dir": read_phantoms, "output_dir": tmp_path / "out"}
     settings = {"max_epochs": 1, "val_interval": 1, "batch_size": 2, "val_ensemble": 2, "val_inference_steps": 2}
-    result = run_bundle(copied, ["train.json", "readers.json"], ckpt_dir=tmp_path, **common, **settings)
+    result = run_bundle(thyroid_bundle, ["train.json", "readers.json"], ckpt_dir=tmp_path, **common, **settings)
     assert result.returncode == 0, result.stdout + result.stderr
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 2
     assert "Best val_energy_distance so far" in result.stdout + result.stderr
 
     files = ["inference.json", "evaluate.json", "readers.json"]
     fewer = {"num_ensemble": 3, "num_inference_steps": 2, "checkpoint": tmp_path / "model.pt"}
-    result = run_bundle(copied, files, **common, **fewer)
+    result = run_bundle(thyroid_bundle, files, **common, **fewer)
     assert result.returncode == 0, result.stdout + result.stderr
     table = pd.read_csv(tmp_path / "out" / "metrics.csv").set_index("case")
     assert list(table.index) == ["test_0000", "test_0001"]
