@@ -9,7 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the switch ``details`` adds to a run of each bundle, with the committed weights on phantoms."""
+"""What the switch ``details`` adds to a run of each bundle, with the committed weights, on phantoms."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ from medsegdiff_monai.transforms import MeasureRegionsd
 
 FAST = {"num_inference_steps": 1, "num_ensemble": 2}
 SIZES = {"spacing": [6.0] * 3, "patch_size": [32] * 3}  # the brain phantoms as they are, in one window
+LABELS = {
+    "thyroid": {"nodule": [1]},
+    "fundus": {"disc": [1, 2], "cup": [2]},
+    "brats": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]},
+}
 MAPS = ("deviation", "disagreement", "blur")
 
 
@@ -34,18 +39,35 @@ def read(path: Path) -> np.ndarray:
     return np.asanyarray(nib.load(path).dataobj) if path.name.endswith(".nii.gz") else np.asarray(Image.open(path))
 
 
+def sizes_of(bundle: Path) -> dict[str, Any]:
+    return SIZES if bundle.name.startswith("brats") else {}
+
+
 def run(parse: Any, bundle: Path, data: Path, out: Path, *configs: str, **overrides: Any) -> Any:
     """Run a bundle in this process; its configuration."""
     places = {"dataset_dir": str(data), "output_dir": str(out)}
-    sizes = SIZES if bundle.name.startswith("brats") else {}
-    parser = parse(bundle, "inference.json", *configs, **places, **FAST, **sizes, **overrides)
+    parser = parse(bundle, "inference.json", *configs, **places, **FAST, **sizes_of(bundle), **overrides)
     parser.get_parsed_content("evaluator").run()
     return parser
 
 
+@pytest.fixture(scope="module")
+def detailed_of(parse: Any, phantoms_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Folder of an evaluation of a bundle with details."""
+    made: dict[str, Path] = {}
+
+    def get(bundle: Path) -> Path:
+        if bundle.name not in made:
+            made[bundle.name] = tmp_path_factory.mktemp("detailed")
+            run(parse, bundle, phantoms_of(bundle), made[bundle.name], "evaluate.json", details=True)
+        return made[bundle.name]
+
+    return get
+
+
 def test_without_details_nothing_of_them_is_built(bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path) -> None:
     places = {"dataset_dir": str(phantoms_of(bundle)), "output_dir": str(tmp_path)}
-    parser = parse(bundle, "inference.json", **places)
+    parser = parse(bundle, "inference.json", **places, **sizes_of(bundle))
     assert parser.get_parsed_content("member_postprocessing") is None
     assert parser.get_parsed_content("evaluator").member_postprocessing is None
     after = parser.get_parsed_content("postprocessing").transforms
@@ -55,20 +77,17 @@ def test_without_details_nothing_of_them_is_built(bundle: Path, parse: Any, phan
     assert parser.get_parsed_content("inferer").stream_members is False
 
 
-def test_measurements_are_those_of_the_written_masks(
-    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
-) -> None:
-    data = phantoms_of(bundle)
-    parser = run(parse, bundle, data, tmp_path, "evaluate.json", details=True)
-    table = pd.read_csv(tmp_path / "measurements.csv").set_index(["case", "region"])
+def test_measurements_are_those_of_the_written_masks(bundle: Path, phantoms_of: Any, detailed_of: Any) -> None:
+    data, out = phantoms_of(bundle), detailed_of(bundle)
+    table = pd.read_csv(out / "measurements.csv").set_index(["case", "region"])
     volumes = bundle.name.startswith("brats")
     column, suffix = ("volume_mL", ".nii.gz") if volumes else ("area_pixels", ".png")
     counted = 0
     for case in json.loads((data / "datalist.json").read_text())["test"]:
         name = Path(case["image"]).name.split(".")[0]
-        label_map = read(tmp_path / f"{name}_seg{suffix}")
+        label_map = read(out / f"{name}_seg{suffix}")
         voxel = abs(np.linalg.det(nib.load(data / case["image"]).affine)) / 1000 if volumes else 1.0
-        for region, values in parser.get_parsed_content("regions").items():
+        for region, values in LABELS[bundle.name.split("_")[0]].items():
             count = np.isin(label_map, values).sum()
             row = table.loc[(name, region)]
             assert row[column] == pytest.approx(count * voxel, rel=1e-5)
@@ -76,39 +95,35 @@ def test_measurements_are_those_of_the_written_masks(
             counted += count
     assert counted > 100
     assert ("note" in table) != volumes
-    scores = pd.read_csv(tmp_path / "uncertainty.csv").set_index(["case", "region"])
+    scores = pd.read_csv(out / "uncertainty.csv").set_index(["case", "region"])
     assert scores.index.tolist() == [key for key in table.index if " / " not in key[1]]
     assert scores["pairwise_dice"].between(0.0, 1.0).all()
-    maps = [[p for p in tmp_path.iterdir() if f"_{name}" in p.name] for name in ("probability", *MAPS)]
+    maps = [[p for p in out.iterdir() if f"_{name}" in p.name] for name in ("probability", *MAPS)]
     assert len({len(files) for files in maps}) == 1
-    assert (tmp_path / "metrics.csv").is_file()
+    assert (out / "metrics.csv").is_file()
 
 
 def test_details_leave_the_other_results_as_they_are(
-    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
+    bundle: Path, parse: Any, phantoms_of: Any, detailed_of: Any, tmp_path: Path
 ) -> None:
-    for name, details in (("with", True), ("without", False)):
-        run(parse, bundle, phantoms_of(bundle), tmp_path / name, details=details)
-    results = sorted(p.name for p in (tmp_path / "without").iterdir())
+    run(parse, bundle, phantoms_of(bundle), tmp_path)
+    results = sorted(p.name for p in tmp_path.iterdir())
     assert {p.split("_")[2].split(".")[0] for p in results} == {"seg", "probability", "uncertainty"}
     for name in results:
-        one, other = (read(tmp_path / folder / name).astype(float) for folder in ("with", "without"))
+        one, other = (read(folder / name).astype(float) for folder in (detailed_of(bundle), tmp_path))
         # Members of volumes are streamed, whose mean is another sum.
         np.testing.assert_allclose(one, other, atol=1 if name.endswith("png") else 1e-5, err_msg=name)
 
 
-def test_disagreement_and_blur_make_up_the_uncertainty(
-    bundle: Path, parse: Any, phantoms_of: Any, tmp_path: Path
-) -> None:
-    run(parse, bundle, phantoms_of(bundle), tmp_path, details=True)
-    files = [p.name for p in tmp_path.iterdir() if "_uncertainty" in p.name]
+def test_disagreement_and_blur_make_up_the_uncertainty(bundle: Path, detailed_of: Any) -> None:
+    files = [p for p in detailed_of(bundle).iterdir() if "_uncertainty" in p.name]
     assert files
-    for name in files:
+    for file in files:
         whole, *parts = (
-            read(tmp_path / name.replace("uncertainty", kind)).astype(float)
+            read(file.with_name(file.name.replace("uncertainty", kind))).astype(float)
             for kind in ("uncertainty", "disagreement", "blur")
         )
-        np.testing.assert_allclose(sum(parts), whole, atol=2 if name.endswith("png") else 1e-5)
+        np.testing.assert_allclose(sum(parts), whole, atol=2 if file.suffix == ".png" else 1e-5)
 
 
 def test_file_with_spacing_is_measured_in_mm(thyroid_bundle: Path, parse: Any, tmp_path: Path) -> None:
