@@ -91,7 +91,7 @@ def test_overlays_are_short_and_hold_no_program(bundle: Path) -> None:
     limits = {"multi_gpu_train": 20, "multi_gpu_evaluate": 20, "evaluate": 50, "disc": 10, "lgg": 15, "paper": 70}
     for file in (bundle / "configs").glob("*.json"):
         text = file.read_text()
-        assert len(text.splitlines()) <= limits.get(file.stem, 450), file
+        assert len(text.splitlines()) <= limits.get(file.stem, 460), file
         expressions = [value for value in strings(json.loads(text)) if value.startswith("$")]
         # What is left are paths, and attributes and methods of one object.
         assert all(len(e) < 60 and " if " not in e and "lambda" not in e for e in expressions), expressions
