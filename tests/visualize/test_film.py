@@ -28,7 +28,7 @@ def steps_of(count: int) -> np.ndarray:
     """A square that grows from step to step, ``(K, 1, *SIZE)``."""
     steps = np.zeros((count, 1, *SIZE))
     for k in range(count):
-        steps[k, 0, 8 : 12 + 12 * k // count, 6:18] = 0.6 + 0.4 * k / (count - 1)
+        steps[k, 0, 8 : 12 + 12 * k // count, 6:18] = 0.6 + 0.4 * k / max(count - 1, 1)
     return steps
 
 
