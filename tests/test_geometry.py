@@ -207,11 +207,11 @@ def test_slice_as_nifti(tmp_path: Path, name: str, size: tuple[int, int]) -> Non
 
 
 def bundle_run(bundle: Path, folder: Path, **overrides: Any) -> Path:
-    """The thyroid bundle's own inference on the images of a folder, but for the network."""
+    """The thyroid bundle's own inference on the images of a folder, but for the network and the temperature of its own."""
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.json"))
     parser.update({"bundle_root": str(bundle), "dataset_dir": str(folder), "output_dir": str(folder / "out")})
-    parser.update({"device": "$torch.device('cpu')", **overrides})
+    parser.update({"device": "$torch.device('cpu')", "temperature": 1.0, **overrides})
     evaluate(*(parser.get_parsed_content(key) for key in ("dataset", "postprocessing", "inferer")))
     return folder / "out"
 
