@@ -207,7 +207,7 @@ def test_slice_as_nifti(tmp_path: Path, name: str, size: tuple[int, int]) -> Non
 
 
 def bundle_run(bundle: Path, folder: Path, **overrides: Any) -> Path:
-    """The thyroid bundle's own inference on the images of a folder, but for the network and the temperature of its own."""
+    """The thyroid bundle's own inference on the images of a folder, but for the network and its temperature."""
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.json"))
     parser.update({"bundle_root": str(bundle), "dataset_dir": str(folder), "output_dir": str(folder / "out")})

@@ -47,9 +47,10 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
     Args:
         details: whether postprocessing also finds the maps ``deviation``, ``disagreement`` and ``blur`` (the first two
             not with a single member), see :class:`SegmentationPrediction`, and ``scores``, a :class:`CaseScores`.
-        member_postprocessing: transform of a case ``{"image", "pred"}``, ``pred`` being one member of shape
-            ``(C, *spatial)``, which each member of each case goes through as it is drawn. What it leaves under
-            ``measured`` is collected under ``member_measurements``, a :class:`MemberMeasurements`.
+        member_postprocessing: transform of a case ``{"image", "members"}``, which the members of each case go through
+            as they are drawn, ``members`` being those of one batch, of shape ``(n, C, *spatial)``. The list that it
+            leaves under ``measured``, an item for each of them, goes on under ``member_measurements``, a
+            :class:`MemberMeasurements`.
         keep_members: whether postprocessing also finds the ``members``, of shape ``(N, C, *spatial)``.
         args: those of ``SupervisedEvaluator``.
         kwargs: those of ``SupervisedEvaluator``.
@@ -105,7 +106,6 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
     def _measure(self, inputs: torch.Tensor, members: torch.Tensor) -> None:
         """Let members ``(B, n, C, *spatial)`` go through their postprocessing."""
         postprocessing: Any = self.member_postprocessing
-        for member in members.unbind(1):
-            batch = {Keys.IMAGE: inputs, Keys.PRED: convert_to_dst_type(member, inputs, dtype=member.dtype)[0]}
-            for case, found in zip(decollate_batch(batch), self._by_case, strict=True):
-                found["member_measurements"].items.append(postprocessing(case)["measured"])
+        batch = {Keys.IMAGE: inputs, "members": convert_to_dst_type(members, inputs, dtype=members.dtype)[0]}
+        for case, found in zip(decollate_batch(batch), self._by_case, strict=True):
+            found["member_measurements"].items.extend(postprocessing(case)["measured"])

@@ -20,11 +20,11 @@ from monai.inferers import Inferer, sliding_window_inference
 from monai.utils import convert_to_dst_type
 from torch import nn
 
-from medsegdiff_monai.inferers.ensemble import EnsembleStatistics, predictive_entropy
+from medsegdiff_monai.inferers.ensemble import EnsembleStatistics
 from medsegdiff_monai.inferers.members import MemberSampler, member_noise
 from medsegdiff_monai.inferers.prediction import SegmentationPrediction, fuse_statistics
 from medsegdiff_monai.inferers.windows import WindowPredictor
-from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, fuse_members, temper
+from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, temper
 from medsegdiff_monai.networks.nets import CompiledDenoiser, ContextDenoiser, MedSegDiff
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler
 from medsegdiff_monai.utils import InputError
@@ -160,21 +160,16 @@ class DiffusionSegmentationInferer(Inferer):
             on_members: called with each batch of members, ``(B, n, C, *spatial)``, as it has been drawn.
         """
         kept: list[torch.Tensor] = []
-        gathered = EnsembleStatistics() if self.stream_members and not keep_members else None
+        gathered = EnsembleStatistics()
         for batch in self.stream(inputs, network):
             if on_members is not None:
                 on_members(batch)
-            if gathered is None:
+            if keep_members:
                 kept.append(batch)
-            else:
-                gathered.update(batch)
-        if gathered is None:
-            members = torch.cat(kept, dim=1)
-            maps = (fuse_members(members, self.fusion), predictive_entropy(members))
-        else:
-            maps = (fuse_statistics(gathered, self.fusion), gathered.entropy)
+            gathered.update(batch)
+        maps = (fuse_statistics(gathered, self.fusion), gathered.entropy)
         probability, uncertainty = (convert_to_dst_type(m, inputs, dtype=m.dtype)[0] for m in maps)
-        return SegmentationPrediction(probability, uncertainty, members if gathered is None else None, gathered)
+        return SegmentationPrediction(probability, uncertainty, torch.cat(kept, dim=1) if kept else None, gathered)
 
     def sample(self, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
         """The members, of shape ``(B, N, C, *spatial)`` and each in [0, 1].

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from torch import nn
 __all__ = ["EnsembleStatistics", "binary_entropy", "predictive_entropy"]
 
 _VOTES_A_BYTE = 8
+_PARTS = 16
 BAND = 2
 
 
@@ -35,8 +37,9 @@ def predictive_entropy(members: torch.Tensor) -> torch.Tensor:
 class EnsembleStatistics:
     """What the members of an ensemble say together, gathered while they pass: none of them is kept.
 
-    Beyond three maps of the size of one member there is a bit for each vote, which STAPLE and the overlap between
-    members need.
+    There are three maps of the size of one member (mean, deviation and blur, which are given out as they are: further
+    members change them), and a bit for each vote, which STAPLE and the overlap between members need. What is
+    calculated on the way is done part by part, so that it needs no further map.
 
     Attributes:
         count: number of members so far.
@@ -45,8 +48,8 @@ class EnsembleStatistics:
     def __init__(self) -> None:
         self.count = 0
         self._mean = torch.empty(0)
-        self._squares = torch.empty(0)
-        self._entropy = torch.empty(0)
+        self._deviation = torch.empty(0)
+        self._blur = torch.empty(0)
         self._votes: list[torch.Tensor] = []
         self._patterns: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -68,18 +71,22 @@ class EnsembleStatistics:
 
     def _add(self, member: torch.Tensor) -> None:
         if self.count == 0:
-            self._mean, self._squares, self._entropy = (torch.zeros_like(member) for _ in range(3))
+            self._mean, self._deviation, self._blur = (
+                torch.zeros(member.shape, dtype=member.dtype, device=member.device) for _ in range(3)
+            )
         place = self.count % _VOTES_A_BYTE
         if place == 0:
-            self._votes.append(torch.zeros_like(member, dtype=torch.uint8))
-        self._votes[-1] |= (member >= 0.5).to(torch.uint8) << place
+            self._votes.append(torch.zeros(member.shape, dtype=torch.uint8, device=member.device))
         self._patterns.clear()
         self.count += 1
-        # Welford: sums of squares of numbers near 1 would lose the small differences between members.
-        shift = member - self._mean
-        self._mean += shift / self.count
-        self._squares += shift * (member - self._mean)
-        self._entropy += (binary_entropy(member) - self._entropy) / self.count
+        for p, mean, deviation, blur, votes in _parts(member, self._mean, self._deviation, self._blur, self._votes[-1]):
+            votes |= (p >= 0.5).to(torch.uint8) << place
+            # Welford: sums of squares of numbers near 1 would lose the small differences between members.
+            shift = p - mean
+            mean += shift / self.count
+            squares = deviation.square_().mul_(self.count - 1).addcmul_(shift, p - mean)
+            squares.div_(self.count).clamp_(min=0.0).sqrt_()
+            blur += (binary_entropy(p) - blur) / self.count
 
     @property
     def mean(self) -> torch.Tensor:
@@ -89,17 +96,17 @@ class EnsembleStatistics:
     @property
     def entropy(self) -> torch.Tensor:
         """Entropy in bits of the mean probability, of shape ``(B, C, *spatial)``."""
-        return binary_entropy(self._mean)
+        return _calculated(binary_entropy, self._mean)
 
     @property
     def deviation(self) -> torch.Tensor | None:
         """Standard deviation over the members (that of the members themselves: divided by N); None with one."""
-        return (self._squares / self.count).clamp(min=0.0).sqrt() if self.count > 1 else None
+        return self._deviation if self.count > 1 else None
 
     @property
     def blur(self) -> torch.Tensor:
         """Mean entropy in bits of the members: how undecided each is by itself."""
-        return self._entropy
+        return self._blur
 
     @property
     def disagreement(self) -> torch.Tensor | None:
@@ -110,7 +117,8 @@ class EnsembleStatistics:
         """
         if self.count < 2:
             return None
-        return (self.entropy - self._entropy).clamp(min=0.0)  # rounding may leave a little below 0
+        # Rounding may leave a little below 0.
+        return _calculated(lambda mean, blur: (binary_entropy(mean) - blur).clamp(min=0.0), self._mean, self._blur)
 
     def votes(self, case: int, channel: int) -> torch.Tensor:
         """Votes at 0.5 of shape ``(N, V)``, uint8, of all V elements of a case and channel."""
@@ -160,11 +168,14 @@ class EnsembleStatistics:
         Args:
             probability: fused probability ``(B, C, *spatial)``, whose mask M at 0.5 is meant.
         """
-        mask = (probability >= 0.5).flatten(2)
-        p = self._mean.flatten(2)
-        inside = (p * mask).sum(-1, dtype=torch.float64)
-        total = mask.sum(-1) + p.sum(-1, dtype=torch.float64)
-        return torch.where(total > 0, 2.0 * inside / total.clamp(min=1e-12), 1.0).cpu()
+        values = torch.ones(probability.shape[:2], dtype=torch.float64)
+        for b in range(values.shape[0]):
+            for c in range(values.shape[1]):
+                mask, p = probability[b, c] >= 0.5, self._mean[b, c]
+                inside, total = p[mask].sum(dtype=torch.float64), mask.sum() + p.sum(dtype=torch.float64)
+                if float(total) > 0.0:
+                    values[b, c] = 2.0 * inside / total
+        return values
 
     def boundary_entropy(self, probability: torch.Tensor) -> torch.Tensor:
         """Mean entropy in bits of the members' mean within 2 elements of the fused mask's edge, of shape ``(B, C)``.
@@ -185,6 +196,20 @@ class EnsembleStatistics:
                 if bool(band.any()):
                     values[b, c] = binary_entropy(self._mean[b, c][box][band]).mean(dtype=torch.float64)
         return values
+
+
+def _parts(*maps: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Maps of one shape, part by part."""
+    size = max(1, math.ceil(maps[0].numel() / _PARTS))
+    return zip(*(m.reshape(-1).split(size) for m in maps))
+
+
+def _calculated(function: Callable[..., torch.Tensor], *maps: torch.Tensor) -> torch.Tensor:
+    """What a function makes of each element of maps of one shape."""
+    result = torch.empty_like(maps[0])
+    for out, *parts in _parts(result, *maps):
+        out.copy_(function(*parts))
+    return result
 
 
 def _combinations(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

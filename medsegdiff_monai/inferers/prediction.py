@@ -133,7 +133,7 @@ class SegmentationPrediction:
         probability: fused probability of shape ``(B, C, *spatial)`` in [0, 1].
         uncertainty: entropy of the mean probability, of shape ``(B, C, *spatial)``, in bits: 0 is certain, 1 is not.
         members: probability of each member, of shape ``(B, N, C, *spatial)``; None where they were not kept.
-        gathered: what was gathered of members that were not kept.
+        gathered: what was gathered of the members as they were drawn.
     """
 
     probability: torch.Tensor

@@ -11,7 +11,7 @@
 
 from .checks import CheckImaged, LabelToRegionsd
 from .load import LoadCased, grid_difference, standard_mode
-from .measure import MeasureMemberd, MeasureRegionsd
+from .measure import MeasureMembersd, MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
 from .readers import MembersToChannelsd, SampleReaderd
 from .regions import NestRegionsd, RegionsToLabelMapd

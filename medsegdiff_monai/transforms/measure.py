@@ -24,7 +24,7 @@ from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.measurements import measure_member, measurement_intervals
 
-__all__ = ["MeasureMemberd", "MeasureRegionsd"]
+__all__ = ["MeasureMembersd", "MeasureRegionsd"]
 
 
 class _LabelledRegions:
@@ -46,23 +46,33 @@ class _LabelledRegions:
         both = ratio is not None and set(ratio) <= set(self.channels)
         self.ratio = (ratio[0], ratio[1]) if ratio is not None and both else None
 
+    def of_members(self, maps: torch.Tensor) -> list[dict[str, np.ndarray]]:
+        """The channels ``(*spatial)`` of each member from maps ``(N * C, *spatial)``."""
+        if maps.shape[0] % self.count:
+            raise ValueError(
+                f"Members must have {self.count} channels, one for each region, got {maps.shape[0]} in all."
+            )
+        whole: Any = maps.detach().cpu()
+        array = (whole.as_tensor() if isinstance(whole, MetaTensor) else whole).numpy()
+        starts = range(0, len(array), self.count)
+        return [{name: array[first + c] for name, c in self.channels.items()} for first in starts]
+
     def arrays(self, maps: torch.Tensor) -> dict[str, np.ndarray]:
         """The channels ``(*spatial)`` of maps ``(C, *spatial)``."""
         if maps.shape[0] != self.count:
             raise ValueError(f"Maps must have {self.count} channels, one for each region, got {maps.shape[0]}.")
-        whole: Any = maps.detach().cpu()
-        array = (whole.as_tensor() if isinstance(whole, MetaTensor) else whole).numpy()
-        return {name: array[c] for name, c in self.channels.items()}
+        return self.of_members(maps)[0]
 
 
-class MeasureMemberd(MapTransform):
-    """Measure one member of an ensemble, so that it need not be kept: the evaluator's ``member_postprocessing``.
+class MeasureMembersd(MapTransform):
+    """Measure members of an ensemble, so that they need not be kept: the evaluator's ``member_postprocessing``.
 
-    What :func:`~medsegdiff_monai.measurements.measure_member` finds is left under ``measured``, in mm where the
-    metadata state the spacing, which :class:`LoadCased` puts there, else in pixels.
+    What :func:`~medsegdiff_monai.measurements.measure_member` finds in each is left as a list under ``measured``, in mm
+    where the metadata state the spacing, which :class:`LoadCased` puts there, else in pixels.
 
     Args:
-        keys: key of the member's probability of shape ``(len(regions), *spatial)``, on the image's own grid.
+        keys: key of the members' probabilities, one behind the other as :class:`MembersToChannelsd` leaves them, of
+            shape ``(N * len(regions), *spatial)``, on the image's own grid.
         regions: label values of each region by name, in the order of the channels. A region without any is one that
             the data set does not label: it is not measured.
         ratio: names of two regions, such as cup and disc, whose ratio of vertical extents is measured where both are
@@ -81,18 +91,19 @@ class MeasureMemberd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
         Args:
-            data: case with the member as ``MetaTensor`` under the key.
+            data: case with the members as ``MetaTensor`` under the key.
 
         Returns:
             The case with ``measured``.
 
         Raises:
-            ValueError: when the member has another number of channels than there are regions.
+            ValueError: when the members' channels are not as many for each as there are regions.
         """
         d = dict(data)
         for key in self.key_iterator(d):
             spacing = spacing_in_metadata(d[key].meta)
-            d["measured"] = measure_member(self.labelled.arrays(d[key]), spacing, self.labelled.ratio)
+            members = self.labelled.of_members(d[key])
+            d["measured"] = [measure_member(member, spacing, self.labelled.ratio) for member in members]
         return d
 
 
@@ -100,13 +111,13 @@ class MeasureRegionsd(MapTransform):
     """Measure the fused regions of a case, with the intervals that its members give.
 
     The members' measurements are those that the evaluator has collected under ``member_measurements`` with
-    :class:`MeasureMemberd` of the same regions and ratio. The result, a list of
+    :class:`MeasureMembersd` of the same regions and ratio. The result, a list of
     :class:`~medsegdiff_monai.measurements.Measurement`, is left under ``measurements``.
 
     Args:
         keys: key of the fused binary masks of shape ``(len(regions), *spatial)``, on the image's own grid.
-        regions: see :class:`MeasureMemberd`.
-        ratio: see :class:`MeasureMemberd`.
+        regions: see :class:`MeasureMembersd`.
+        ratio: see :class:`MeasureMembersd`.
 
     Raises:
         ValueError: when the ratio is not of two of the regions.
@@ -132,7 +143,7 @@ class MeasureRegionsd(MapTransform):
         d = dict(data)
         if "member_measurements" not in d:
             raise ValueError(
-                "The case has no member_measurements: give the evaluator a member_postprocessing with MeasureMemberd."
+                "The case has no member_measurements: give the evaluator a member_postprocessing with MeasureMembersd."
             )
         for key in self.key_iterator(d):
             masks = {name: mask > 0.5 for name, mask in self.labelled.arrays(d[key]).items()}

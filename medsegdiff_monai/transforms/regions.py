@@ -29,7 +29,8 @@ class NestRegionsd(MapTransform):
     """Let no region be more probable than one that contains it: no cup outside the disc, no core outside the tumour.
 
     Args:
-        keys: keys of probabilities of shape ``(len(regions), *spatial)``.
+        keys: keys of probabilities of shape ``(len(regions), *spatial)``, or of those of several members, one behind
+            the other, ``(N * len(regions), *spatial)``.
         regions: the regions; which contains which follows from their label values.
         allow_missing_keys: whether keys may be absent.
     """
@@ -50,9 +51,10 @@ class NestRegionsd(MapTransform):
         names = list(self.regions)
         for key in self.key_iterator(d):
             nested = d[key].clone()
-            for c, name in enumerate(names):
-                for outer in self.regions.containing(name):
-                    nested[c] = torch.minimum(nested[c], d[key][names.index(outer)])
+            for c in range(len(nested)):
+                first = c - c % len(names)
+                for outer in self.regions.containing(names[c - first]):
+                    nested[c] = torch.minimum(nested[c], d[key][first + names.index(outer)])
             d[key] = nested
         return d
 

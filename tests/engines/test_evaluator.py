@@ -148,7 +148,8 @@ def test_each_member_goes_through_its_postprocessing_with_its_case(batch_size: i
     seen: list[dict[str, Any]] = []
 
     def measured(case: dict[str, Any]) -> dict[str, Any]:
-        return {"measured": (case["image"].meta["filename_or_obj"], case["pred"].meta["filename_or_obj"], case["pred"])}
+        names = tuple(case[key].meta["filename_or_obj"] for key in ("image", "members"))
+        return {"measured": [(*names, member) for member in case["members"]]}
 
     settings = {"member_postprocessing": measured, "postprocessing": lambda d: seen.append(dict(d)) or d}
     evaluator(data, Watched(), batch_size, **settings).run()

@@ -20,7 +20,7 @@ from monai.data import MetaTensor
 
 from medsegdiff_monai.engines.evaluator import MemberMeasurements
 from medsegdiff_monai.measurements import Measurement
-from medsegdiff_monai.transforms import MeasureMemberd, MeasureRegionsd
+from medsegdiff_monai.transforms import MeasureMembersd, MeasureRegionsd
 
 EYE = {"disc": [1, 2], "cup": [2]}
 
@@ -38,8 +38,10 @@ def square(size: int, shape: tuple[int, ...] = (20, 16), value: float = 1.0) -> 
 
 
 def measured(members: list[MetaTensor], pred: MetaTensor, regions: Any = EYE, ratio: Any = None) -> list[Measurement]:
-    """What is measured of the fused masks, after each member went through its own transform."""
-    items = [MeasureMemberd("pred", regions, ratio)({"pred": m})["measured"] for m in members]
+    """What is measured of the fused masks, after the members went through their own transform."""
+    batch = MetaTensor(torch.cat([m.as_tensor() for m in members]), meta=members[0].meta)
+    items = MeasureMembersd("members", regions, ratio)({"members": batch})["measured"]
+    assert len(items) == len(members)
     case = {"pred": pred, "member_measurements": MemberMeasurements(items)}
     return MeasureRegionsd("pred", regions, ratio)(case)["measurements"]
 
@@ -89,8 +91,11 @@ def test_case_whose_members_were_not_measured_is_an_error() -> None:
 
 
 def test_other_channels_than_regions_are_an_error() -> None:
-    with pytest.raises(ValueError, match="2 channels, one for each region, got 1"):
-        MeasureMemberd("pred", EYE)({"pred": maps(square(3))})
+    with pytest.raises(ValueError, match="2 channels, one for each region, got 3 in all"):
+        MeasureMembersd("members", EYE)({"members": maps(square(3), square(2), square(1))})
+    masks = maps(square(3), square(2), square(3), square(2))
+    with pytest.raises(ValueError, match="2 channels, one for each region, got 4"):
+        MeasureRegionsd("pred", EYE)({"pred": masks, "member_measurements": MemberMeasurements()})
 
 
 @pytest.mark.parametrize("ratio", [["cup"], ["cup", "rim"]])

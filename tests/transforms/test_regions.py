@@ -127,6 +127,14 @@ def test_cup_stays_within_the_disc() -> None:
     np.testing.assert_array_equal(nested.affine, AFFINE)
 
 
+def test_members_are_nested_each_for_itself() -> None:
+    p = torch.rand(3, 2, 6, 5, generator=torch.Generator().manual_seed(1))
+    transform = NestRegionsd("members", {"disc": [1, 2], "cup": [2]})
+    nested = transform({"members": p.flatten(0, 1)})["members"]
+    expected = torch.stack([p[:, 0], p.amin(1)], dim=1)
+    torch.testing.assert_close(nested, expected.flatten(0, 1))
+
+
 def test_nested_masks_of_any_probability_make_a_label_map_with_the_same_regions() -> None:
     p = torch.rand(3, 6, 7, 5, generator=torch.Generator().manual_seed(1))
     nested = NestRegionsd("pred", BRATS_2018)({"pred": p})["pred"]
