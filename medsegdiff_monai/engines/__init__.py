@@ -9,7 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from .evaluator import DiffusionSegmentationEvaluator
+from .evaluator import DiffusionSegmentationEvaluator, MemberMeasurements
 from .networks import averaged_network, trainable_denoiser
 from .prepare_batch import DiffusionSegmentationPrepareBatch
 from .schedule import EpochCosineSchedule

@@ -11,25 +11,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.utils import set_determinism
 
-from medsegdiff_monai.utils.errors import install_error_hook
+from medsegdiff_monai.utils.errors import InputError, install_error_hook
 from medsegdiff_monai.utils.memory import keep_freed_memory
 
 __all__ = ["run_and_report", "start_run"]
 
 
-def start_run(seed: int | None = None, keep_memory: bool = True) -> None:
+def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mapping[str, Any] | None = None) -> None:
     """What comes before any run of a bundle: errors as one sentence, seeded random numbers, and memory kept.
 
     Args:
         seed: seed of all generators; None leaves them as they are.
         keep_memory: whether the process keeps freed memory, which is faster, see :func:`keep_freed_memory`.
+        switches: what is on or off, by name. ``--details false`` comes from a command line as a word, which Python
+            takes for yes.
+
+    Raises:
+        InputError: when a switch is a word other than ``true``.
     """
     install_error_hook()
+    for name, value in (switches or {}).items():
+        if isinstance(value, str) and value != "true":
+            raise InputError(f"{name} must be True or False, got {value!r}: write --{name} False, or leave it out.")
     if keep_memory:
         keep_freed_memory()
     if seed is not None:

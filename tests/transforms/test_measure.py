@@ -18,7 +18,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from medsegdiff_monai.engines.evaluator import MemberMeasurements
+from medsegdiff_monai.engines import MemberMeasurements
 from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.transforms import MeasureMembersd, MeasureRegionsd
 
