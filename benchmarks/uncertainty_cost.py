@@ -14,15 +14,17 @@
 
     python benchmarks/uncertainty_cost.py
 
-Samples a phantom with each bundle's committed weights, then makes of the members what a run with ``--details true``
-makes of them, and prints a Markdown table: seconds of each, their share of the sampling, and the memory that the maps
-need beyond the members, in maps of one member's size.
+Samples phantoms with each bundle's committed weights, makes of the members what a run with ``--details true`` makes of
+them, by the transforms of the bundle's own configuration, and prints a Markdown table: seconds of each, the share of
+the sampling that they take together, and the memory of the maps beyond the members, the fused probability and the
+uncertainty, in maps of one member's size. Measurements include the way of each member back to the grid of its image.
 """
 
 from __future__ import annotations
 
 import platform
 import statistics
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -30,26 +32,28 @@ from pathlib import Path
 from typing import Any
 
 import fire
-import numpy as np
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import NormalizeIntensity
+from monai.data import decollate_batch, list_data_collate
+from monai.utils import convert_to_dst_type
 from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
-from medsegdiff_monai.data.phantoms import make_phantom
+from medsegdiff_monai.data.phantoms import write_phantoms
+from medsegdiff_monai.engines import MemberMeasurements
 from medsegdiff_monai.handlers import load_weights
-from medsegdiff_monai.inferers.ensemble import EnsembleStatistics
-from medsegdiff_monai.inferers.prediction import EnsembleScores, SegmentationPrediction
-from medsegdiff_monai.measurements import measure_member, measurement_intervals
+from medsegdiff_monai.inferers import EnsembleStatistics, SegmentationPrediction
 from medsegdiff_monai.utils import keep_freed_memory
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundle"
-# bundle, kind of the phantom, size
-CASES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
-    ("thyroid_ultrasound_medsegdiff", "ultrasound", (256, 256)),
-    ("fundus_optic_medsegdiff", "fundus", (256, 256)),
-    ("brats_mri_medsegdiff", "brain", (128, 128, 64)),
+# bundle, kind of the phantom, its size, settings: each at the bundle's own size, and pictures at 256 x 256 as well,
+# with the learned filters of the size that they were trained at
+CASES: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
+    ("thyroid_ultrasound", "ultrasound", (560, 360), {}),
+    ("thyroid_ultrasound", "ultrasound", (256, 256), {"image_size": [256, 256], "denoiser#spatial_size": [96, 96]}),
+    ("fundus_optic", "fundus", (768, 768), {}),
+    ("fundus_optic", "fundus", (256, 256), {"image_size": [256, 256], "denoiser#spatial_size": [192, 192]}),
+    ("brats_mri", "brain", (96, 96, 48), {}),
 )
 
 
@@ -85,31 +89,6 @@ class LiveMemory(TorchDispatchMode):
         self.alive -= size
 
 
-def _prepared(bundle: str, kind: str, size: tuple[int, ...]) -> tuple[Any, Any, torch.Tensor]:
-    """Inferer, network and image of a bundle."""
-    parser = ConfigParser()
-    parser.read_config(str(BUNDLES / bundle / "configs" / "inference.json"))
-    parser.update({"bundle_root": str(BUNDLES / bundle), "device": torch.device("cpu")})
-    network = parser.get_parsed_content("network_def")
-    load_weights(network, BUNDLES / bundle / "models" / "model.pt")
-    picture, _ = make_phantom(kind, np.random.default_rng(0), size)
-    channels_first = np.moveaxis(np.atleast_3d(picture), -1, 0) if len(size) == 2 else np.moveaxis(picture, -1, 0)
-    image = NormalizeIntensity(channel_wise=True)(torch.from_numpy(np.ascontiguousarray(channels_first)).float())
-    return parser.get_parsed_content("inferer"), network.eval(), torch.as_tensor(image)[None]
-
-
-def _maps(prediction: SegmentationPrediction) -> list[Any]:
-    return [prediction.deviation, prediction.disagreement, prediction.blur]
-
-
-def _measured(prediction: SegmentationPrediction, spacing: list[float] | None) -> list[Any]:
-    members: Any = prediction.members
-    names = [str(c) for c in range(members.shape[2])]
-    found = [measure_member(dict(zip(names, m.numpy())), spacing) for m in members[0]]
-    fused = {name: mask.numpy() for name, mask in zip(names, prediction.probability[0] >= 0.5)}
-    return measurement_intervals(fused, found, spacing)
-
-
 def _seconds(work: Callable[[], Any], repeats: int) -> float:
     times = []
     for _ in range(repeats):
@@ -119,32 +98,72 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times)
 
 
-def _row(bundle: str, kind: str, size: tuple[int, ...], repeats: int) -> str:
-    inferer, network, image = _prepared(bundle, kind, size)
-    prediction = inferer.predict(image, network)
-    members = prediction.members
-    spacing = [1.0] * 3 if len(size) == 3 else None
+class Case:
+    """A phantom and a bundle that segments it with all details."""
 
-    def anew() -> SegmentationPrediction:
-        return SegmentationPrediction(prediction.probability, prediction.uncertainty, members)
+    def __init__(self, bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any], folder: Path) -> None:
+        root = BUNDLES / f"{bundle}_medsegdiff"
+        write_phantoms(folder, kind, num_training=1, num_validation=0, num_test=1, size=size)
+        parser = ConfigParser()
+        parser.read_config(str(root / "configs" / "inference.json"))
+        parser.update({"bundle_root": str(root), "device": torch.device("cpu"), "dataset_dir": str(folder)})
+        parser.update({"datalist": str(folder / "datalist.json"), "section": "test", "details": True, **settings})
+        self.inferer = parser.get_parsed_content("inferer")
+        self.network = parser.get_parsed_content("network_def").eval()
+        load_weights(self.network, root / "models" / "model.pt")
+        self.on_member = parser.get_parsed_content("member_postprocessing")
+        transforms = parser.get_parsed_content("postprocessing").transforms
+        names = [type(t).__name__ for t in transforms]
+        self.on_fused = transforms[names.index("MeasureRegionsd")]
+        self.batch = list_data_collate([parser.get_parsed_content("dataset")[0]])
+        self.image = self.batch["image"]
 
-    with LiveMemory() as memory:
-        _maps(anew())
-    sampling = _seconds(lambda: inferer.predict(image, network), repeats)
-    statistics_of = EnsembleStatistics.of(members)
-    parts = [
-        _seconds(lambda: _maps(anew()), repeats),
-        _seconds(lambda: EnsembleScores.of(statistics_of, prediction.probability), repeats),
-        _seconds(lambda: _measured(prediction, spacing), repeats),
-    ]
+    def sampled(self) -> list[torch.Tensor]:
+        """The members as they come, ``(1, n, C, *spatial)``."""
+        return list(self.inferer.stream(self.image, self.network))
+
+    def details(self, batches: list[torch.Tensor]) -> tuple[SegmentationPrediction, list[Any]]:
+        """What is gathered of members, and the three maps."""
+        gathered = EnsembleStatistics()
+        for batch in batches:
+            gathered.update(batch)
+        prediction = SegmentationPrediction(gathered.mean, gathered.entropy, None, gathered)
+        return prediction, [prediction.deviation, prediction.blur, prediction.disagreement]
+
+    def measured(self, batches: list[torch.Tensor]) -> list[Any]:
+        """The measurements of the fused mask with their intervals."""
+        found = MemberMeasurements()
+        for batch in batches:
+            data = {"image": self.image, "members": convert_to_dst_type(batch, self.image, dtype=batch.dtype)[0]}
+            [case] = decollate_batch(data)
+            done = self.on_member(case)
+            found.items.extend(done["measured"])
+        # The last member stands for the fused mask, which any run brings to the image's grid.
+        fused = done["members"][-self.on_fused.labelled.count :] >= 0.5
+        return self.on_fused({"pred": fused, "member_measurements": found})["measurements"]
+
+
+def _row(bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any], repeats: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(bundle, kind, size, settings, Path(folder) / "phantoms")
+        batches = case.sampled()
+        sampling = _seconds(case.sampled, repeats)
+        with LiveMemory() as memory:
+            prediction, _ = case.details(batches)
+        parts = [
+            _seconds(lambda: case.details(batches), repeats),
+            _seconds(lambda: type(prediction.scores).of(prediction.statistics, prediction.probability), repeats),
+            _seconds(lambda: case.measured(batches), repeats),
+        ]
     share = 100 * sum(parts) / sampling
-    maps = memory.peak / members[:, 0].nbytes
+    maps = memory.peak / batches[0][:, 0].nbytes - 2  # the fused probability and the uncertainty are of any run
     numbers = [f"{s:.3f}" for s in (sampling, *parts)]
-    text = " x ".join(map(str, size))
-    return f"| {bundle} | {text} | {members.shape[1]} | {' | '.join(numbers)} | {share:.1f} % | {maps:.1f} |"
+    of_image, of_network = (" x ".join(map(str, s)) for s in (size, case.image.shape[2:]))
+    count = sum(b.shape[1] for b in batches)
+    return f"| {bundle} | {of_image} | {of_network} | {count} | {' | '.join(numbers)} | {share:.1f} % | {maps:.1f} |"
 
 
-def main(repeats: int = 5) -> None:
+def main(repeats: int = 3) -> None:
     """Measure each bundle and print the table.
 
     Args:
@@ -152,9 +171,12 @@ def main(repeats: int = 5) -> None:
     """
     keep_freed_memory()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    rows = [_row(bundle, kind, size, repeats) for bundle, kind, size in tqdm(CASES, desc="Bundles", unit="bundle")]
-    print("| bundle | size | members | sampling s | maps s | scores s | measurements s | together | memory, maps |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    rows = []
+    for bundle, kind, size, settings in tqdm(CASES, desc="Cases", unit="case"):
+        rows.append(_row(bundle, kind, size, settings, repeats))
+    heads = ["bundle", "image", "network", "members", "sampling s", "maps s", "scores s", "measuring s", "together"]
+    print(f"| {' | '.join([*heads, 'memory, maps'])} |")
+    print("|---" * (len(heads) + 1) + "|")
     print("\n".join(rows))
 
 
