@@ -44,6 +44,7 @@ from tqdm import tqdm
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.fusion import fuse_members
+from medsegdiff_monai.utils import keep_freed_memory
 from medsegdiff_monai.visualize import save_curve
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle" / "thyroid_ultrasound_medsegdiff"
@@ -73,6 +74,7 @@ def peak_memory_gb() -> float:
 def time_sampling(bundle: Path, steps: list[int], members: int, repeats: int) -> list[dict[str, float]]:
     """Median seconds of one image for each number of steps, and the peak memory of the process."""
     torch.manual_seed(0)
+    keep_freed_memory()  # as any run of a bundle does
     network = parse(bundle).get_parsed_content("network_def").eval()
     size = parse(bundle).get()["image_size"][0]
     rows = []
