@@ -39,8 +39,11 @@ lint: $(STAMP)  ## Check style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## Check style and types, then run all tests that need no server, one process a core.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/clinical
+test: lint  ## Check style and types, then run the tests that need no server, one process a core.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/clinical -m 'not slow'
+
+test-slow: $(STAMP)  ## Run the tests that test leaves out: exports, trainings of several processes or taken up again.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/clinical -m slow
 
 $(LABEL_STAMP): label/requirements.txt label/constraints.txt label/torchvision_operators.py label/pydicom_storage_classes.py
 	$(PYTHON) -m venv $(LABEL_VENV)
@@ -85,4 +88,4 @@ test-clinical: $(STAMP) clinical-programs  ## Run the commands for DICOM against
 clean:  ## Remove the environments and what the demo made.
 	rm -rf $(VENV) $(LABEL_VENV) $(DEPLOY_VENV) demo
 
-.PHONY: help install demo zoo-check lint test label-env label-test deploy-env deploy-test clinical-programs test-clinical clean
+.PHONY: help install demo zoo-check lint test test-slow label-env label-test deploy-env deploy-test clinical-programs test-clinical clean

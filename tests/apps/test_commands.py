@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image
 
 
@@ -62,6 +63,7 @@ def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_demo_runs_from_data_to_picture(thyroid_bundle: Path, tiny_phantoms: Path, tmp_path: Path) -> None:
     arguments = ["--out", str(tmp_path), "--data", str(tiny_phantoms), "--bundle", str(thyroid_bundle)]
     result = run("demo", *arguments, "--epochs", "5")

@@ -105,6 +105,7 @@ def test_verify_commands(bundle: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_exports_segment_without_the_package(bundle: Path, parse: Any, tmp_path: Path) -> None:
     """TorchScript and ONNX files of the committed weights, with one step and member, against the Python network."""
     short = {"num_inference_steps": 1, "num_ensemble": 1}

@@ -21,6 +21,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+pytestmark = pytest.mark.slow
+
 
 def curve(folder: Path, tag: str) -> list[float]:
     board = EventAccumulator(str(folder))

@@ -31,6 +31,7 @@ def read_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_with_several_readers(
     thyroid_bundle: Path, read_phantoms: Path, run_bundle: Any, tmp_path: Path
 ) -> None:

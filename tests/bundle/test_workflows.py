@@ -66,6 +66,7 @@ def read(path: Path) -> np.ndarray:
     return np.asanyarray(nib.load(path).dataobj) if path.name.endswith(".nii.gz") else np.asarray(Image.open(path))
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_to_the_same_weights(
     bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, bundle_command: Any, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_killed_training_resumes_to_the_same_weights(
         assert equal(resumed, expected), name
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_given_weights(
     bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, tmp_path: Path
 ) -> None:
@@ -102,6 +104,7 @@ def test_fine_tuning_starts_from_the_given_weights(
         torch.testing.assert_close(end[name], value, msg=name)
 
 
+@pytest.mark.slow
 def test_fine_tuning_from_another_network_is_refused(
     bundle: Path, phantoms_of: Any, trained_of: Any, run_bundle: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,8 @@ from monai.bundle import ConfigParser
 from medsegdiff_monai.apps.export import OnnxNetwork, export_bundle
 from medsegdiff_monai.handlers import load_weights
 
+pytestmark = pytest.mark.slow
+
 TRAINED = ["thyroid_ultrasound_medsegdiff", "fundus_optic_medsegdiff"]
 
 

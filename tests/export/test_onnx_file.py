@@ -26,6 +26,8 @@ from medsegdiff_monai.apps.export import OnnxNetwork, export_onnx
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
 
+pytestmark = pytest.mark.slow
+
 # What the bundles set: patches of two voxels, a narrow encoder of the mask, skips that are added.
 AS_BUNDLES: dict[str, Any] = {"subpixel_factor": 2, "additive_skips": True, "mask_channels": (4, 4)}
 SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {

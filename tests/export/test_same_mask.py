@@ -30,6 +30,8 @@ from medsegdiff_monai.apps.export import OnnxNetwork, export_bundle
 from medsegdiff_monai.data.phantoms import make_phantom
 from medsegdiff_monai.inferers.members import member_noise
 
+pytestmark = pytest.mark.slow
+
 
 def write_case(folder: Path, kind: str, size: tuple[int, ...]) -> None:
     """A phantom in a file, larger than the input of a picture's network."""
