@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ __all__ = ["EnsembleStatistics", "binary_entropy", "predictive_entropy"]
 
 _VOTES_A_BYTE = 8
 _PARTS = 16
+_LEAST_PART = 2**15  # smaller ones cost more in calls than in memory
 BAND = 2
 
 
@@ -66,27 +67,34 @@ class EnsembleStatistics:
         Args:
             members: probabilities of shape ``(B, n, C, *spatial)`` in [0, 1].
         """
-        for member in members.unbind(1):
-            self._add(member.float())
-
-    def _add(self, member: torch.Tensor) -> None:
         if self.count == 0:
-            self._mean, self._deviation, self._blur = (
-                torch.zeros(member.shape, dtype=member.dtype, device=member.device) for _ in range(3)
-            )
-        place = self.count % _VOTES_A_BYTE
-        if place == 0:
-            self._votes.append(torch.zeros(member.shape, dtype=torch.uint8, device=member.device))
+            shape, device = members[:, 0].shape, members.device
+            self._mean, self._deviation, self._blur = (torch.zeros(shape, device=device) for _ in range(3))
+        first = self.count
+        self.count += members.shape[1]
+        while len(self._votes) * _VOTES_A_BYTE < self.count:
+            self._votes.append(torch.zeros_like(self._mean, dtype=torch.uint8))
         self._patterns.clear()
-        self.count += 1
-        for p, mean, deviation, blur, votes in _parts(member, self._mean, self._deviation, self._blur, self._votes[-1]):
-            votes |= (p >= 0.5).to(torch.uint8) << place
-            # Welford: sums of squares of numbers near 1 would lose the small differences between members.
-            shift = p - mean
-            mean += shift / self.count
-            squares = deviation.square_().mul_(self.count - 1).addcmul_(shift, p - mean)
-            squares.div_(self.count).clamp_(min=0.0).sqrt_()
-            blur += (binary_entropy(p) - blur) / self.count
+        step = math.ceil(_part(self._mean.numel()) * members.shape[3] / members.numel())
+        for start in range(0, members.shape[3], step):
+            self._merge(members[:, :, :, start : start + step], slice(start, start + step), first)
+
+    def _merge(self, members: torch.Tensor, slab: slice, before: int) -> None:
+        """Take a slab ``(B, n, C, x, ...)`` of members into the maps, where there is already that of others."""
+        for i, member in enumerate(members.unbind(1), before):
+            self._votes[i // _VOTES_A_BYTE][:, :, slab] |= (member >= 0.5).to(torch.uint8) << i % _VOTES_A_BYTE
+        mean, deviation, blur = (m[:, :, slab] for m in (self._mean, self._deviation, self._blur))
+        p = members.float()
+        share = p.shape[1] / self.count
+        batch_mean = p.mean(1)
+        shift = batch_mean - mean
+        # Two sets' squared differences from their own means (Chan, Golub and LeVeque 1983): sums of squares of numbers
+        # near 1 would lose the small differences between members.
+        squares = deviation.square_().mul_(before)
+        squares += (p - batch_mean[:, None]).square_().sum(1)
+        squares.addcmul_(shift, shift, value=before * share).div_(self.count).sqrt_()
+        mean.add_(shift, alpha=share)
+        blur.add_(binary_entropy(p).mean(1) - blur, alpha=share)
 
     @property
     def mean(self) -> torch.Tensor:
@@ -198,16 +206,16 @@ class EnsembleStatistics:
         return values
 
 
-def _parts(*maps: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Maps of one shape, part by part."""
-    size = max(1, math.ceil(maps[0].numel() / _PARTS))
-    return zip(*(m.reshape(-1).split(size) for m in maps))
+def _part(elements: int) -> int:
+    """Number of elements that are worked on at a time, so that what it takes besides is small beside a map."""
+    return max(_LEAST_PART, math.ceil(elements / _PARTS))
 
 
 def _calculated(function: Callable[..., torch.Tensor], *maps: torch.Tensor) -> torch.Tensor:
     """What a function makes of each element of maps of one shape."""
     result = torch.empty_like(maps[0])
-    for out, *parts in _parts(result, *maps):
+    size = _part(result.numel())
+    for out, *parts in zip(*(m.view(-1).split(size) for m in (result, *maps))):
         out.copy_(function(*parts))
     return result
 
