@@ -20,8 +20,8 @@ from torch import nn
 __all__ = ["EnsembleStatistics", "binary_entropy", "predictive_entropy"]
 
 _VOTES_A_BYTE = 8
-_PARTS = 16
-_LEAST_PART = 2**15  # smaller ones cost more in calls than in memory
+_PARTS = 8
+_LEAST_PART = 2**14  # smaller ones cost more in calls than they spare
 BAND = 2
 
 
