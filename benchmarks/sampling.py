@@ -37,6 +37,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
+from monai.transforms import Invertd
 from monai.utils import convert_to_dst_type
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -106,7 +107,8 @@ def dice_by_members(
     network = parser.get_parsed_content("network_def").eval()
     load_weights(network, bundle / "models" / "model.pt")
     inferer = parser.get_parsed_content("inferer")
-    invert = parser.get_parsed_content("postprocessing").transforms[0]
+    transforms = parser.get_parsed_content("postprocessing").transforms
+    [invert] = [t for t in transforms if isinstance(t, Invertd)]
     scores: dict[int, list[float]] = {m: [] for m in members}
     for batch in tqdm(parser.get_parsed_content("dataloader"), desc=f"Dice at {steps} steps", leave=False):
         sampled = inferer.sample(batch["image"], network)
