@@ -56,6 +56,11 @@ def read(path: str | Path) -> np.ndarray:
         return np.asarray(picture)
 
 
+def as_pictures(maps: Any) -> np.ndarray:
+    """Maps ``(..., X, Y)`` of the networks, as ``(..., H, W)``, which pictures are."""
+    return np.swapaxes(np.asarray(maps), -1, -2)
+
+
 def further_readers(case: int, size: int, seed: int, count: int) -> np.ndarray:
     """Masks ``(count, H, W)`` of readers of a test case beyond those in the data set: the same phantom, read on."""
     rng = np.random.default_rng([seed, PHANTOM_KINDS.index("ultrasound"), 2, case])  # as write_phantoms seeds it
@@ -78,9 +83,9 @@ def compare(
             continue
         readers = np.stack([read(path) for path in case["label"]]) > 0
         prediction = sampler.predict(i)
-        probability = prediction.probability[0, 0].numpy()
-        members = prediction.members[0, :, 0].numpy() >= 0.5  # type: ignore[index]  # they are kept
-        single = unet.predict(i).probability[0, 0].numpy()
+        probability = as_pictures(prediction.probability[0, 0])
+        members = as_pictures(prediction.members[0, :, 0]) >= 0.5  # type: ignore[index]  # they are kept
+        single = as_pictures(unet.predict(i).probability[0, 0])
         more = further_readers(i, size, seed, len(members))
         methods = {
             "readers": CaseMasks(readers),
@@ -93,7 +98,7 @@ def compare(
         for method, masks in methods.items():
             scores = score(masks, readers, lobe, more.sum((1, 2)).mean())
             rows.append({"case": name, "method": method, **scores, "halves": halves})
-        deviation = prediction.deviation[0, 0].numpy()  # type: ignore[index]  # there are several members
+        deviation = as_pictures(prediction.deviation[0, 0])  # type: ignore[index]  # there are several members
         shown.append(PictureRow(read(case["image"]), readers, members, probability, deviation))
     if not rows:
         raise InputError("In no test phantom the lobe is large enough: give a larger --size.")
