@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,18 @@ BUNDLES = REPOSITORY / "bundle"
 def _one_thread() -> None:
     """Small tensors gain nothing from threads, and lose much where other work runs beside the tests."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _only_callables_are_builtins() -> Iterator[None]:
+    """TorchScript knows builtin functions by their ``id``, which a list may inherit from one that is gone.
+
+    In a process that scripts hundreds of networks this has happened: "builtin cannot be used as a value".
+    """
+    find = torch.jit._recursive._find_builtin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.jit._recursive, "_find_builtin", lambda value: find(value) if callable(value) else None)
+        yield
 
 
 @pytest.fixture(scope="session")
