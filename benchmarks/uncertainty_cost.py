@@ -43,6 +43,7 @@ from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.engines import MemberMeasurements
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.inferers import EnsembleStatistics, SegmentationPrediction
+from medsegdiff_monai.inferers.prediction import EnsembleScores
 from medsegdiff_monai.utils import keep_freed_memory
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundle"
@@ -115,8 +116,7 @@ class Case:
         transforms = parser.get_parsed_content("postprocessing").transforms
         names = [type(t).__name__ for t in transforms]
         self.on_fused = transforms[names.index("MeasureRegionsd")]
-        self.batch = list_data_collate([parser.get_parsed_content("dataset")[0]])
-        self.image = self.batch["image"]
+        self.image = list_data_collate([parser.get_parsed_content("dataset")[0]])["image"]
 
     def sampled(self) -> list[torch.Tensor]:
         """The members as they come, ``(1, n, C, *spatial)``."""
@@ -152,7 +152,7 @@ def _row(bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any]
             prediction, _ = case.details(batches)
         parts = [
             _seconds(lambda: case.details(batches), repeats),
-            _seconds(lambda: type(prediction.scores).of(prediction.statistics, prediction.probability), repeats),
+            _seconds(lambda: EnsembleScores.of(prediction.statistics, prediction.probability), repeats),
             _seconds(lambda: case.measured(batches), repeats),
         ]
     share = 100 * sum(parts) / sampling

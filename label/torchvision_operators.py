@@ -37,10 +37,10 @@ class _DeclareOperators(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "torchvision":
             sys.meta_path.remove(self)
-            from torch.library import define
+            from torch import library
 
             for operator in _OPERATORS:
-                define(operator, _SCHEMA)
+                library.define(operator, _SCHEMA)
 
 
 def install() -> None:

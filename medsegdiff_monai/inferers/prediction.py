@@ -103,7 +103,7 @@ def _performance(statistics: EnsembleStatistics, cases: int, channels: int) -> t
 
 
 def fuse_statistics(statistics: EnsembleStatistics, fusion: str) -> torch.Tensor:
-    """:func:`~medsegdiff_monai.networks.fusion.fuse_members` of members that were not kept.
+    """:func:`~medsegdiff_monai.networks.fusion.fuse_members` of members that have passed.
 
     Args:
         statistics: those of the members.
