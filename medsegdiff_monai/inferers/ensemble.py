@@ -23,6 +23,9 @@ _VOTES_A_BYTE = 8
 _PARTS = 8
 _LEAST_PART = 2**14  # smaller ones cost more in calls than they spare
 BAND = 2
+# Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that the
+# sum over it would say how large the image is, and drown what the object's edge says.
+_LEAST_PROBABILITY = 0.01
 
 
 def binary_entropy(probability: torch.Tensor) -> torch.Tensor:
@@ -171,7 +174,7 @@ class EnsembleStatistics:
         """Dice that the fused mask has with a mask drawn by the members' mean probability, of shape ``(B, C)``.
 
         With expectations in numerator and denominator: ``2 sum_{v in M} p_v / (|M| + sum_v p_v)``; 1 where both are
-        empty.
+        empty. Probabilities below 1 % are taken as 0.
 
         Args:
             probability: fused probability ``(B, C, *spatial)``, whose mask M at 0.5 is meant.
@@ -180,7 +183,10 @@ class EnsembleStatistics:
         for b in range(values.shape[0]):
             for c in range(values.shape[1]):
                 mask, p = probability[b, c] >= 0.5, self._mean[b, c]
-                inside, total = p[mask].sum(dtype=torch.float64), mask.sum() + p.sum(dtype=torch.float64)
+                inside = p[mask].sum(dtype=torch.float64)
+                total = mask.sum(dtype=torch.float64)
+                for part in p.flatten().split(_part(p.numel())):
+                    total += part[part >= _LEAST_PROBABILITY].sum(dtype=torch.float64)
                 if float(total) > 0.0:
                     values[b, c] = 2.0 * inside / total
         return values

@@ -115,9 +115,18 @@ def test_predicted_dice_is_that_of_the_formula_and_close_to_that_with_drawn_mask
     mask = probability.numpy()[0, 0] >= 0.5
     p = probability.double().numpy()[0, 0]
     value = float(EnsembleStatistics.of(members).predicted_dice(probability))
+    p[p < 0.01] = 0
     assert value == pytest.approx(2 * p[mask].sum() / (mask.sum() + p.sum()), abs=1e-6)
     rng = np.random.default_rng(1)
     assert value == pytest.approx(np.mean([dice(mask, rng.random(p.shape) < p) for _ in range(400)]), abs=0.01)
+
+
+def test_predicted_dice_does_not_depend_on_how_much_sure_background_there_is():
+    members = torch.full([1, 2, 1, 400, 300], 1e-3)  # 120 pixels' worth, all around an object of 16
+    members[..., 200:204, 200:204] = 0.9
+    members[..., 204:206, 200:204] = 0.25
+    value = EnsembleStatistics.of(members).predicted_dice(members.mean(1))
+    assert float(value) == pytest.approx(2 * 16 * 0.9 / (16 + 16 * 0.9 + 8 * 0.25))
 
 
 def test_predicted_dice_of_nothing_and_of_certainty():
