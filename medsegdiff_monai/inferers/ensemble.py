@@ -23,8 +23,8 @@ _VOTES_A_BYTE = 8
 _PARTS = 8
 _LEAST_PART = 2**14  # smaller ones cost more in calls than they spare
 BAND = 2
-# Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that the
-# sum over it would say how large the image is, and drown what the object's edge says.
+# Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that
+# the sum over it would say how large the image is, and drown what the object's edge says.
 _LEAST_PROBABILITY = 0.01
 
 
