@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,12 @@ import matplotlib.pyplot as plt
 
 __all__ = ["colours", "plot_calibration", "plot_evaluations", "plot_time"]
 
+_LEGEND_INCHES = 2.3  # what the longest name of a method takes
+_LINE_INCHES = 0.22
+
 
 def _panels(count: int) -> tuple[Any, list[Any]]:
-    figure, axes = plt.subplots(1, count, figsize=(4.6 * count, 4.2), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, count, figsize=(4.6 * count, 3.8), squeeze=False, layout="constrained")
     return figure, list(axes[0])
 
 
@@ -44,8 +49,10 @@ def colours() -> dict[str, Any]:
 
 
 def _plot(path: Path, figure: Any, axes: Any) -> None:
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    drawn = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels())}
+    columns = int(figure.get_figwidth() / _LEGEND_INCHES)
+    figure.set_figheight(figure.get_figheight() + _LINE_INCHES * math.ceil(len(drawn) / columns))
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -77,8 +84,12 @@ def plot_evaluations(path: Path, table: pd.DataFrame, datasets: Sequence[str], s
                 continue
             points = sorted((s * m, 100 * v, s, m) for (s, m), v in scores[method].items())
             ax.plot(*zip(*(p[:2] for p in points)), "o-", color=colour, label=method, linewidth=1)
-            for x, y, s, m in points if method == OURS else []:
-                ax.annotate(f"{s}x{m}", (x, y), textcoords="offset points", xytext=(3, 4), fontsize=7)
+            if method == OURS:
+                for x, alike in itertools.groupby(points, key=lambda p: p[0]):
+                    settings = [(y, f"{s}x{m}") for _, y, s, m in alike]
+                    at = (x, max(y for y, _ in settings))
+                    text = "\n".join(name for _, name in settings)
+                    ax.annotate(text, at, textcoords="offset points", xytext=(3, 4), fontsize=7)
         ax.set(title=dataset, xlabel="network evaluations (steps x members)", ylabel=f"{section} Dice %", xscale="log")
         ax.grid(alpha=0.3)
     _plot(path, figure, axes)

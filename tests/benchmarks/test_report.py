@@ -201,6 +201,15 @@ def test_plots_show_each_method_in_its_colour(written: Any, name: str) -> None:
     assert not (np.abs(pixels - unseen).max(1) <= 1).any()
 
 
+def test_legends_name_each_method_and_lie_within_the_plot(written: Any) -> None:
+    for figure in written[2]:
+        (legend,) = figure.legends
+        assert [t.get_text() for t in legend.get_texts()] == ["medsegdiff", "basic_unet"]
+        box, whole = legend.get_window_extent(), figure.bbox
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+        assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+
+
 def test_no_two_methods_share_a_colour() -> None:
     assert list(colours()) == list(METHODS)
     assert len(set(colours().values())) == len(METHODS)
