@@ -24,8 +24,8 @@ folder:
 
 Seconds are those of the whole answer: of this project all members, their fusion and the uncertainty map. Chains of
 hundreds of evaluations are run for a few steps and multiplied; the column of the evaluations says where. GFLOP are
-those of convolutions and matrix products, and "of the ceiling" sets the network's GFLOP/s against the fastest matrix
-product of the same precision and number of threads.
+those of convolutions and matrix products, and "of the ceiling" sets the network's GFLOP/s in each run against what
+products of large matrices of the same precision and number of threads keep up just before or behind it.
 
 The peer med-seg-diff-pytorch asks for packages that sampling does not need, torchvision among them, which would bring
 a torch of its own:
@@ -38,7 +38,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,15 +45,15 @@ from typing import Any
 import fire
 import torch
 from harness.processes import interrupted_by_signals
+from peer_harness.measure import CEILING_SIZES
 from peer_harness.options import check_number, chosen_rows
 from peer_harness.process import answer_in_process, run_job
 from peer_harness.report import write_report
-from peer_harness.rows import Row
 from tqdm import tqdm
 
 from medsegdiff_monai.utils import InputError, check_writable, fast_cpu_dtype
 
-CEILING_SIZES, QUICK_CEILING_SIZES = (1024, 2048, 4096), (256,)
+QUICK_CEILING_SIZES = (256,)
 
 
 def machine() -> str:
@@ -67,20 +66,6 @@ def machine() -> str:
         f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({bf16} bf16 instructions), "
         f"{memory:.0f} GB, torch {torch.__version__}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
-
-
-def _ceilings(rows: Sequence[Row], sizes: tuple[int, ...], minutes: float) -> dict[str, float]:
-    """GFLOP/s of matrix products, for each precision and number of threads of the rows."""
-    found = {}
-    bf16 = any("amp_dtype" in key for r in rows for key in r.settings.get("config", {}))
-    for threads in sorted({r.threads for r in rows}):
-        for dtype in ("float32", "bfloat16") if bf16 else ("float32",):
-            job = {"dtype": dtype, "sizes": sizes, "threads": threads}
-            answer = run_job(Path(__file__), job, threads, minutes)
-            if "failed" in answer:
-                raise InputError(f"Matrix products of {dtype} cannot be measured here: {answer['failed']}.")
-            found[f"{dtype}, {threads}"] = answer["gflop_per_second"]
-    return found
 
 
 def main(
@@ -125,13 +110,13 @@ def main(
     records: list[dict[str, Any]] = []
     text = ""
     with interrupted_by_signals():
-        ceilings = _ceilings(rows, QUICK_CEILING_SIZES if quick else CEILING_SIZES, minutes)
+        sizes = QUICK_CEILING_SIZES if quick else CEILING_SIZES
         with tqdm(rows, desc="Rows", unit="row") as bar:
             for row in bar:
                 bar.set_postfix_str(f"{row.sweep or row.case}: {row.title}")
-                job = {"row": asdict(row), "repeats": 1 if quick else repeats}
+                job = {"row": asdict(row), "repeats": 1 if quick else repeats, "ceiling_sizes": sizes}
                 records.append({"row": asdict(row), "result": run_job(Path(__file__), job, row.threads, minutes)})
-                text = write_report(root, about, records, ceilings)
+                text = write_report(root, about, records)
     print(text)
     if any("failed" in r["result"] for r in records):
         sys.exit(1)

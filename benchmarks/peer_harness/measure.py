@@ -14,12 +14,13 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,8 +31,9 @@ from .ours import medsegdiff, onnx
 from .rows import Row
 from .workload import Workload
 
-__all__ = ["METHODS", "count_flop", "matrix_ceiling", "measure", "measure_row", "peak_memory_gb"]
+__all__ = ["CEILING_SIZES", "METHODS", "count_flop", "matrix_ceiling", "measure", "measure_row", "peak_memory_gb"]
 
+CEILING_SIZES = (1024, 2048)
 STATUS = Path("/proc/self/status")
 METHODS: dict[str, Callable[[Row], Workload]] = {
     f.__name__: f for f in (medsegdiff, onnx, med_seg_diff_pytorch, diffusion_model_unet, basic_unet)
@@ -50,22 +52,23 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def matrix_ceiling(dtype: str, sizes: tuple[int, ...] = (1024, 2048, 4096), repeats: int = 5) -> float:
-    """The most GFLOP/s that a product of square matrices reaches on this machine.
+def matrix_ceiling(dtype: str, sizes: Sequence[int] = CEILING_SIZES, seconds: float = 0.2) -> float:
+    """GFLOP/s that products of square matrices keep up on this machine at this moment.
 
     Args:
         dtype: precision, as ``"float32"``.
-        sizes: numbers of rows that are tried.
-        repeats: number of products of each size, behind one that does not count.
+        sizes: numbers of rows that are tried, of which the fastest counts.
+        seconds: time that each size is multiplied for, behind one product that does not count.
     """
     best = 0.0
     for n in sizes:
         a, b = (torch.randn(n, n).to(getattr(torch, dtype)) for _ in range(2))
-        for repeat in range(repeats + 1):
-            start = time.perf_counter()
+        torch.mm(a, b)
+        products, start, passed = 0, time.perf_counter(), 0.0
+        while passed < seconds:
             torch.mm(a, b)
-            seconds = time.perf_counter() - start
-            best = max(best, 2e-9 * n**3 / seconds) if repeat else best
+            products, passed = products + 1, time.perf_counter() - start
+        best = max(best, 2e-9 * n**3 * products / passed)
     return best
 
 
@@ -85,79 +88,96 @@ def count_flop(workload: Workload) -> dict[str, float]:
         meter.counter = counter
         (workload.count or workload.run)()
     meter.counter = None
-    total = workload.whole(float(counter.get_total_flops()), meter.flop[ONCE])
-    network = workload.whole(sum(meter.flop.values()), meter.flop[ONCE])
-    return {"gflop": total / 1e9, "network": network / 1e9, **meter.calls}
+    total, network = float(counter.get_total_flops()), sum(meter.flop.values())
+    own = (meter.flop[ONCE], meter.flop[EACH] if workload.meter else total)
+    return {"gflop": workload.whole(total, *own) / 1e9, "network": workload.whole(network, *own) / 1e9, **meter.calls}
 
 
-def _timed(workload: Workload, repeats: int) -> dict[str, list[float]]:
-    """Seconds of a whole answer, of the network in it, and of the run itself, for each run."""
-    times: dict[str, list[float]] = {"whole": [], "network": [], "run": []}
+class Times(NamedTuple):
+    """Seconds of a run.
+
+    Attributes:
+        run: the run itself.
+        whole: a whole answer.
+        network: the network's part of a whole answer.
+    """
+
+    run: float
+    whole: float
+    network: float
+
+
+def _timed(workload: Workload) -> Times:
     meter = workload.meter or Meter()
-    for _ in range(repeats):
-        meter.reset()
-        start = time.perf_counter()
-        workload.run()
-        run = time.perf_counter() - start
-        once = meter.seconds[ONCE]
-        times["run"].append(run)
-        times["whole"].append(workload.whole(run, once))
-        times["network"].append(workload.whole(once + meter.seconds[EACH], once))
-    return times
+    meter.reset()
+    start = time.perf_counter()
+    workload.run()
+    run = time.perf_counter() - start
+    once, network = meter.seconds[ONCE], meter.seconds[EACH]
+    steps = meter.chain or run - once  # an unwatched sampler is nothing but its steps
+    return Times(run, workload.whole(run, once, steps), workload.whole(once + network, once, network))
 
 
-def measure(workload: Workload, repeats: int) -> dict[str, Any]:
+def measure(workload: Workload, repeats: int, ceiling_sizes: Sequence[int] = CEILING_SIZES) -> dict[str, Any]:
     """Measure a piece of work.
+
+    Before and behind each run there are products of matrices, as other users of a machine make it faster and slower
+    from one second to the next.
 
     Args:
         workload: the work.
         repeats: number of timed runs, behind one that warms up.
+        ceiling_sizes: see :func:`matrix_ceiling`.
 
     Returns:
         Numbers for the table, which JSON can hold.
     """
     before = peak_memory_gb()
+    watched = workload.meter is not None
     if workload.count is None:
         counted = count_flop(workload)
-        times, memory = _timed(workload, repeats), peak_memory_gb()
+        memory = peak_memory_gb()
     else:  # what is counted is another run, whose memory is not that of the work
         workload.run()
-        times, memory = _timed(workload, repeats), peak_memory_gb()
+        memory = peak_memory_gb()
         counted = count_flop(workload)
-    watched = workload.meter is not None
-    seen = statistics.median(times["network" if watched else "whole"])
-    flop = counted["network"] if watched else counted["gflop"]
-    evaluations = workload.whole(counted[EACH], 0.0) if watched else workload.evaluations
+    ceilings = [matrix_ceiling(workload.dtype, ceiling_sizes)]
+    times: list[Times] = []
+    for _ in range(repeats):
+        times.append(_timed(workload))
+        ceilings.append(matrix_ceiling(workload.dtype, ceiling_sizes))
+    whole = [t.whole for t in times]
+    speeds = [counted["network"] / t.network if watched else counted["gflop"] / t.whole for t in times]
+    shares = [speed / max(around) for speed, around in zip(speeds, itertools.pairwise(ceilings))]
+    evaluations = workload.whole(counted[EACH], 0.0, counted[EACH]) if watched else workload.evaluations
     return {
         "evaluations": round(evaluations),
         "windows": round(counted[ONCE] * workload.parts) if counted[ONCE] else 1,
         "complete": workload.complete,
         "measured_evaluations": round(counted[EACH]) if watched else workload.evaluations,
         "parameters_m": workload.parameters / 1e6,
-        "seconds": statistics.median(times["whole"]),
-        "seconds_min": min(times["whole"]),
-        "seconds_max": max(times["whole"]),
-        "seconds_of_run": statistics.median(times["run"]),
+        "seconds": statistics.median(whole),
+        "seconds_min": min(whole),
+        "seconds_max": max(whole),
+        "seconds_of_run": statistics.median(t.run for t in times),
         "gflop": counted["gflop"],
-        "gflop_per_second": flop / seen,
-        "outside": _outside(times) if watched else None,
+        "gflop_per_second": statistics.median(speeds),
+        "ceilings": ceilings,
+        "of_ceiling": statistics.median(shares),
+        "outside": statistics.median(1 - t.network / t.whole for t in times) if watched else None,
         "dtype": workload.dtype,
         "memory_gb": memory,
         "memory_before_gb": before,
     }
 
 
-def _outside(times: dict[str, list[float]]) -> float:
-    """Median share of an answer's time in which the network does not work."""
-    return statistics.median(1 - network / whole for network, whole in zip(times["network"], times["whole"]))
-
-
-def measure_row(row: Row, repeats: int) -> dict[str, Any]:
+def measure_row(row: Row, repeats: int, ceiling_sizes: Sequence[int] = CEILING_SIZES) -> dict[str, Any]:
     """Build the work of a row and measure it.
 
     Args:
         row: the row.
         repeats: number of timed runs.
+        ceiling_sizes: see :func:`matrix_ceiling`.
     """
     torch.set_num_threads(row.threads)
-    return measure(METHODS[row.method](row), repeats)
+    return measure(METHODS[row.method](row), repeats, ceiling_sizes)

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,17 +39,19 @@ class Meter:
         flop: floating-point operations in them, by kind, where a counter is set.
         calls: images or windows that were encoded (``"once"``) and masks that were evaluated (``"each"``); those of a
             batch count each for itself.
+        chain: time in a sampler's steps, the network's included, where that is watched; else 0.
         counter: counter of operations, for runs that are counted and not timed.
     """
 
     seconds: dict[str, float] = field(default_factory=_zeros)
     flop: dict[str, float] = field(default_factory=_zeros)
     calls: dict[str, float] = field(default_factory=_zeros)
+    chain: float = 0.0
     counter: FlopCounterMode | None = None
 
     def reset(self) -> None:
         """Forget all that was seen."""
-        self.seconds, self.flop, self.calls = _zeros(), _zeros(), _zeros()
+        self.seconds, self.flop, self.calls, self.chain = _zeros(), _zeros(), _zeros(), 0.0
 
     def watch(self, owner: Any, name: str, kind: str) -> None:
         """Watch a method whose first argument is a batch.
@@ -60,6 +62,24 @@ class Meter:
             kind: ``"once"`` or ``"each"``.
         """
         setattr(owner, name, self._watched(getattr(owner, name), kind))
+
+    def watch_chain(self, owner: Any, name: str) -> None:
+        """Watch a method that returns an iterator over the steps of a sampler.
+
+        Args:
+            owner: object of the method.
+            name: name of the method.
+        """
+        steps = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            start = time.perf_counter()
+            for step in steps(*args, **kwargs):
+                self.chain += time.perf_counter() - start
+                yield step
+                start = time.perf_counter()
+
+        setattr(owner, name, watched)
 
     def _watched(self, function: Callable, kind: str) -> Callable:
         def call(batch: Any, *args: Any, **kwargs: Any) -> Any:

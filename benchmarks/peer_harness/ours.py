@@ -65,14 +65,14 @@ def parameters_of(network: Any) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _shorten(parser: ConfigParser, partial_steps: int | None) -> float:
-    """Let the inferer run a part of its evaluations; how many times more the whole are."""
+def _shorten(parser: ConfigParser, partial_steps: int | None) -> dict[str, Any]:
+    """Let the inferer run a part of its steps and of its batches of members; what the whole are, as in ``Workload``."""
     if partial_steps is None:
-        return 1.0
+        return {}
     whole = [parser["num_inference_steps"], parser["num_ensemble"]]
     part = [min(whole[0], partial_steps), min(whole[1], parser["member_batch_size"])]
     parser["num_inference_steps"], parser["num_ensemble"] = part
-    return math.prod(whole) / math.prod(part)
+    return {"scale": math.prod(whole) / math.prod(part), "batches": math.ceil(whole[1] / part[1])}
 
 
 def _in_slices(parser: ConfigParser, image: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -100,15 +100,16 @@ def medsegdiff(row: Row) -> Workload:
             its folder ``configs``) and ``window`` (side of the windows of volumes).
     """
     parser = bundle_config(row)
-    scale = _shorten(parser, row.partial_steps)
+    whole = _shorten(parser, row.partial_steps)
     image, parts = _in_slices(parser, image_of(row))
     network = _network(parser, row)
     inferer = parser.get_parsed_content("inferer")
-    common: dict[str, Any] = {"parameters": parameters_of(network), "scale": scale, "parts": parts}
+    common: dict[str, Any] = {"parameters": parameters_of(network), "parts": parts, **whole}
     if parser["inferer"].get("compile_mode") is None:
         meter = Meter()
         meter.watch(network.denoiser, "encode_image", ONCE)
         meter.watch(network.denoiser, "denoise", EACH)
+        meter.watch_chain(inferer.sampler, "chain")
         dtype = parser["inferer"].get("amp_dtype") or "float32"
         return Workload(lambda: inferer.predict(image, network), meter=meter, dtype=dtype, **common)
     # The compiled network has neither an inside to look at nor operations to count.

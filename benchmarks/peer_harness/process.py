@@ -26,25 +26,22 @@ from typing import Any
 
 from medsegdiff_monai.utils import InputError, keep_freed_memory, reason_of
 
-from .measure import matrix_ceiling, measure_row
+from .measure import measure_row
 from .rows import row_of
 
 __all__ = ["answer_job", "run_job"]
 
 
 def answer_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job in this process.
+    """Measure a row in this process.
 
     Args:
-        job: ``row`` and ``repeats`` for a measurement, or ``dtype``, ``sizes`` and ``threads`` for the ceiling of the
-            machine's matrix products.
+        job: ``row``, ``repeats`` and ``ceiling_sizes``.
     """
-    row = row_of(job["row"]) if "row" in job else None
-    if row is None or row.keep_memory:  # as bundles do when they start; the peers gain by it as well
+    row = row_of(job["row"])
+    if row.keep_memory:  # as bundles do when they start; the peers gain by it as well
         keep_freed_memory()
-    if row is not None:
-        return measure_row(row, job["repeats"])
-    return {"gflop_per_second": matrix_ceiling(job["dtype"], tuple(job["sizes"]))}
+    return measure_row(row, job["repeats"], tuple(job["ceiling_sizes"]))
 
 
 def answer_in_process(job: str, path: str) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,18 @@ def _evaluations(result: dict[str, Any]) -> str:
     return whole if result["complete"] else f"{whole}, calculated from {result['measured_evaluations']:,}"
 
 
-def _of_ceiling(result: dict[str, Any], threads: int, ceilings: dict[str, float]) -> str:
-    ceiling = ceilings.get(f"{result['dtype']}, {threads}")
-    return "" if ceiling is None else f"{100 * result['gflop_per_second'] / ceiling:.0f} %"
+def _ceilings(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Lines on the matrix products beside the rows, by precision and number of threads."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if "failed" not in record["result"]:
+            kind = f"{record['result']['dtype']}, {record['row']['threads']} threads"
+            found.setdefault(kind, []).extend(record["result"]["ceilings"])
+    each = [f"{statistics.median(v):.0f} ({min(v):.0f} to {max(v):.0f}) GFLOP/s of {k}" for k, v in found.items()]
+    return ["", f"Matrix products, median and range: {'; '.join(each)}."] if each else []
 
 
-def _line(record: dict[str, Any], default: float | None, ceilings: dict[str, float]) -> list[str]:
+def _line(record: dict[str, Any], default: float | None) -> list[str]:
     row, result = record["row"], record["result"]
     if "failed" in result:
         return [row["title"], f"failed: {result['failed']}".replace("|", "/"), *[""] * (len(HEADER) - 2)]
@@ -78,21 +85,20 @@ def _line(record: dict[str, Any], default: float | None, ceilings: dict[str, flo
         "" if default is None else _number(result["seconds"] / default),
         _number(result["gflop"]),
         f"{result['gflop_per_second']:.0f}",
-        _of_ceiling(result, row["threads"], ceilings),
+        f"{100 * result['of_ceiling']:.0f} %",
         "" if result["outside"] is None else f"{100 * result['outside']:.1f} %",
         f"{result['memory_gb']:.2f} ({result['memory_before_gb']:.2f})",
     ]
 
 
-def table(records: Sequence[dict[str, Any]], ceilings: dict[str, float]) -> str:
+def table(records: Sequence[dict[str, Any]]) -> str:
     """The table of one case.
 
     Args:
         records: ``row`` and ``result`` of each measurement.
-        ceilings: GFLOP/s of matrix products, by precision and number of threads.
     """
     seconds = [r["result"]["seconds"] for r in records if r["row"]["key"] == "default" and "failed" not in r["result"]]
-    return markdown(HEADER, [_line(r, seconds[0] if seconds else None, ceilings) for r in records])
+    return markdown(HEADER, [_line(r, seconds[0] if seconds else None) for r in records])
 
 
 def _position(record: dict[str, Any]) -> float:
@@ -155,30 +161,28 @@ def _left_out(records: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def write_report(root: Path, machine: str, records: Sequence[dict[str, Any]], ceilings: dict[str, float]) -> str:
+def write_report(root: Path, machine: str, records: Sequence[dict[str, Any]]) -> str:
     """Write ``peers.md``, ``peers.csv``, ``peers.json`` and, where there are sweeps, ``scaling.png``.
 
     Args:
         root: folder of the files.
         machine: what it was measured on.
         records: ``row`` and ``result`` of each measurement.
-        ceilings: GFLOP/s of matrix products, by precision and number of threads.
 
     Returns:
         The text of ``peers.md``.
     """
-    lines = [machine, "", "Matrix products reach "]
-    lines[-1] += "; ".join(f"{v:.0f} GFLOP/s ({k} threads)" for k, v in ceilings.items()) + "."
+    lines = [machine, *_ceilings(records)]
     for name, case in CASES.items():
         own = [r for r in records if r["row"]["case"] == name and not r["row"]["sweep"]]
         if own:
             size = " x ".join(map(str, own[0]["row"]["size"]))
-            lines += ["", f"## {case.title}, {size}", "", table(own, ceilings)]
+            lines += ["", f"## {case.title}, {size}", "", table(own)]
     swept = [r for r in records if r["row"]["sweep"]]
     if swept:
         lines += ["", "## Growth", "", scaling_table(swept), *_left_out(swept)]
     text = "\n".join(lines).rstrip() + "\n"
-    content = {"machine": machine, "ceilings": ceilings, "records": list(records)}
+    content = {"machine": machine, "records": list(records)}
     replace_atomically(root / "peers.md", lambda p: p.write_text(text, encoding="utf-8"))
     replace_atomically(root / "peers.json", lambda p: p.write_text(json.dumps(content, indent=1), encoding="utf-8"))
     flat = pd.DataFrame([{**r["row"], **r["result"]} for r in records])

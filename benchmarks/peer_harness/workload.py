@@ -28,7 +28,7 @@ class Workload:
     """How to run a method on one image, once.
 
     A whole answer is ``parts`` equal parts, such as slices, of which a run does one. Of a part, the run does what an
-    image costs once, and a share ``1 / scale`` of what each network evaluation costs.
+    image costs once, the work on one of ``batches`` batches of members, and a share ``1 / scale`` of the steps.
 
     Args:
         run: does the work.
@@ -37,6 +37,7 @@ class Workload:
         evaluations: number of evaluations of a whole answer, for work without a meter.
         scale: evaluations of a part by those of a run.
         parts: number of parts of a whole answer.
+        batches: number of batches of members of a part.
         dtype: precision of the network's arithmetic.
         count: does the same work in a way in which operations can be counted, where ``run`` hides them.
     """
@@ -47,12 +48,19 @@ class Workload:
     evaluations: int = 1
     scale: float = 1.0
     parts: int = 1
+    batches: int = 1
     dtype: str = "float32"
     count: Callable[[], Any] | None = None
 
-    def whole(self, run: float, once: float) -> float:
-        """Cost of a whole answer, from that of a run and the part of it that an image costs once."""
-        return self.parts * (once + self.scale * (run - once))
+    def whole(self, run: float, once: float, steps: float) -> float:
+        """Cost of a whole answer.
+
+        Args:
+            run: cost of a run.
+            once: the part of it that an image costs once.
+            steps: the part of it that the steps cost.
+        """
+        return self.parts * (once + self.batches * (run - once - steps) + self.scale * steps)
 
     @property
     def complete(self) -> bool:

@@ -235,7 +235,7 @@ class DiffusionSegmentationInferer(Inferer):
         image = nn.functional.pad(image, padding, mode="replicate") if any(padding) else image
         if self.channels_last:
             layout = torch.channels_last if len(spatial) == 2 or self.slices else torch.channels_last_3d
-            model.denoiser.to(memory_format=layout)
+            _lay_out(model.denoiser, layout)
             image = image if self.slices else image.contiguous(memory_format=layout)
         noise = member_noise(self.seed, self.num_ensemble, [model.mask_channels, *size], 0).to(image.device)
         return model, image, noise.expand(image.shape[0], *noise.shape)
@@ -321,6 +321,13 @@ class DiffusionSegmentationInferer(Inferer):
             progress=self.progress,
         )
         return blended.unflatten(1, (maps, noise.shape[2]))
+
+
+def _lay_out(network: Any, layout: torch.memory_format) -> None:
+    """Turn a network to a memory layout, unless it has it: going over its parameters costs as much as a small image."""
+    kernels = [p for p in network.parameters() if p.dim() == (4 if layout == torch.channels_last else 5)]
+    if not all(p.is_contiguous(memory_format=layout) for p in kernels):
+        network.to(memory_format=layout)
 
 
 def _cropped(item: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,14 @@ def agreement(members: torch.Tensor) -> torch.Tensor:
     return torch.where(sizes == 0, 1.0, dice).amin()
 
 
+def _for_each_member(features: torch.Tensor, members: int) -> torch.Tensor:
+    """Features ``(B, C, *spatial)`` of images as those of their members, ``(B * members, C, *spatial)``.
+
+    Joined, as ``repeat_interleave`` would put the channels first in memory, and so all that is added to them.
+    """
+    return torch.cat([case for case in features.split(1) for _ in range(members)])
+
+
 class MemberSampler:
     """Draws the members of an ensemble for images of a size that the network takes.
 
@@ -116,8 +124,9 @@ class MemberSampler:
         with tqdm(total=len(chunks) * len(self.steps), disable=not progress, leave=False, unit="step") as bar:
             for begin in chunks:
                 start = noise[:, begin : begin + self.batch_size]
+                shared = [_for_each_member(f, start.shape[1]) for f in features]
                 last = start
-                for _, last in self._chain(model, start, first + begin, features, estimate):  # noqa: B007
+                for _, last in self.chain(model, start, first + begin, shared, estimate):  # noqa: B007
                     bar.update()
                 batch = model.decode(last).unflatten(0, start.shape[:2])
                 yield batch
@@ -125,6 +134,38 @@ class MemberSampler:
                     members.append(batch)
                     if self._agreed(members):
                         break
+
+    def chain(
+        self,
+        model: Any,
+        start: torch.Tensor,
+        begin: int,
+        features: list[torch.Tensor],
+        first: torch.Tensor | None = None,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The steps of a batch of members.
+
+        Args:
+            model: ``MedSegDiff``, or its scripted form.
+            start: noise of shape ``(B, n, C, *spatial)``.
+            begin: number of the first of these members in its ensemble.
+            features: what ``encode_image`` gave, for each member: ``(B * n, ...)``.
+            first: the estimate of ``x_0`` that all members take their first step from, of shape ``(B, C, *spatial)``;
+                None where each has its own.
+
+        Yields:
+            The estimate of ``x_0`` at each step and the mask behind it, ``(B * n, C, *spatial)``.
+        """
+        x = start.flatten(0, 1)
+        previous = x
+        for i, (timestep, coefficients) in enumerate(self.steps):
+            fresh = self._fresh(start, begin, i + 1) if coefficients[3] != 0.0 else None
+            if i == 0 and first is not None:
+                previous = first.repeat_interleave(start.shape[1], 0)
+                x = linear_step(coefficients, x, previous, x, fresh)
+            else:
+                x, previous = model.step(x, previous, timestep, coefficients, features, fresh)
+            yield previous, x
 
     def trajectory(self, model: Any, image: torch.Tensor, noise: torch.Tensor, member: int) -> torch.Tensor:
         """What one member's mask is estimated to be at each step, of shape ``(B, K, C, *spatial)`` in [0, 1].
@@ -137,33 +178,12 @@ class MemberSampler:
         """
         features = model.encode_image(image)
         estimate = self._first_estimate(model, noise, features) if self.shared_start else None
-        chain = self._chain(model, noise[:, member : member + 1], member, features, estimate)
+        chain = self.chain(model, noise[:, member : member + 1], member, features, estimate)
         return torch.stack([model.decode(original) for original, _ in chain], dim=1)
 
     def _first_estimate(self, model: Any, noise: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
         """The estimate of ``x_0`` from the first member's noise, of shape ``(B, C, *spatial)``."""
         return model.estimate(noise[:, 0], self.steps[0][0], features)
-
-    def _chain(
-        self, model: Any, start: torch.Tensor, begin: int, features: list[torch.Tensor], first: torch.Tensor | None
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The steps of members that start from noise ``(B, n, C, *spatial)``, the first of which has number ``begin``.
-
-        Yields:
-            The estimate of ``x_0`` at each step and the mask behind it, ``(B * n, C, *spatial)``.
-        """
-        count = start.shape[1]
-        shared = [f.repeat_interleave(count, 0) for f in features]
-        x = start.flatten(0, 1)
-        previous = x
-        for i, (timestep, coefficients) in enumerate(self.steps):
-            fresh = self._fresh(start, begin, i + 1) if coefficients[3] != 0.0 else None
-            if i == 0 and first is not None:
-                previous = first.repeat_interleave(count, 0)
-                x = linear_step(coefficients, x, previous, x, fresh)
-            else:
-                x, previous = model.step(x, previous, timestep, coefficients, shared, fresh)
-            yield previous, x
 
     def _fresh(self, start: torch.Tensor, begin: int, step: int) -> torch.Tensor:
         count = start.shape[1]

@@ -68,7 +68,8 @@ def test_sweeps_from_end_to_end(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_job_in_a_process_of_its_own() -> None:
-    job = {"dtype": "float32", "sizes": [32], "threads": 1}
+    (row,) = chosen_rows({"size": 32}, "2d", "basic_unet", "none", 1, None, False)
+    job = {"row": vars(row), "repeats": 1, "ceiling_sizes": [32]}
     assert run_job(Path(peers.__file__), job, threads=1, minutes=10)["gflop_per_second"] > 0
 
 
@@ -100,7 +101,7 @@ def test_threads_and_arguments_of_a_job(tmp_path: Path) -> None:
 
 def test_job_that_fails_ends_with_one_line(tmp_path: Path, capsys: Any) -> None:
     (row,) = chosen_rows({"size": 32}, "2d", "fast", "none", 1, None, False)
-    job = {"row": {**vars(row), "method": "onnx", "settings": {"file": None}}, "repeats": 1}
+    job = {"row": {**vars(row), "method": "onnx", "settings": {"file": None}}, "repeats": 1, "ceiling_sizes": [32]}
     with pytest.raises(SystemExit) as ended:
         answer_in_process(json.dumps(job), str(tmp_path / "answer.json"))
     assert ended.value.code == 2

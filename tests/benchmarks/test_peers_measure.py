@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,21 +73,23 @@ def test_operations_of_convolutions_and_matrix_products_by_hand() -> None:
 
 
 def test_operations_of_a_whole_answer_from_a_part_of_it() -> None:
-    counted = count_flop(work(scale=10.0, parts=4))
+    counted = count_flop(work(scale=10.0, parts=4, batches=5))
     assert counted["network"] == pytest.approx(4 * (ENCODE_FLOP + 10 * 6 * EVALUATE_FLOP) / 1e9, rel=1e-12)
+    assert counted["gflop"] - counted["network"] == pytest.approx(4 * 5 * MATRIX_FLOP / 1e9, rel=1e-9)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that goes on only when it is told to."""
+    """A clock that goes on only when it is told to, beside matrix products at 10 GFLOP/s."""
     now = [100.0]
+    monkeypatch.setattr(measuring, "matrix_ceiling", lambda *_: 10.0)
     for module in (metering, measuring):
         monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     return now
 
 
-def timed(now: list[float], outside: list[float], **settings: Any) -> Workload:
-    """Work of 2 s for the image, 3 s for an evaluation and, run by run, some seconds outside the network."""
+def timed(now: list[float], outside: list[float], watch_chain: bool = False, **settings: Any) -> Workload:
+    """Work of 2 s for the image, a step of 3 s in the network and 1 s besides and, run by run, some seconds behind."""
 
     class Sleeper:
         def encode(self, batch: torch.Tensor) -> None:
@@ -96,31 +98,60 @@ def timed(now: list[float], outside: list[float], **settings: Any) -> Workload:
         def evaluate(self, batch: torch.Tensor) -> None:
             now[0] += 3.0
 
+        def steps(self) -> Iterator[None]:
+            self.evaluate(torch.ones(2))
+            now[0] += 1.0
+            yield None
+
     network, meter = Sleeper(), Meter()
     meter.watch(network, "encode", ONCE)
     meter.watch(network, "evaluate", EACH)
+    if watch_chain:
+        meter.watch_chain(network, "steps")
 
     def run() -> None:
         network.encode(torch.ones(1))
-        network.evaluate(torch.ones(2))
-        now[0] += outside.pop(0)
+        for _ in network.steps():
+            now[0] += outside.pop(0)  # not of the steps, though in between
 
     return Workload(run, parameters=1_500_000, meter=meter, **settings)
 
 
 def test_time_of_runs_and_share_outside_the_network(clock: list[float]) -> None:
-    result = measure(timed(clock, [50.0, 5.0, 15.0, 7.0]), repeats=3)  # the first run warms up
+    result = measure(timed(clock, [50.0, 4.0, 14.0, 6.0]), repeats=3)  # the first run warms up
     assert (result["seconds_min"], result["seconds"], result["seconds_max"]) == (10.0, 12.0, 20.0)
     assert result["outside"] == pytest.approx(7 / 12)
     assert (result["evaluations"], result["complete"], result["parameters_m"]) == (2, True, 1.5)
 
 
 def test_time_of_a_whole_answer_from_a_part_of_it(clock: list[float]) -> None:
-    result = measure(timed(clock, [1.0, 1.0], scale=10.0, parts=3), repeats=1)
-    assert result["seconds"] == 3 * (2 + 10 * (3 + 1))
-    assert result["outside"] == pytest.approx(10 / 42)
+    result = measure(timed(clock, [1.0, 7.0], watch_chain=True, scale=10.0, parts=3, batches=2), repeats=1)
+    assert result["seconds"] == 3 * (2 + 10 * (3 + 1) + 2 * 7)
+    assert result["outside"] == pytest.approx((10 + 2 * 7) / (2 + 40 + 14))
     assert (result["evaluations"], result["measured_evaluations"], result["complete"]) == (60, 2, False)
-    assert result["seconds_of_run"] == 6.0
+    assert result["seconds_of_run"] == 13.0
+
+
+def test_unwatched_sampler_is_nothing_but_its_steps(clock: list[float]) -> None:
+    result = measure(timed(clock, [0.0, 0.0], scale=10.0), repeats=1)
+    assert result["seconds"] == 2 + 10 * (3 + 1)
+
+
+def test_share_of_the_ceiling_is_that_of_the_products_around_each_run(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ceilings = iter([2e-9, 1e-9, 8e-9, 4e-9])
+    monkeypatch.setattr(measuring, "matrix_ceiling", lambda *_: next(ceilings))
+    durations = iter([1.0, 42.0, 84.0, 42.0])
+
+    def run() -> None:
+        clock[0] += next(durations)
+        torch.ones(2, 3) @ torch.ones(3, 7)
+
+    result = measure(Workload(run, parameters=1), repeats=3)  # 2, 1 and 2 operations a second
+    assert MATRIX_FLOP == 84
+    assert result["ceilings"] == [2e-9, 1e-9, 8e-9, 4e-9]
+    assert result["of_ceiling"] == pytest.approx(2 / 8)  # of 2 / 2, 1 / 8 and 2 / 8
 
 
 def test_network_that_cannot_be_watched_is_counted_beside_its_runs(clock: list[float]) -> None:
@@ -135,20 +166,20 @@ def test_network_that_cannot_be_watched_is_counted_beside_its_runs(clock: list[f
         torch.ones(2, 3) @ torch.ones(3, 7)
 
     result = measure(Workload(run, parameters=1, evaluations=20, count=count), repeats=2)
-    assert runs == ["run", "run", "run", "count"]
+    assert runs == ["run", "count", "run", "run"]
     assert (result["seconds"], result["evaluations"], result["outside"]) == (4.0, 20, None)
     assert result["gflop_per_second"] == pytest.approx(MATRIX_FLOP / 1e9 / 4)
 
 
-def test_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([0, 1, 0, 8, 0, 4, 0, 1, 0, 8, 0, 8])  # start and end; the first of each size does not count
+def test_ceiling_is_that_of_the_size_whose_products_are_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0, 3, 8, 0, 4, 10])  # start and ends of two products of each size; one before does not count
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(ticks))
-    assert matrix_ceiling("float32", sizes=(16, 8), repeats=2) == pytest.approx(2 * 16**3 / 4 / 1e9)
+    assert matrix_ceiling("float32", sizes=(16, 8), seconds=7) == pytest.approx(2 * 2 * 16**3 / 8 / 1e9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_ceiling_of_this_machine(dtype: str) -> None:
-    assert matrix_ceiling(dtype, sizes=(64,), repeats=1) > 0
+    assert matrix_ceiling(dtype, sizes=(64,), seconds=0.01) > 0
 
 
 def test_peak_memory_is_that_of_this_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +220,7 @@ def test_our_default_answer_costs_what_its_network_costs() -> None:
 )
 def test_evaluations_of_our_options(key: str, evaluations: int) -> None:
     chosen = row("2d", key)
-    assert measure(METHODS[chosen.method](chosen), 1)["evaluations"] == evaluations
+    assert measure(METHODS[chosen.method](chosen), 1, (64,))["evaluations"] == evaluations
 
 
 TINY_PEER = {"dim": 8, "dim_mults": (1, 2), "full_self_attn": (False, True)}
@@ -216,7 +247,7 @@ def test_evaluations_of_the_peers(
     if key == "diffusion_unet":
         pytest.importorskip("einops", reason="DiffusionModelUNet needs einops")
     chosen = row(case, key, partial_steps, **settings)
-    result = measure(METHODS[chosen.method](chosen), 1)
+    result = measure(METHODS[chosen.method](chosen), 1, (64,))
     assert (result["evaluations"], result["measured_evaluations"]) == (whole, run)
     assert 0 <= result["outside"] < 1
     assert result["gflop"] > 0

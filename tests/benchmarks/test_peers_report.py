@@ -25,8 +25,6 @@ from peer_harness.rows import Row, row_of, table_rows
 from peer_harness.scaling import SWEEPS, growth_exponent, sweep_rows
 from PIL import Image
 
-CEILINGS = {"float32, 2": 200.0, "bfloat16, 2": 400.0}
-
 
 def result(seconds: float = 2.0, gflop: float = 100.0, **changes: Any) -> dict[str, Any]:
     return {
@@ -41,6 +39,8 @@ def result(seconds: float = 2.0, gflop: float = 100.0, **changes: Any) -> dict[s
         "seconds_of_run": seconds,
         "gflop": gflop,
         "gflop_per_second": 120.0,
+        "ceilings": [190.0, 200.0, 230.0],
+        "of_ceiling": 0.6,
         "outside": 0.025,
         "dtype": "float32",
         "memory_gb": 1.25,
@@ -62,8 +62,8 @@ def cells(text: str, title: str) -> list[str]:
 
 def test_table_from_made_up_numbers() -> None:
     slow = result(20000.0, 500000.0, evaluations=5000, measured_evaluations=4, complete=False)
-    unseen = result(4.0, outside=None, dtype="bfloat16")
-    text = table([record("default", result()), record("slow", slow), record("unseen", unseen)], CEILINGS)
+    unseen = result(4.0, outside=None, dtype="bfloat16", of_ceiling=0.3, ceilings=[400.0])
+    text = table([record("default", result()), record("slow", slow), record("unseen", unseen)])
     assert cells(text, "DEFAULT") == [
         *("20", "1.91", "2 (1.8 to 3)", "1", "100", "120", "60 %", "2.5 %", "1.25 (0.50)"),
     ]
@@ -79,11 +79,11 @@ def test_table_from_made_up_numbers() -> None:
 
 def test_failed_row_keeps_its_reason_and_the_others_their_numbers() -> None:
     reason = "med-seg-diff-pytorch cannot be imported, there is no beartype | einops"
-    text = table([record("peer", {"failed": reason}), record("default", result())], CEILINGS)
+    text = table([record("peer", {"failed": reason}), record("default", result())])
     assert cells(text, "PEER")[0] == "failed: med-seg-diff-pytorch cannot be imported, there is no beartype / einops"
     assert len(cells(text, "PEER")) == len(cells(text, "DEFAULT")) == 9
     assert cells(text, "DEFAULT")[3] == "1"
-    assert cells(table([record("default", {"failed": "so"}), record("other", result())], {}), "OTHER")[3] == ""
+    assert cells(table([record("default", {"failed": "so"}), record("other", result())]), "OTHER")[3] == ""
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,15 @@ def test_files_of_the_report(tmp_path: Path) -> None:
     records = [record("default", result()), record("peer", {"failed": "not installed"})]
     records += swept("ours", "members", 0.9, [1, 5])
     records.append(record("k", {"failed": "no time"}, title="ours", sweep="members"))
-    text = write_report(tmp_path, "a machine", records, CEILINGS)
+    text = write_report(tmp_path, "a machine", records)
     assert (tmp_path / "peers.md").read_text() == text
-    assert text.startswith("a machine\n\nMatrix products reach 200 GFLOP/s (float32, 2 threads); 400 GFLOP/s")
+    assert text.startswith(
+        "a machine\n\nMatrix products, median and range: 200 (190 to 230) GFLOP/s of float32, 2 threads.\n\n"
+    )
     assert "## One fused mask, 256 x 256" in text
     assert "- ours, members, size 256 x 256: no time" in text
     kept = json.loads((tmp_path / "peers.json").read_text())
-    assert (kept["machine"], kept["ceilings"], len(kept["records"])) == ("a machine", CEILINGS, 5)
+    assert (kept["machine"], len(kept["records"])) == ("a machine", 5)
     assert row_of(kept["records"][0]["row"]) == row_of(records[0]["row"])
     csv = pd.read_csv(tmp_path / "peers.csv")
     assert csv["seconds"].notna().tolist() == [True, False, True, True, False]
@@ -148,8 +150,13 @@ def test_files_of_the_report(tmp_path: Path) -> None:
         assert np.asarray(image.convert("L")).std() > 0
 
 
+def test_report_of_rows_that_all_failed(tmp_path: Path) -> None:
+    text = write_report(tmp_path, "a machine", [record("peer", {"failed": "not installed"})])
+    assert text.startswith("a machine\n\n## One fused mask")
+
+
 def test_no_plot_where_nothing_was_swept(tmp_path: Path) -> None:
-    text = write_report(tmp_path, "a machine", [record("default", result())], CEILINGS)
+    text = write_report(tmp_path, "a machine", [record("default", result())])
     assert "## Growth" not in text
     assert not (tmp_path / "scaling.png").exists()
 

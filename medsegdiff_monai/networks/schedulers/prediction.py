@@ -65,12 +65,12 @@ class MaskScale(torch.nn.Module):
 
     def encode(self, mask: torch.Tensor) -> torch.Tensor:
         """Mask in [0, 1], of any shape, to the diffused variable."""
-        return (2.0 * mask - 1.0) * self.scale
+        return mask * (2.0 * self.scale) - self.scale
 
     def decode(self, original: torch.Tensor) -> torch.Tensor:
         """Diffused variable, of any shape, to a mask in [0, 1]."""
         return (0.5 * original / self.scale + 0.5).clamp(0.0, 1.0)
 
     def from_logits(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits of the mask to the diffused variable: ``encode(sigmoid(logits))``."""
-        return self.scale * torch.tanh(0.5 * logits)
+        """Logits of the mask, of any shape, to the diffused variable."""
+        return self.encode(torch.sigmoid(logits))
