@@ -45,11 +45,11 @@ def linear_step(
     """
     result = coefficients[1] * original
     if coefficients[0] != 0.0:
-        result = result + coefficients[0] * sample
+        result = torch.add(result, sample, alpha=coefficients[0])
     if coefficients[2] != 0.0:
-        result = result + coefficients[2] * previous_original
+        result = torch.add(result, previous_original, alpha=coefficients[2])
     if noise is not None:
-        result = result + coefficients[3] * noise
+        result = torch.add(result, noise, alpha=coefficients[3])
     return result
 
 
