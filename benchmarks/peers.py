@@ -56,14 +56,15 @@ from medsegdiff_monai.utils import InputError, check_writable, fast_cpu_dtype
 QUICK_CEILING_SIZES = (256,)
 
 
-def machine() -> str:
+def machine(device: str) -> str:
     """What is measured on, and how busy it is before the first row."""
+    gpu = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
     info = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     bf16 = "with" if fast_cpu_dtype() == "bfloat16" else "without"
     return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({bf16} bf16 instructions), "
+        f"{gpu}{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({bf16} bf16 instructions), "
         f"{memory:.0f} GB, torch {torch.__version__}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
 
@@ -80,6 +81,7 @@ def main(
     repeats: int = 3,
     threads: int | None = None,
     onnx: str | None = None,
+    device: str = "cpu",
     minutes: float = 60.0,
     quick: bool = False,
 ) -> None:
@@ -98,14 +100,15 @@ def main(
         repeats: number of timed runs of each row.
         threads: number of threads; PyTorch's choice by default.
         onnx: file of the thyroid bundle's network for ONNX Runtime, which is else left out.
+        device: cpu or cuda; on a GPU without ONNX Runtime, with a row for CUDA graphs.
         minutes: time after which a row is given up.
         quick: small images, few steps and one repeat.
     """
     check_number("repeats", repeats, 1)
     check_number("minutes", minutes, 0.1, whole=False)
     given = {"size": size, "volume": volume, "window": window, "partial_steps": partial_steps}
-    rows = chosen_rows(given, cases, only, scaling, threads or torch.get_num_threads(), onnx, quick)
-    root, about = check_writable(out), machine()
+    rows = chosen_rows(given, cases, only, scaling, threads or torch.get_num_threads(), onnx, quick, device)
+    root, about = check_writable(out), machine(device)
     print(about, flush=True)
     records: list[dict[str, Any]] = []
     text = ""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import resource
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .meter import EACH, ONCE, Meter
+from .meter import EACH, ONCE, Meter, now
 from .others import basic_unet, diffusion_model_unet, med_seg_diff_pytorch
 from .ours import medsegdiff, onnx
 from .rows import Row
@@ -40,34 +39,42 @@ METHODS: dict[str, Callable[[Row], Workload]] = {
 }
 
 
-def peak_memory_gb() -> float:
-    """Largest resident memory of this process so far, in GB.
+def peak_memory_gb(device: str = "cpu") -> float:
+    """Largest memory of this process so far, in GB: resident memory, or that of its tensors on a GPU.
 
     On Linux, what ``getrusage`` says begins with the peak of the process that started this one; the kernel's own
     account of this process's memory does not.
+
+    Args:
+        device: ``"cpu"`` or ``"cuda"``.
     """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
     if STATUS.is_file():
         peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(peak.split()[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def matrix_ceiling(dtype: str, sizes: Sequence[int] = CEILING_SIZES, seconds: float = 0.2) -> float:
+def matrix_ceiling(
+    dtype: str, sizes: Sequence[int] = CEILING_SIZES, device: str = "cpu", seconds: float = 0.2
+) -> float:
     """GFLOP/s that products of square matrices keep up on this machine at this moment.
 
     Args:
         dtype: precision, as ``"float32"``.
         sizes: numbers of rows that are tried, of which the fastest counts.
+        device: ``"cpu"`` or ``"cuda"``.
         seconds: time that each size is multiplied for, behind one product that does not count.
     """
     best = 0.0
     for n in sizes:
-        a, b = (torch.randn(n, n).to(getattr(torch, dtype)) for _ in range(2))
+        a, b = (torch.randn(n, n, device=device).to(getattr(torch, dtype)) for _ in range(2))
         torch.mm(a, b)
-        products, start, passed = 0, time.perf_counter(), 0.0
+        products, start, passed = 0, now(device), 0.0
         while passed < seconds:
             torch.mm(a, b)
-            products, passed = products + 1, time.perf_counter() - start
+            products, passed = products + 1, now(device) - start
         best = max(best, 2e-9 * n**3 * products / passed)
     return best
 
@@ -110,9 +117,9 @@ class Times(NamedTuple):
 def _timed(workload: Workload) -> Times:
     meter = workload.meter or Meter()
     meter.reset()
-    start = time.perf_counter()
+    start = now(workload.device)
     workload.run()
-    run = time.perf_counter() - start
+    run = now(workload.device) - start
     once, network = meter.seconds[ONCE], meter.seconds[EACH]
     steps = meter.chain or run - once  # an unwatched sampler is nothing but its steps
     return Times(run, workload.whole(run, once, steps), workload.whole(once + network, once, network))
@@ -132,20 +139,21 @@ def measure(workload: Workload, repeats: int, ceiling_sizes: Sequence[int] = CEI
     Returns:
         Numbers for the table, which JSON can hold.
     """
-    before = peak_memory_gb()
+    before = peak_memory_gb(workload.device)
     watched = workload.meter is not None
     if workload.count is None:
         counted = count_flop(workload)
-        memory = peak_memory_gb()
+        memory = peak_memory_gb(workload.device)
     else:  # what is counted is another run, whose memory is not that of the work
         workload.run()
-        memory = peak_memory_gb()
+        memory = peak_memory_gb(workload.device)
         counted = count_flop(workload)
-    ceilings = [matrix_ceiling(workload.dtype, ceiling_sizes)]
+    products = (workload.dtype, ceiling_sizes, workload.device)
+    ceilings = [matrix_ceiling(*products)]
     times: list[Times] = []
     for _ in range(repeats):
         times.append(_timed(workload))
-        ceilings.append(matrix_ceiling(workload.dtype, ceiling_sizes))
+        ceilings.append(matrix_ceiling(*products))
     whole = [t.whole for t in times]
     speeds = [counted["network"] / t.network if watched else counted["gflop"] / t.whole for t in times]
     shares = [speed / max(around) for speed, around in zip(speeds, itertools.pairwise(ceilings))]

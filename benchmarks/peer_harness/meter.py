@@ -19,11 +19,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["EACH", "ONCE", "Meter"]
+__all__ = ["EACH", "ONCE", "Meter", "now"]
 
 ONCE, EACH = "once", "each"  # what an image costs once, and what each evaluation of the network costs
+
+
+def now(device: str) -> float:
+    """The clock in seconds, when a device has done all that it was given.
+
+    Args:
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _zeros() -> dict[str, float]:
@@ -41,6 +53,7 @@ class Meter:
             batch count each for itself.
         chain: time in a sampler's steps, the network's included, where that is watched; else 0.
         counter: counter of operations, for runs that are counted and not timed.
+        device: where the functions work.
     """
 
     seconds: dict[str, float] = field(default_factory=_zeros)
@@ -48,6 +61,7 @@ class Meter:
     calls: dict[str, float] = field(default_factory=_zeros)
     chain: float = 0.0
     counter: FlopCounterMode | None = None
+    device: str = "cpu"
 
     def reset(self) -> None:
         """Forget all that was seen."""
@@ -73,20 +87,20 @@ class Meter:
         steps = getattr(owner, name)
 
         def watched(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            start = time.perf_counter()
+            start = now(self.device)
             for step in steps(*args, **kwargs):
-                self.chain += time.perf_counter() - start
+                self.chain += now(self.device) - start
                 yield step
-                start = time.perf_counter()
+                start = now(self.device)
 
         setattr(owner, name, watched)
 
     def _watched(self, function: Callable, kind: str) -> Callable:
         def call(batch: Any, *args: Any, **kwargs: Any) -> Any:
             counted = self._counted()
-            start = time.perf_counter()
+            start = now(self.device)
             result = function(batch, *args, **kwargs)
-            self.seconds[kind] += time.perf_counter() - start
+            self.seconds[kind] += now(self.device) - start
             self.flop[kind] += self._counted() - counted
             self.calls[kind] += batch.shape[0]
             return result

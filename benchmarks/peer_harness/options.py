@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.utils import InputError, fast_cpu_dtype
+from medsegdiff_monai.utils import InputError, checked_device, fast_cpu_dtype
 
 from .rows import CASES, Row, table_rows
 from .scaling import SWEEPS, sweep_rows
@@ -27,6 +28,7 @@ from .scaling import SWEEPS, sweep_rows
 __all__ = ["check_number", "chosen_rows"]
 
 STRIDE = 16  # by which all networks can divide
+OF_THE_OTHER_DEVICE = {"cpu": ("cuda_graphs",), "cuda": ("memory_returned", "onnx", "threads")}  # rows and sweeps
 QUICK = {"size": 64, "volume": (32, 32, 16), "window": 32, "partial_steps": 1}
 
 
@@ -73,7 +75,14 @@ def _size(name: str, given: Any, dims: int) -> tuple[int, ...]:
 
 
 def chosen_rows(
-    given: dict[str, Any], cases: Any, only: Any, scaling: Any, threads: int, onnx: str | None, quick: bool
+    given: dict[str, Any],
+    cases: Any,
+    only: Any,
+    scaling: Any,
+    threads: int,
+    onnx: str | None,
+    quick: bool,
+    device: str = "cpu",
 ) -> list[Row]:
     """The rows of a call: those of the tables, then those of the sweeps.
 
@@ -85,10 +94,14 @@ def chosen_rows(
         threads: number of threads.
         onnx: file for ONNX Runtime, without which there is no row for it.
         quick: whether small settings take the place of the usual ones.
+        device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        InputError: when a name is unknown, a number out of range or a file not there.
+        InputError: when a name is unknown, a number out of range, or a file or a device not there.
     """
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device must be cpu or cuda, got {device!r}.")
+    checked_device(device)
     check_number("threads", threads, 1)
     if threads > (os.cpu_count() or 1):
         raise InputError(f"This machine has {os.cpu_count()} cores: give --threads of no more, got {threads}.")
@@ -106,9 +119,11 @@ def chosen_rows(
     more = {name: chosen[name] for name in ("window", "partial_steps") if name in chosen}
     rows = [r for name in names for r in table_rows(name, sizes[name], threads, onnx=onnx, **more)]
     rows = [r for r in rows if r.method != "onnx" or onnx is not None]
-    if only is None and fast_cpu_dtype() != "bfloat16":
+    rows = [replace(r, device=device) for r in rows if r.key not in OF_THE_OTHER_DEVICE[device]]
+    if only is None and device == "cpu" and fast_cpu_dtype() != "bfloat16":
         rows = [r for r in rows if r.key != "bf16"]  # emulated, it takes minutes and is no option
     if only is not None:
         keys = _names("row", only, tuple(dict.fromkeys(r.key for r in rows)))
         rows = [r for r in rows if r.key in keys]
-    return rows + [r for name in _names("sweep", scaling, tuple(SWEEPS)) for r in sweep_rows(name, threads, quick)]
+    sweeps = [name for name in _names("sweep", scaling, tuple(SWEEPS)) if name not in OF_THE_OTHER_DEVICE[device]]
+    return rows + [replace(r, device=device) for name in sweeps for r in sweep_rows(name, threads, quick)]

@@ -37,10 +37,11 @@ def _regions(row: Row) -> int:
     return int(bundle_config(Row("", "", "", row.case, row.size))["denoiser"]["out_channels"])
 
 
-def _watched(network: Any) -> Meter:
-    meter = Meter()
+def _watched(network: Any, row: Row) -> dict[str, Any]:
+    """What all workloads of the peers have in common."""
+    meter = Meter(device=row.device)
     meter.watch(network, "forward", EACH)
-    return meter
+    return {"parameters": parameters_of(network), "meter": meter, "device": row.device}
 
 
 def _chain(row: Row) -> tuple[int, float]:
@@ -82,10 +83,8 @@ def med_seg_diff_pytorch(row: Row) -> Workload:
     # Its DDPM sampler runs all timesteps of its schedule: a part of them is a shorter schedule.
     ddim = row.settings["steps"] < 1000
     schedule = {"timesteps": 1000, "sampling_timesteps": steps} if ddim else {"timesteps": steps}
-    sampler = peer.MedSegDiff(network, **schedule).eval()
-    return Workload(
-        lambda: sampler.sample(image), parameters_of(network), meter=_watched(network), scale=scale, parts=parts
-    )
+    sampler = peer.MedSegDiff(network, **schedule).eval().to(row.device)
+    return Workload(lambda: sampler.sample(image), scale=scale, parts=parts, **_watched(network, row))
 
 
 def diffusion_model_unet(row: Row) -> Workload:
@@ -107,17 +106,17 @@ def diffusion_model_unet(row: Row) -> Workload:
         **row.settings.get("network", {}),
     }
     network = DiffusionModelUNet(len(row.size), image.shape[1] + regions, regions, with_conditioning=False, **settings)
-    network.eval()
+    network.eval().to(row.device)
     steps, scale = _chain(row)
     scheduler = DDPMScheduler(num_train_timesteps=1000)
     scheduler.set_timesteps(steps)
     inferer = DiffusionInferer(scheduler)
-    noise = torch.randn(1, regions, *row.size)
+    noise = torch.randn(1, regions, *row.size).to(row.device)
 
     def run() -> Any:
         return inferer.sample(noise, network, conditioning=image, mode="concat", verbose=False)
 
-    return Workload(run, parameters_of(network), meter=_watched(network), scale=scale)
+    return Workload(run, scale=scale, **_watched(network, row))
 
 
 def basic_unet(row: Row) -> Workload:
@@ -128,10 +127,10 @@ def basic_unet(row: Row) -> Workload:
     """
     torch.manual_seed(0)
     image = image_of(row)
-    network = BasicUNet(len(row.size), image.shape[1], _regions(row)).eval()
+    network = BasicUNet(len(row.size), image.shape[1], _regions(row)).eval().to(row.device)
 
     @torch.no_grad()
     def run() -> Any:
         return network(image).sigmoid()
 
-    return Workload(run, parameters_of(network), meter=_watched(network))
+    return Workload(run, **_watched(network, row))

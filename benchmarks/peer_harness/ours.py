@@ -43,7 +43,7 @@ def bundle_config(row: Row) -> ConfigParser:
     parser = ConfigParser()
     names = ["inference.json", *row.settings.get("overlays", [])]
     parser.read_config([str(folder / "configs" / name) for name in names])
-    parser.update({"bundle_root": str(folder), "device": torch.device("cpu"), "inferer#progress": False})
+    parser.update({"bundle_root": str(folder), "device": torch.device(row.device), "inferer#progress": False})
     parser.update(row.settings.get("config", {}))
     if "window" in row.settings and not parser["slices"]:
         parser["patch_size"] = [row.settings["window"]] * 3
@@ -57,7 +57,8 @@ def image_of(row: Row) -> torch.Tensor:
     """
     drawn = make_phantom(CASES[row.case].phantom, np.random.default_rng(0), row.size)[0].astype(np.float32)
     image = torch.from_numpy((drawn - drawn.mean()) / drawn.std())
-    return (image if image.dim() > len(row.size) else image[..., None]).movedim(-1, 0)[None].contiguous()
+    channels_last = image if image.dim() > len(row.size) else image[..., None]
+    return channels_last.movedim(-1, 0)[None].contiguous().to(row.device)
 
 
 def parameters_of(network: Any) -> int:
@@ -86,7 +87,7 @@ def _in_slices(parser: ConfigParser, image: torch.Tensor) -> tuple[torch.Tensor,
 
 def _network(parser: ConfigParser, row: Row) -> Any:
     torch.manual_seed(0)
-    network = parser.get_parsed_content("network_def").eval()
+    network = parser.get_parsed_content("network_def").eval().to(row.device)
     if not row.settings.get("overlays"):  # an overlay is another network
         load_weights(network, parser.get_parsed_content("checkpoint"))
     return network
@@ -104,9 +105,9 @@ def medsegdiff(row: Row) -> Workload:
     image, parts = _in_slices(parser, image_of(row))
     network = _network(parser, row)
     inferer = parser.get_parsed_content("inferer")
-    common: dict[str, Any] = {"parameters": parameters_of(network), "parts": parts, **whole}
+    common: dict[str, Any] = {"parameters": parameters_of(network), "parts": parts, "device": row.device, **whole}
     if parser["inferer"].get("compile_mode") is None:
-        meter = Meter()
+        meter = Meter(device=row.device)
         meter.watch(network.denoiser, "encode_image", ONCE)
         meter.watch(network.denoiser, "denoise", EACH)
         meter.watch_chain(inferer.sampler, "chain")

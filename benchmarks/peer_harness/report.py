@@ -67,8 +67,9 @@ def _ceilings(records: Iterable[dict[str, Any]]) -> list[str]:
     found: dict[str, list[float]] = {}
     for record in records:
         if "failed" not in record["result"]:
-            kind = f"{record['result']['dtype']}, {record['row']['threads']} threads"
-            found.setdefault(kind, []).extend(record["result"]["ceilings"])
+            row = record["row"]
+            place = "GPU" if row["device"] == "cuda" else f"{row['threads']} threads"
+            found.setdefault(f"{record['result']['dtype']}, {place}", []).extend(record["result"]["ceilings"])
     each = [f"{statistics.median(v):.0f} ({min(v):.0f} to {max(v):.0f}) GFLOP/s of {k}" for k, v in found.items()]
     return ["", f"Matrix products, median and range: {'; '.join(each)}."] if each else []
 

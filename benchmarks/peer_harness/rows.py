@@ -67,6 +67,7 @@ class Row:
         partial_steps: number of sampler steps that are run of a longer chain, whose cost is then calculated; None runs
             the whole.
         threads: number of threads.
+        device: where the network runs, ``"cpu"`` or ``"cuda"``.
         keep_memory: whether the process keeps freed memory for what comes next.
         sweep: name of the sweep that the row is part of, empty for the table.
         position: where the row is on the axis of its sweep.
@@ -80,6 +81,7 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     partial_steps: int | None = None
     threads: int = 1
+    device: str = "cpu"
     keep_memory: bool = True
     sweep: str = ""
     position: float = 0.0
@@ -120,6 +122,13 @@ _TABLE: dict[str, list[tuple[str, str, str, dict[str, Any], bool]]] = {
             False,
         ),
         ("compiled", "MedSegDiff, torch.compile", "medsegdiff", _ours(**{"inferer#compile_mode": "default"}), False),
+        (
+            "cuda_graphs",
+            "MedSegDiff, CUDA graphs",
+            "medsegdiff",
+            _ours(**{"inferer#compile_mode": "reduce-overhead"}),
+            False,
+        ),
         ("fast", "MedSegDiff, fast mode", "medsegdiff", _ours(num_inference_steps=1, num_ensemble=1), False),
         ("onnx", "MedSegDiff, ONNX Runtime", "onnx", {}, False),
         ("paper", "MedSegDiff, paper's recipe (S)", "medsegdiff", {"overlays": ["paper.json"]}, True),
@@ -176,5 +185,5 @@ def table_rows(
             given["file"] = onnx
         limit = partial_steps if long else None
         shape, keep = tuple(size or CASES[case].size), key != "memory_returned"
-        rows.append(Row(key, title, method, case, shape, given, limit, threads, keep))
+        rows.append(Row(key, title, method, case, shape, given, limit, threads, keep_memory=keep))
     return rows

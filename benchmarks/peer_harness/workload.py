@@ -39,6 +39,7 @@ class Workload:
         parts: number of parts of a whole answer.
         batches: number of batches of members of a part.
         dtype: precision of the network's arithmetic.
+        device: where the network runs, ``"cpu"`` or ``"cuda"``.
         count: does the same work in a way in which operations can be counted, where ``run`` hides them.
     """
 
@@ -50,6 +51,7 @@ class Workload:
     parts: int = 1
     batches: int = 1
     dtype: str = "float32"
+    device: str = "cpu"
     count: Callable[[], Any] | None = None
 
     def whole(self, run: float, once: float, steps: float) -> float:

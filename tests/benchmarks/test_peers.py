@@ -18,6 +18,7 @@ from typing import Any
 
 import peers
 import pytest
+import torch
 from peer_harness.options import chosen_rows
 from peer_harness.process import answer_in_process, answer_job, run_job
 
@@ -123,6 +124,8 @@ def test_job_that_fails_ends_with_one_line(tmp_path: Path, capsys: Any) -> None:
         ({"repeats": 0}, "repeats must be a whole number of at least 1, got 0."),
         ({"minutes": 0}, "minutes must be a number of at least 0.1, got 0."),
         ({"threads": 100_000}, "This machine has "),
+        ({"device": "tpu"}, "device must be cpu or cuda, got 'tpu'."),
+        ({"only": "cuda_graphs"}, "There is no row cuda_graphs: choose from "),
         ({"onnx": "none.onnx"}, "There is no file none.onnx: export"),
     ],
 )
@@ -156,3 +159,22 @@ def test_reduced_precision_is_measured_where_the_processor_has_it(
     chosen = chosen_rows({}, ("2d", "3d"), only, "none", 1, None, False)
     assert sum(r.key == "bf16" for r in chosen) == rows
     assert only is not None or any(r.key == "default" for r in chosen)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no device cuda on this machine"):
+        peers.main(out=str(tmp_path / "out"), device="cuda")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.touch()
+    monkeypatch.setattr("peer_harness.options.checked_device", torch.device)
+    rows = chosen_rows({}, "2d", None, "all", 1, str(file), False, "cuda")
+    assert {r.device for r in rows} == {"cuda"}
+    assert {"default", "bf16", "cuda_graphs", "paper", "basic_unet"} < {r.key for r in rows}
+    assert not {"onnx", "memory_returned"} & {r.key for r in rows}
+    assert "threads" not in {r.sweep for r in rows}
+    assert {r.device for r in chosen_rows({}, "2d", None, "all", 1, None, False)} == {"cpu"}

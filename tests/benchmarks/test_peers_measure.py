@@ -83,8 +83,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that goes on only when it is told to, beside matrix products at 10 GFLOP/s."""
     now = [100.0]
     monkeypatch.setattr(measuring, "matrix_ceiling", lambda *_: 10.0)
-    for module in (metering, measuring):
-        monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(metering.time, "perf_counter", lambda: now[0])
     return now
 
 
@@ -173,13 +172,44 @@ def test_network_that_cannot_be_watched_is_counted_beside_its_runs(clock: list[f
 
 def test_ceiling_is_that_of_the_size_whose_products_are_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0, 3, 8, 0, 4, 10])  # start and ends of two products of each size; one before does not count
-    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(metering.time, "perf_counter", lambda: next(ticks))
     assert matrix_ceiling("float32", sizes=(16, 8), seconds=7) == pytest.approx(2 * 2 * 16**3 / 8 / 1e9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_ceiling_of_this_machine(dtype: str) -> None:
     assert matrix_ceiling(dtype, sizes=(64,), seconds=0.01) > 0
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda", 1)])
+def test_clock_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch, device: str, waits: int) -> None:
+    waited: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    assert metering.now(device) > 0
+    assert len(waited) == waits
+
+
+def test_time_in_the_network_is_that_until_a_gpu_is_done(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    queued = [0.0]
+
+    class Queue:
+        def evaluate(self, batch: torch.Tensor) -> None:
+            queued[0] += 3.0
+
+    def synchronize() -> None:
+        clock[0] += queued[0]
+        queued[0] = 0.0
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    network, meter = Queue(), Meter(device="cuda")
+    meter.watch(network, "evaluate", EACH)
+    network.evaluate(torch.ones(2))
+    assert meter.seconds[EACH] == 3.0
+
+
+def test_peak_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 1_500_000_000)
+    assert measuring.peak_memory_gb("cuda") == 1.5
 
 
 def test_peak_memory_is_that_of_this_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
