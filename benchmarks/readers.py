@@ -148,10 +148,10 @@ def report(table: pd.DataFrame, training: str) -> str:
 
 def main(
     out: str = "readers",
-    minutes: float = 10.0,
+    minutes: float = 20.0,
     unet_minutes: float = 2.0,
     size: int = 48,
-    training: int = 320,
+    training: int = 640,
     validation: int = 16,
     test: int = 60,
     seed: int = 0,

@@ -59,7 +59,7 @@ class ReadScan:
 def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -> ReadScan:
     """An ultrasound image whose readers differ by a known rule.
 
-    A faint lobe buds from the nodule. Each reader draws the nodule's border scaled about its centre by
+    A lobe buds from the nodule, as dark as it. Each reader draws the nodule's border scaled about its centre by
     ``s ~ N(1, SCALE_DEVIATION)``, held within 3 standard deviations, and with probability ``LOBE_PROBABILITY`` takes in
     the lobe. All these draws are independent of one another, of the image and of who reads, so that nothing in the
     image tells them; further readers change neither the image nor those before them.

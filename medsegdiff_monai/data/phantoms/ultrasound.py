@@ -138,10 +138,13 @@ def _distractors(
     return echo * (1.0 - inside), fluid * (1.0 - inside)
 
 
-def _nodule_echo(rng: np.random.Generator, distance: np.ndarray, unit: float) -> np.ndarray:
-    """Change of the echo level in dB by a nodule: hypoechoic, isoechoic with a halo or hyperechoic, ``(H, W)``."""
+def _nodule_echo(rng: np.random.Generator, distance: np.ndarray, unit: float, dark: bool) -> np.ndarray:
+    """Change of the echo level in dB by a nodule: hypoechoic, isoechoic with a halo or hyperechoic, ``(H, W)``.
+
+    With ``dark`` it is hypoechoic in any case.
+    """
     inside = soft_step(distance, rng.uniform(0.006, 0.025))
-    pattern = rng.choice(3, p=(0.62, 0.13, 0.25))
+    pattern = 0 if dark else rng.choice(3, p=(0.62, 0.13, 0.25))
     level = (rng.uniform(-13.0, -7.0), rng.uniform(-2.0, 1.0), rng.uniform(5.5, 8.5))[pattern]
     echo = inside * (level + rng.uniform(0.5, 2.0) * smooth_noise(rng, distance.shape, 0.06 * unit))
     halo = rng.uniform(9.0, 13.0) if pattern == 1 else rng.uniform(0.0, 6.0)
@@ -209,7 +212,8 @@ def draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = F
     Args:
         rng: source of randomness.
         size: ``(height, width)`` of the image.
-        with_lobe: whether a faint lobe buds from the nodule, of which it is doubtful whether it belongs to it.
+        with_lobe: whether a lobe buds from the nodule, of which it is doubtful whether it belongs to it. Both are
+            then hypoechoic: what is doubtful is in plain sight, and no lobe can be taken for a vessel beside it.
     """
     y, x, factor = render_grid(size)
     unit, height = float(min(size) * factor), y.max()
@@ -221,9 +225,9 @@ def draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = F
     solid = inside if lobe is None else np.maximum(inside, soft_step(lobe, 0.015))
     dark, fluid = _distractors(rng, y, x, solid)
     echo = _tissue_layers(rng, y, x, gland)
-    echo = echo * (1.0 - 0.85 * solid) + dark + _nodule_echo(rng, distance, unit)
+    echo = echo * (1.0 - 0.85 * solid) + dark + _nodule_echo(rng, distance, unit, with_lobe)
     if lobe is not None:
-        echo -= rng.uniform(6.0, 9.0) * (solid - inside)
+        echo -= rng.uniform(8.0, 12.0) * (solid - inside)
     # A beam is dimmed, or less so than beside, by what it has crossed: shadow and enhancement (dB per unit of path).
     crossed = rng.normal(-4.0, 14.0) * np.cumsum(inside, axis=0) + 35.0 * np.cumsum(fluid, axis=0)
     echo += np.clip(ndimage.gaussian_filter1d(crossed / unit, 0.025 * unit, axis=1), -8.0, 8.0)
