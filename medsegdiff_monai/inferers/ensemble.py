@@ -34,7 +34,7 @@ def binary_entropy(probability: torch.Tensor) -> torch.Tensor:
     least = torch.finfo(probability.dtype).tiny
     rest = 1.0 - probability
     bits = probability.clamp(min=least).log2_().mul_(probability)
-    return bits.addcmul_(rest.clamp(min=least).log2_(), rest).neg_()
+    return bits.addcmul_(rest.clamp(min=least).log2_(), rest).abs_()  # of a sum below 0, and no -0 for certainty
 
 
 def predictive_entropy(members: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,13 @@ def test_maps_are_those_of_all_members_however_they_come(batches):
     np.testing.assert_allclose(statistics.disagreement.numpy(), bits(p.mean(1)) - bits(p).mean(1), atol=1e-5)
 
 
+def test_entropy_is_that_of_scipy_up_to_certainty():
+    p = torch.cat([torch.tensor([0.0, 1e-45, 1e-30, 1e-7, 1 - 6e-8, 1.0]), torch.linspace(0, 1, 1001)])
+    found = binary_entropy(p)
+    np.testing.assert_allclose(found.numpy(), bits(p.double().numpy()), atol=2e-7)
+    assert not torch.signbit(found).any()
+
+
 def test_disagreement_is_of_decided_members_and_blur_of_undecided_ones():
     decided = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     undecided = torch.tensor([0.5, 0.5]).view(1, 2, 1, 1)
