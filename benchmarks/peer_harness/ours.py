@@ -148,7 +148,8 @@ def onnx(row: Row) -> Workload:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = row.threads
     session = onnxruntime.InferenceSession(row.settings["file"], options, providers=["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
+    # The noise is an input that need not be given, which ONNX Runtime lists apart.
+    names = [i.name for i in (*session.get_inputs(), *session.get_overridable_initializers())]
     shape = (1, parser["num_ensemble"], parser["denoiser"]["in_channels"], *row.size)
 
     def run() -> Any:
