@@ -64,7 +64,8 @@ def agreement(members: torch.Tensor) -> torch.Tensor:
 def _for_each_member(features: torch.Tensor, members: int) -> torch.Tensor:
     """Features ``(B, C, *spatial)`` of images as those of their members, ``(B * members, C, *spatial)``.
 
-    Joined, as ``repeat_interleave`` would put the channels first in memory, and so all that is added to them.
+    Joined, as ``repeat_interleave`` would put the channels first in memory, and so all that is added to them. (The
+    network's ``forward`` has a way of its own, which an ONNX file can hold for any batch.)
     """
     return torch.cat([case for case in features.split(1) for _ in range(members)])
 
