@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medsegdiff_monai.measurements.measurement import Measurement
-from medsegdiff_monai.measurements.quantities import Key, Masks, holding_box, measure_masks
+from medsegdiff_monai.measurements.quantities import Key, Masks, holding_box, measure_levels, measure_masks
 
 __all__ = ["MemberValues", "measure_ensemble", "measure_member", "measurement_intervals"]
 
@@ -39,12 +39,17 @@ def measure_member(
         For each of the ten levels 0.05, 0.15, ... 0.95 the values by region and quantity.
     """
     box = holding_box([p >= _LEVELS[0] for p in member.values()])
-    inside = {name: p[box] for name, p in member.items()}
-    values = []
+    reached = {name: _levels_reached(p[box]) for name, p in member.items()}
+    found = measure_levels(reached, len(_LEVELS), spacing, ratio)
+    return [{key: value for key, (value, _) in values.items()} for values in found]
+
+
+def _levels_reached(probability: np.ndarray) -> np.ndarray:
+    """How many of the levels a probability ``(*spatial)`` reaches."""
+    reached = np.zeros(probability.shape, dtype=np.uint8)
     for level in _LEVELS:
-        found = measure_masks({name: p >= level for name, p in inside.items()}, spacing, ratio)
-        values.append({key: value for key, (value, _) in found.items()})
-    return values
+        reached += probability >= level
+    return reached
 
 
 def measurement_intervals(

@@ -11,25 +11,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
 from scipy import ndimage
 
-from medsegdiff_monai.measurements.shape import (
-    Diameters,
-    diameters,
-    largest_diameters,
-    mask_area,
-    mask_volume,
-    vertical_ratio,
-)
+from medsegdiff_monai.measurements.runs import LevelRuns
+from medsegdiff_monai.measurements.shape import Diameters, largest_diameters, mask_volume, outline_diameters
 
-__all__ = ["Key", "Masks", "holding_box", "measure_masks"]
+__all__ = ["Key", "Masks", "Values", "holding_box", "measure_levels", "measure_masks"]
 
 Masks = Mapping[str, np.ndarray]
 Key = tuple[str, str]
+Values = dict[Key, tuple[float | None, str]]
 Quantities = dict[str, tuple[float | None, str]]
 
 _RATIO = "vertical ratio"
@@ -42,9 +37,7 @@ def holding_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...]:
     return tuple(slice(s[0], s[-1] + 1) if len(s) else slice(0, 1) for s in sides)
 
 
-def measure_masks(
-    masks: Masks, spacing: Sequence[float] | None, ratio: tuple[str, str] | None
-) -> dict[Key, tuple[float | None, str]]:
+def measure_masks(masks: Masks, spacing: Sequence[float] | None, ratio: tuple[str, str] | None) -> Values:
     """Values and units of all quantities of some regions, by region and quantity.
 
     Args:
@@ -52,18 +45,36 @@ def measure_masks(
         spacing: see :func:`~medsegdiff_monai.measurements.measure_ensemble`.
         ratio: see there.
     """
-    found: dict[Key, tuple[float | None, str]] = {}
-    for region, mask in masks.items():
-        measure: Callable[[np.ndarray, Sequence[float] | None], Quantities] = _picture if mask.ndim == 2 else _volume
-        found |= {(region, quantity): value for quantity, value in measure(mask, spacing).items()}
+    return measure_levels({name: mask.astype(np.uint8) for name, mask in masks.items()}, 1, spacing, ratio)[0]
+
+
+def measure_levels(
+    levels: Mapping[str, np.ndarray], count: int, spacing: Sequence[float] | None, ratio: tuple[str, str] | None
+) -> list[Values]:
+    """What :func:`measure_masks` finds in each of ``count`` masks that lie in one another, the largest first.
+
+    Args:
+        levels: of each region in how many of its masks a pixel or voxel lies, uint8 of the masks' shape.
+        count: number of masks of each region.
+        spacing: see :func:`~medsegdiff_monai.measurements.measure_ensemble`.
+        ratio: see there.
+    """
+    found: list[Values] = [{} for _ in range(count)]
+    extents = {}
+    for region, of_region in levels.items():
+        if of_region.ndim == 2:
+            runs = LevelRuns.of(of_region, count)
+            if ratio is not None and region in ratio:
+                extents[region] = runs.extents()
+            quantities = _picture(runs, spacing)
+        else:
+            quantities = [_volume(of_region >= level, spacing) for level in range(1, count + 1)]
+        for values, of_mask in zip(found, quantities, strict=True):
+            values.update({(region, quantity): value for quantity, value in of_mask.items()})
     if ratio is not None:
-        inner, outer = (masks[name].T for name in ratio)
-        found[" / ".join(ratio), _RATIO] = (vertical_ratio(inner, outer), "")
+        for values, inner, outer in zip(found, *(extents[name].tolist() for name in ratio), strict=True):
+            values[" / ".join(ratio), _RATIO] = (inner / outer if outer else None, "")
     return found
-
-
-def _lesions(mask: np.ndarray) -> tuple[float, str]:
-    return float(ndimage.label(mask, np.ones([3] * mask.ndim))[1]), ""
 
 
 def _lengths(found: Diameters | None, unit: str) -> Quantities:
@@ -71,11 +82,16 @@ def _lengths(found: Diameters | None, unit: str) -> Quantities:
     return {"longest diameter": (longest, unit), "perpendicular diameter": (perpendicular, unit)}
 
 
-def _picture(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:
+def _picture(runs: LevelRuns, spacing: Sequence[float] | None) -> list[Quantities]:
     scale = (1.0, 1.0) if spacing is None else spacing
     length, area = ("pixels", "pixels") if spacing is None else ("mm", "mm2")
-    lengths = _lengths(diameters(mask, scale), length)
-    return {"area": (mask_area(mask, scale), area), **lengths, "lesions": _lesions(mask)}
+    areas = (runs.areas() * float(scale[0]) * float(scale[1])).tolist()
+    lengths: list[Diameters | None] = [*outline_diameters(runs.outlines(), scale)]
+    lengths += [None] * (runs.count - len(lengths))
+    return [
+        {"area": (size, area), **_lengths(diameters, length), "lesions": (float(parts), "")}
+        for size, diameters, parts in zip(areas, lengths, runs.parts().tolist(), strict=True)
+    ]
 
 
 def _volume(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:
@@ -89,4 +105,4 @@ def _volume(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:
         else (mask_volume(mask, prod(scale.tolist())), "mL")
     )
     lengths = _lengths(largest_diameters(planes, np.delete(scale, across).tolist()), length)
-    return {"volume": size, **lengths, "lesions": _lesions(mask)}
+    return {"volume": size, **lengths, "lesions": (float(ndimage.label(mask, np.ones((3, 3, 3)))[1]), "")}

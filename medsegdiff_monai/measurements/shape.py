@@ -24,10 +24,12 @@ from medsegdiff_monai.metrics import vertical_cup_to_disc_ratio
 
 __all__ = [
     "Diameters",
+    "Outline",
     "diameters",
     "largest_diameters",
     "mask_area",
     "mask_volume",
+    "outline_diameters",
     "vertical_extent",
     "vertical_ratio",
 ]
@@ -74,43 +76,72 @@ def diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
     Returns:
         The diameters in the unit of the spacing, or None where the mask is empty.
     """
-    rows, columns = _hull(np.asarray(mask, dtype=bool))
+    filled = np.asarray(mask, dtype=bool)
+    rows = np.flatnonzero(filled.any(axis=1))
     if len(rows) == 0:
         return None
-    y, x = rows * float(spacing[0]), columns * float(spacing[1])
-    squares = np.subtract.outer(y, y) ** 2 + np.subtract.outer(x, x) ** 2
-    first, last = divmod(int(squares.argmax()), len(y))
-    longest = math.sqrt(squares[first, last])
-    across = (x * (y[last] - y[first]) - y * (x[last] - x[first])) / longest
-    return Diameters(longest, float(across.max() - across.min()))
+    filled = filled[rows]
+    outline = Outline(rows, filled.argmax(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1))
+    return outline_diameters([outline], spacing)[0]
 
 
-def _hull(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the convex hull of a mask's pixels, each a square, in order around it: their rows and columns.
+@dataclass(frozen=True)
+class Outline:
+    """First and last pixel of each row of a mask that is not empty, which is all that its convex hull depends on.
 
-    Masks are measured by the hundred and are small, so that this is done without the general algorithm: from the
-    outline, which has corners where the lines between rows meet it, all corners that do not bend it outwards are taken
-    out until there are none; a corner of the hull never is one of them.
+    Attributes:
+        rows: rows that hold pixels, in order.
+        starts: first column of each.
+        stops: column behind its last one.
     """
-    first, last = mask.argmax(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1)
-    rows = np.flatnonzero(mask[np.arange(len(mask)), first])
-    # Down the left side and up the right: at each line the corner of the row above it comes before that of the next.
-    lines = np.concatenate([rows + 1, rows])
-    down = np.argsort(lines, kind="stable")
-    left, right = (np.concatenate([ends[rows], ends[rows]])[down] for ends in (first, last))
-    y, x = np.concatenate([lines[down], lines[down][::-1]]), np.concatenate([left, right[::-1]])
-    while len(y):
-        dy, dx = y - _behind(y, -1), x - _behind(x, -1)
-        bends = dy * _behind(dx, 1) > dx * _behind(dy, 1)  # whole numbers: exact
-        if bends.all():
+
+    rows: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def sides(self) -> list[np.ndarray]:
+        """Corners of the rows down the left side and down the right one, each ``(2, n)``: y, and x outwards."""
+        lines = np.stack([self.rows, self.rows + 1], axis=1).ravel()
+        return [np.stack([lines, np.repeat(outwards, 2)]) for outwards in (-self.starts, self.stops)]
+
+
+def outline_diameters(outlines: Sequence[Outline], spacing: Sequence[float]) -> list[Diameters]:
+    """Diameters of masks from their outlines, see :func:`diameters`."""
+    hulls = _convex([side for outline in outlines for side in outline.sides()])
+    found = []
+    for left, right in zip(hulls[::2], hulls[1::2], strict=True):
+        y = np.concatenate([left[0], right[0]]) * float(spacing[0])
+        x = np.concatenate([-left[1], right[1]]) * float(spacing[1])
+        squares = np.subtract.outer(y, y) ** 2 + np.subtract.outer(x, x) ** 2
+        first, last = divmod(int(squares.argmax()), len(y))
+        longest = math.sqrt(squares[first, last])
+        across = (x * (y[last] - y[first]) - y * (x[last] - x[first])) / longest
+        found.append(Diameters(longest, float(across.max() - across.min())))
+    return found
+
+
+def _convex(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What of the sides of some masks, see :meth:`Outline.sides`, belongs to their convex hulls.
+
+    Masks are measured by the hundred and are small, so that this is done for many at once and without the general
+    algorithm: all corners that do not bend their side outwards are taken out until there are none; a corner of the hull
+    never is one of them.
+    """
+    if not sides:
+        return []
+    corners = np.concatenate(sides, axis=1)
+    sizes = [side.shape[1] for side in sides]
+    first = np.cumsum(sizes) - sizes
+    ends = np.zeros(corners.shape[1], dtype=bool)
+    ends[first] = ends[first - 1] = True  # top and bottom of each side are on the hull
+    while True:
+        dy, dx = np.diff(corners)
+        keep = ends.copy()
+        keep[1:-1] |= dx[:-1] * dy[1:] > dx[1:] * dy[:-1]  # whole numbers: exact
+        if keep.all():
             break
-        y, x = y[bends], x[bends]
-    return y, x
-
-
-def _behind(ring: np.ndarray, steps: int) -> np.ndarray:
-    """What lies ``steps`` further on a ring of corners."""
-    return np.concatenate([ring[steps:], ring[:steps]])
+        corners, ends = np.compress(keep, corners, axis=1), ends[keep]
+    return np.split(corners, np.flatnonzero(ends)[2::2], axis=1)
 
 
 def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
