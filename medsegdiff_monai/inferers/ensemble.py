@@ -22,6 +22,7 @@ __all__ = ["EnsembleStatistics", "binary_entropy", "predictive_entropy"]
 _VOTES_A_BYTE = 8
 _PARTS = 8
 _LEAST_PART = 2**14  # smaller ones cost more in calls than they spare
+_LARGEST_PART = 2**18  # what is calculated of larger ones leaves the processor's cache
 BAND = 2
 # Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that
 # the sum over it would say how large the image is, and drown what the object's edge says.
@@ -216,7 +217,7 @@ class EnsembleStatistics:
 
 def _part(elements: int) -> int:
     """Number of elements that are worked on at a time, so that what it takes besides is small beside a map."""
-    return max(_LEAST_PART, math.ceil(elements / _PARTS))
+    return min(max(_LEAST_PART, math.ceil(elements / _PARTS)), _LARGEST_PART)
 
 
 def _calculated(function: Callable[..., torch.Tensor], *maps: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -32,9 +33,14 @@ _RATIO = "vertical ratio"
 
 def holding_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...]:
     """The part of the image that holds all masks ``(*spatial)``: nothing else needs to be looked at."""
-    anywhere = np.logical_or.reduce(masks)
-    sides = [np.flatnonzero(anywhere.any(axis=tuple(set(range(anywhere.ndim)) - {i}))) for i in range(anywhere.ndim)]
-    return tuple(slice(s[0], s[-1] + 1) if len(s) else slice(0, 1) for s in sides)
+    anywhere = reduce(np.logical_or, masks)
+    box: list[slice] = []
+    for axis in range(anywhere.ndim):
+        others = tuple(i for i in range(anywhere.ndim) if i != axis)
+        filled = np.flatnonzero(anywhere.any(axis=others))
+        box.append(slice(filled[0], filled[-1] + 1) if len(filled) else slice(0, 1))
+        anywhere = anywhere[(*[slice(None)] * axis, box[-1])]
+    return tuple(box)
 
 
 def measure_masks(masks: Masks, spacing: Sequence[float] | None, ratio: tuple[str, str] | None) -> Values:
