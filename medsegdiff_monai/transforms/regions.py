@@ -54,7 +54,7 @@ class NestRegionsd(MapTransform):
             for c in range(len(nested)):
                 first = c - c % len(names)
                 for outer in self.regions.containing(names[c - first]):
-                    nested[c] = torch.minimum(nested[c], d[key][first + names.index(outer)])
+                    nested[c].clamp_(max=d[key][first + names.index(outer)])
             d[key] = nested
         return d
 
