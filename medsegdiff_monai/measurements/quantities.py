@@ -29,6 +29,7 @@ Values = dict[Key, tuple[float | None, str]]
 Quantities = dict[str, tuple[float | None, str]]
 
 _RATIO = "vertical ratio"
+_PIXELS_A_RUN = 64  # what parts cost by runs, in pixels of masks that are searched one by one
 
 
 def holding_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...]:
@@ -72,7 +73,7 @@ def measure_levels(
             runs = LevelRuns.of(of_region, count)
             if ratio is not None and region in ratio:
                 extents[region] = runs.extents()
-            quantities = _picture(runs, spacing)
+            quantities = _picture(runs, _parts(of_region, runs), spacing)
         else:
             quantities = [_volume(of_region >= level, spacing) for level in range(1, count + 1)]
         for values, of_mask in zip(found, quantities, strict=True):
@@ -88,15 +89,22 @@ def _lengths(found: Diameters | None, unit: str) -> Quantities:
     return {"longest diameter": (longest, unit), "perpendicular diameter": (perpendicular, unit)}
 
 
-def _picture(runs: LevelRuns, spacing: Sequence[float] | None) -> list[Quantities]:
+def _parts(levels: np.ndarray, runs: LevelRuns) -> list[int]:
+    """Number of connected parts of each mask; those of noise, whose runs are short, are found pixel by pixel."""
+    if len(runs.level) * _PIXELS_A_RUN < levels.size * runs.count:
+        return list(runs.parts().tolist())
+    return [ndimage.label(levels >= k, np.ones([3] * levels.ndim))[1] for k in range(1, runs.count + 1)]
+
+
+def _picture(runs: LevelRuns, parts: Sequence[int], spacing: Sequence[float] | None) -> list[Quantities]:
     scale = (1.0, 1.0) if spacing is None else spacing
     length, area = ("pixels", "pixels") if spacing is None else ("mm", "mm2")
     areas = (runs.areas() * float(scale[0]) * float(scale[1])).tolist()
     lengths: list[Diameters | None] = [*outline_diameters(runs.outlines(), scale)]
     lengths += [None] * (runs.count - len(lengths))
     return [
-        {"area": (size, area), **_lengths(diameters, length), "lesions": (float(parts), "")}
-        for size, diameters, parts in zip(areas, lengths, runs.parts().tolist(), strict=True)
+        {"area": (size, area), **_lengths(diameters, length), "lesions": (float(number), "")}
+        for size, diameters, number in zip(areas, lengths, parts, strict=True)
     ]
 
 

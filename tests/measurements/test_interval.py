@@ -17,6 +17,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medsegdiff_monai.measurements import Measurement, measure_ensemble, measure_member, measurement_intervals
 
@@ -145,3 +146,13 @@ def test_nothing_at_all_is_measured_without_a_warning(shape: tuple[int, ...], sp
         found = measure_ensemble({k: v > 0.5 for k, v in nothing.items()}, [nothing] * 2, scale, ratio)
     assert {(m.value, m.low, m.high) for m in found if m.quantity != "vertical ratio"} == {(0.0, 0.0, 0.0)}
     assert [m.value for m in found if m.quantity == "vertical ratio"] == ([None] if ratio else [])
+
+
+@pytest.mark.parametrize("cell", [1, 8, 40])
+def test_lesions_of_noise_and_of_smooth_members_are_those_that_scipy_counts(cell: int) -> None:
+    rng = np.random.default_rng(cell)
+    coarse = rng.random((80 // cell + 1, 120 // cell + 1))
+    member = {"nodule": ndimage.zoom(coarse, (80 / len(coarse), 120 / coarse.shape[1]), order=1)}
+    levels = [(2 * i + 1) / 20 for i in range(10)]
+    expected = [ndimage.label(member["nodule"] >= level, np.ones((3, 3)))[1] for level in levels]
+    assert [values["nodule", "lesions"] for values in measure_member(member, None)] == expected
