@@ -46,7 +46,7 @@ def measure_member(
 
 def _levels_reached(probability: np.ndarray) -> np.ndarray:
     """How many of the levels a probability ``(*spatial)`` reaches."""
-    reached = np.zeros(probability.shape, dtype=np.uint8)
+    reached = np.zeros_like(probability, dtype=np.uint8)  # in the order of the axes that it has in memory
     for level in _LEVELS:
         reached += probability >= level
     return reached
