@@ -21,7 +21,7 @@ from scipy import ndimage
 from medsegdiff_monai.measurements.runs import LevelRuns
 from medsegdiff_monai.measurements.shape import Diameters, largest_diameters, mask_volume, outline_diameters
 
-__all__ = ["Key", "Masks", "Values", "holding_box", "measure_levels", "measure_masks"]
+__all__ = ["Key", "Masks", "holding_box", "measure_levels", "measure_masks"]
 
 Masks = Mapping[str, np.ndarray]
 Key = tuple[str, str]
@@ -89,11 +89,16 @@ def _lengths(found: Diameters | None, unit: str) -> Quantities:
     return {"longest diameter": (longest, unit), "perpendicular diameter": (perpendicular, unit)}
 
 
+def _count_parts(mask: np.ndarray) -> int:
+    """Number of connected parts of a mask; corners connect."""
+    return int(ndimage.label(mask, np.ones([3] * mask.ndim))[1])
+
+
 def _parts(levels: np.ndarray, runs: LevelRuns) -> list[int]:
     """Number of connected parts of each mask; those of noise, whose runs are short, are found pixel by pixel."""
     if len(runs.level) * _PIXELS_A_RUN < levels.size * runs.count:
         return list(runs.parts().tolist())
-    return [ndimage.label(levels >= k, np.ones([3] * levels.ndim))[1] for k in range(1, runs.count + 1)]
+    return [_count_parts(levels >= k) for k in range(1, runs.count + 1)]
 
 
 def _picture(runs: LevelRuns, parts: Sequence[int], spacing: Sequence[float] | None) -> list[Quantities]:
@@ -119,4 +124,4 @@ def _volume(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:
         else (mask_volume(mask, prod(scale.tolist())), "mL")
     )
     lengths = _lengths(largest_diameters(planes, np.delete(scale, across).tolist()), length)
-    return {"volume": size, **lengths, "lesions": (float(ndimage.label(mask, np.ones((3, 3, 3)))[1]), "")}
+    return {"volume": size, **lengths, "lesions": (float(_count_parts(mask)), "")}
