@@ -13,11 +13,14 @@
 """What an ensemble's maps, scores and measurements cost beside its sampling.
 
     python benchmarks/uncertainty_cost.py
+    python benchmarks/uncertainty_cost.py --data <folder of the data sets>
 
-Samples phantoms with each bundle's committed weights, makes of the members what a run with ``--details true`` makes of
-them, by the transforms of the bundle's own configuration, and prints a Markdown table: seconds of each, the share of
-the sampling that they take together, and the memory of the maps beyond the members, the fused probability and the
-uncertainty, in maps of one member's size. Measurements include the way of each member back to the grid of its image.
+Samples phantoms, or real test images, with each bundle's committed weights, makes of the members what a run with
+``--details true`` makes of them, by the transforms of the bundle's own configuration, and prints a Markdown table:
+seconds of each, the share of the sampling that they take together, and the memory of the maps beyond the members, the
+fused probability and the uncertainty, in maps of one member's size. Measurements include the way of each member back to
+the grid of its image. Real images are pictures of the two data sets that the bundles were trained on; of their figures
+the medians are printed.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ import statistics
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +61,7 @@ CASES: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
     ("fundus_optic", "fundus", (256, 256), {"image_size": [256, 256], "denoiser#spatial_size": [192, 192]}),
     ("brats_mri", "brain", (96, 96, 48), {}),
 )
+REAL = (("thyroid_ultrasound", "ultrasound_ddti"), ("fundus_optic", "fundus_palm"))
 
 
 class LiveMemory(TorchDispatchMode):
@@ -100,11 +106,10 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
 
 
 class Case:
-    """A phantom and a bundle that segments it with all details."""
+    """A test image and a bundle that segments it with all details."""
 
-    def __init__(self, bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any], folder: Path) -> None:
+    def __init__(self, bundle: str, folder: Path, settings: dict[str, Any]) -> None:
         root = BUNDLES / f"{bundle}_medsegdiff"
-        write_phantoms(folder, kind, num_training=1, num_validation=0, num_test=1, size=size)
         parser = ConfigParser()
         parser.read_config(str(root / "configs" / "inference.json"))
         parser.update({"bundle_root": str(root), "device": torch.device("cpu"), "dataset_dir": str(folder)})
@@ -116,7 +121,12 @@ class Case:
         transforms = parser.get_parsed_content("postprocessing").transforms
         names = [type(t).__name__ for t in transforms]
         self.on_fused = transforms[names.index("MeasureRegionsd")]
-        self.image = list_data_collate([parser.get_parsed_content("dataset")[0]])["image"]
+        self.dataset = parser.get_parsed_content("dataset")
+        self.take(0)
+
+    def take(self, index: int) -> None:
+        """Go on with another test image."""
+        self.image = list_data_collate([self.dataset[index]])["image"]
 
     def sampled(self) -> list[torch.Tensor]:
         """The members as they come, ``(1, n, C, *spatial)``."""
@@ -143,37 +153,79 @@ class Case:
         return self.on_fused({"pred": fused, "member_measurements": found})["measurements"]
 
 
-def _row(bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any], repeats: int) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        case = Case(bundle, kind, size, settings, Path(folder) / "phantoms")
-        batches = case.sampled()
-        sampling = _seconds(case.sampled, repeats)
-        with LiveMemory() as memory:
-            prediction, _ = case.details(batches)
-        parts = [
-            _seconds(lambda: case.details(batches), repeats),
-            _seconds(lambda: EnsembleScores.of(prediction.statistics, prediction.probability), repeats),
-            _seconds(lambda: case.measured(batches), repeats),
-        ]
-    share = 100 * sum(parts) / sampling
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs.
+
+    Attributes:
+        seconds: of sampling, maps, scores and measuring.
+        maps: memory.
+    """
+
+    seconds: tuple[float, ...]
+    maps: float
+
+    @property
+    def share(self) -> float:
+        """What the details add to the sampling, in percent."""
+        return 100 * sum(self.seconds[1:]) / self.seconds[0]
+
+
+def _cost(case: Case, repeats: int) -> Cost:
+    batches = case.sampled()
+    sampling = _seconds(case.sampled, repeats)
+    with LiveMemory() as memory:
+        prediction, _ = case.details(batches)
+    seconds = (
+        sampling,
+        _seconds(lambda: case.details(batches), repeats),
+        _seconds(lambda: EnsembleScores.of(prediction.statistics, prediction.probability), repeats),
+        _seconds(lambda: case.measured(batches), repeats),
+    )
     maps = memory.peak / batches[0][:, 0].nbytes - 2  # the fused probability and the uncertainty are of any run
-    numbers = [f"{s:.3f}" for s in (sampling, *parts)]
-    of_image, of_network = (" x ".join(map(str, s)) for s in (size, case.image.shape[2:]))
-    count = sum(b.shape[1] for b in batches)
-    return f"| {bundle} | {of_image} | {of_network} | {count} | {' | '.join(numbers)} | {share:.1f} % | {maps:.1f} |"
+    return Cost(seconds, maps)
 
 
-def main(repeats: int = 3) -> None:
+def _row(bundle: str, images: str, case: Case, costs: Sequence[Cost]) -> str:
+    network = " x ".join(map(str, case.image.shape[2:]))
+    count = sum(b.shape[1] for b in case.sampled())
+    numbers = [f"{statistics.median(s):.3f}" for s in zip(*(c.seconds for c in costs), strict=True)]
+    share, maps = (statistics.median(values) for values in ([c.share for c in costs], [c.maps for c in costs]))
+    return f"| {bundle} | {images} | {network} | {count} | {' | '.join(numbers)} | {share:.1f} % | {maps:.1f} |"
+
+
+def _of_phantom(repeats: int, bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any]) -> str:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "phantoms"
+        write_phantoms(folder, kind, num_training=1, num_validation=0, num_test=1, size=size)
+        case = Case(bundle, folder, settings)
+        return _row(bundle, " x ".join(map(str, size)), case, [_cost(case, repeats)])
+
+
+def _of_real(repeats: int, bundle: str, folder: Path) -> str:
+    case = Case(bundle, folder, {})
+    costs = []
+    for index in tqdm(range(len(case.dataset)), desc=folder.name, unit="image", leave=False):
+        case.take(index)
+        costs.append(_cost(case, repeats))
+    return _row(bundle, f"{len(costs)} of {folder.name}", case, costs)
+
+
+def main(data: str | None = None, repeats: int = 5) -> None:
     """Measure each bundle and print the table.
 
     Args:
-        repeats: number of timed runs, of which the median counts.
+        data: folder of the data sets ``ultrasound_ddti`` and ``fundus_palm``, whose test images are then measured
+            instead of phantoms.
+        repeats: number of timed runs of an image, of which the median counts.
     """
     keep_freed_memory()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    rows = []
-    for bundle, kind, size, settings in tqdm(CASES, desc="Cases", unit="case"):
-        rows.append(_row(bundle, kind, size, settings, repeats))
+    if data is None:
+        works = [partial(_of_phantom, repeats, *case) for case in CASES]
+    else:
+        works = [partial(_of_real, repeats, bundle, Path(data) / name) for bundle, name in REAL]
+    rows = [work() for work in tqdm(works, desc="Cases", unit="case")]
     heads = ["bundle", "image", "network", "members", "sampling s", "maps s", "scores s", "measuring s", "together"]
     print(f"| {' | '.join([*heads, 'memory, maps'])} |")
     print("|---" * (len(heads) + 1) + "|")

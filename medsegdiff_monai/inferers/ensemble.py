@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -21,7 +20,7 @@ __all__ = ["EnsembleStatistics", "binary_entropy", "predictive_entropy"]
 
 _VOTES_A_BYTE = 8
 _PARTS = 8
-_LEAST_PART = 2**14  # smaller ones cost more in calls than they spare
+_LEAST_PART = 2**13  # smaller ones cost more in calls than they spare
 _LARGEST_PART = 2**18  # what is calculated of larger ones leaves the processor's cache
 BAND = 2
 # Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that
@@ -59,6 +58,7 @@ class EnsembleStatistics:
         self._mean = torch.empty(0)
         self._deviation = torch.empty(0)
         self._blur = torch.empty(0)
+        self._entropy: torch.Tensor | None = None  # of the mean, once it was asked for
         self._votes: list[torch.Tensor] = []
         self._patterns: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -83,6 +83,7 @@ class EnsembleStatistics:
         while len(self._votes) * _VOTES_A_BYTE < self.count:
             self._votes.append(torch.zeros_like(self._mean, dtype=torch.uint8))
         self._patterns.clear()
+        self._entropy = None
         step = math.ceil(_part(self._mean.numel()) * members.shape[3] / self._mean.numel())
         for start in range(0, members.shape[3], step):
             self._merge(members[:, :, :, start : start + step], slice(start, start + step), first)
@@ -94,12 +95,12 @@ class EnsembleStatistics:
         for i, member in enumerate(members.unbind(1), before):
             self._votes[i // _VOTES_A_BYTE][:, :, slab] |= (member >= 0.5).to(torch.uint8) << i % _VOTES_A_BYTE
             p = member.float()
+            blur.add_(binary_entropy(p).sub_(blur), alpha=1.0 / (i + 1))
             # Squared differences from the mean, one member at a time (Welford 1962): sums of squares of numbers near 1
             # would lose the small differences between members.
             shift = p - mean
             mean.add_(shift, alpha=1.0 / (i + 1))
             squares.addcmul_(shift, p - mean)
-            blur.add_(binary_entropy(p).sub_(blur), alpha=1.0 / (i + 1))
         squares.div_(self.count).sqrt_()
 
     @property
@@ -110,7 +111,12 @@ class EnsembleStatistics:
     @property
     def entropy(self) -> torch.Tensor:
         """Entropy in bits of the mean probability, of shape ``(B, C, *spatial)``."""
-        return _calculated(binary_entropy, self._mean)
+        if self._entropy is None:
+            self._entropy = torch.empty_like(self._mean)
+            size = _part(self._mean.numel())
+            for out, part in zip(*(m.view(-1).split(size) for m in (self._entropy, self._mean)), strict=True):
+                out.copy_(binary_entropy(part))
+        return self._entropy
 
     @property
     def deviation(self) -> torch.Tensor | None:
@@ -131,8 +137,7 @@ class EnsembleStatistics:
         """
         if self.count < 2:
             return None
-        # Rounding may leave a little below 0.
-        return _calculated(lambda mean, blur: (binary_entropy(mean) - blur).clamp(min=0.0), self._mean, self._blur)
+        return (self.entropy - self._blur).clamp_(min=0.0)  # rounding may leave a little below 0
 
     def votes(self, case: int, channel: int) -> torch.Tensor:
         """Votes at 0.5 of shape ``(N, V)``, uint8, of all V elements of a case and channel."""
@@ -217,16 +222,8 @@ class EnsembleStatistics:
 
 def _part(elements: int) -> int:
     """Number of elements that are worked on at a time, so that what it takes besides is small beside a map."""
-    return min(max(_LEAST_PART, math.ceil(elements / _PARTS)), _LARGEST_PART)
-
-
-def _calculated(function: Callable[..., torch.Tensor], *maps: torch.Tensor) -> torch.Tensor:
-    """What a function makes of each element of maps of one shape."""
-    result = torch.empty_like(maps[0])
-    size = _part(result.numel())
-    for out, *parts in zip(*(m.view(-1).split(size) for m in (result, *maps))):
-        out.copy_(function(*parts))
-    return result
+    parts = min(max(elements // _LEAST_PART, 1), _PARTS)
+    return min(math.ceil(elements / parts), _LARGEST_PART)
 
 
 def _combinations(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@
 # limitations under the License.
 
 
-from .interval import MemberValues, measure_ensemble, measure_member, measurement_intervals
+from .interval import MemberValues, measure_ensemble, measure_members, measurement_intervals
 from .measurement import Measurement
 from .shape import (
     Diameters,

@@ -18,38 +18,43 @@ import numpy as np
 from medsegdiff_monai.measurements.measurement import Measurement
 from medsegdiff_monai.measurements.quantities import Key, Masks, holding_box, measure_levels, measure_masks
 
-__all__ = ["MemberValues", "measure_ensemble", "measure_member", "measurement_intervals"]
+__all__ = ["MemberValues", "measure_ensemble", "measure_members", "measurement_intervals"]
 
 _INTERVAL = (0.05, 0.95)
-_LEVELS = [(2 * i + 1) / 20 for i in range(10)]  # 0.05, 0.15, ... 0.95
+_LEVELS = 10  # 0.05, 0.15, ... 0.95
+_LOWEST = 0.05
 MemberValues = list[dict[Key, float | None]]
 
 
-def measure_member(
-    member: Mapping[str, np.ndarray], spacing: Sequence[float] | None, ratio: tuple[str, str] | None = None
-) -> MemberValues:
-    """What the quantities are in the masks that one member allows, which is all that an interval needs of it.
+def measure_members(
+    members: Sequence[Mapping[str, np.ndarray]], spacing: Sequence[float] | None, ratio: tuple[str, str] | None = None
+) -> list[MemberValues]:
+    """What the quantities are in the masks that each member allows, which is all that an interval needs of it.
 
     Args:
-        member: probability of each region, of shape ``(X, Y)`` or ``(X, Y, Z)``.
+        members: probability of each region in each member, of shape ``(X, Y)`` or ``(X, Y, Z)``.
         spacing: see :func:`measure_ensemble`.
         ratio: see :func:`measure_ensemble`.
 
     Returns:
-        For each of the ten levels 0.05, 0.15, ... 0.95 the values by region and quantity.
+        For each member and each of the ten levels 0.05, 0.15, ... 0.95 the values by region and quantity.
     """
-    box = holding_box([p >= _LEVELS[0] for p in member.values()])
-    reached = {name: _levels_reached(p[box]) for name, p in member.items()}
-    found = measure_levels(reached, len(_LEVELS), spacing, ratio)
-    return [{key: value for key, (value, _) in values.items()} for values in found]
+    if not members:
+        return []
+    box = holding_box([p >= _LOWEST for member in members for p in member.values()])
+    reached = {name: np.stack([_levels_reached(member[name][box]) for member in members]) for name in members[0]}
+    found = [
+        {key: value for key, (value, _) in values.items()}
+        for values in measure_levels(reached, _LEVELS, spacing, ratio)
+    ]
+    return [found[first : first + _LEVELS] for first in range(0, len(found), _LEVELS)]
 
 
 def _levels_reached(probability: np.ndarray) -> np.ndarray:
-    """How many of the levels a probability ``(*spatial)`` reaches."""
-    reached = np.zeros_like(probability, dtype=np.uint8)  # in the order of the axes that it has in memory
-    for level in _LEVELS:
-        reached += probability >= level
-    return reached
+    """How many of the levels a probability ``(*spatial)`` reaches: one lies between each tenth and the next."""
+    tenths = probability * _LEVELS
+    tenths += 0.5
+    return tenths.astype(np.uint8)
 
 
 def measurement_intervals(
@@ -62,7 +67,7 @@ def measurement_intervals(
 
     Args:
         fused: fused mask of each region, see :func:`measure_ensemble`.
-        members: what :func:`measure_member` found in each member, with the same spacing and ratio.
+        members: what :func:`measure_members` found in each, with the same spacing and ratio.
         spacing: see :func:`measure_ensemble`.
         ratio: see :func:`measure_ensemble`.
 
@@ -106,5 +111,5 @@ def measure_ensemble(
     Returns:
         The measurements, those of one region behind those of another.
     """
-    values = [measure_member(member, spacing, ratio) for member in members] if len(members) > 1 else []
+    values = measure_members(members, spacing, ratio) if len(members) > 1 else []
     return measurement_intervals(fused, values, spacing, ratio)

@@ -11,14 +11,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from math import prod
 
 import numpy as np
 from scipy import ndimage
 
-from medsegdiff_monai.measurements.runs import LevelRuns
+from medsegdiff_monai.measurements.runs import MaskRuns
 from medsegdiff_monai.measurements.shape import Diameters, largest_diameters, mask_volume, outline_diameters
 
 __all__ = ["Key", "Masks", "holding_box", "measure_levels", "measure_masks"]
@@ -29,7 +29,9 @@ Values = dict[Key, tuple[float | None, str]]
 Quantities = dict[str, tuple[float | None, str]]
 
 _RATIO = "vertical ratio"
-_PIXELS_A_RUN = 64  # what parts cost by runs, in pixels of masks that are searched one by one
+# Where levels change so often, what is measured at once would take much memory, and noise much time.
+_MOST_STEPS = 2**17
+_PIXELS_A_STEP = 8
 
 
 def holding_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...]:
@@ -52,36 +54,41 @@ def measure_masks(masks: Masks, spacing: Sequence[float] | None, ratio: tuple[st
         spacing: see :func:`~medsegdiff_monai.measurements.measure_ensemble`.
         ratio: see there.
     """
-    return measure_levels({name: mask.astype(np.uint8) for name, mask in masks.items()}, 1, spacing, ratio)[0]
+    return measure_levels({name: mask[None].astype(np.uint8) for name, mask in masks.items()}, 1, spacing, ratio)[0]
 
 
 def measure_levels(
     levels: Mapping[str, np.ndarray], count: int, spacing: Sequence[float] | None, ratio: tuple[str, str] | None
 ) -> list[Values]:
-    """What :func:`measure_masks` finds in each of ``count`` masks that lie in one another, the largest first.
+    """What :func:`measure_masks` finds in masks of which ``count`` at a time lie in one another, the largest first.
 
     Args:
-        levels: of each region in how many of its masks a pixel or voxel lies, uint8 of the masks' shape.
-        count: number of masks of each region.
+        levels: of each region in how many of those masks a pixel or voxel lies, uint8 of shape ``(N, *spatial)`` with
+            an entry for each such set of masks.
+        count: number of masks of a set.
         spacing: see :func:`~medsegdiff_monai.measurements.measure_ensemble`.
         ratio: see there.
+
+    Returns:
+        The values of ``N * count`` masks, those of one set behind those of another.
     """
-    found: list[Values] = [{} for _ in range(count)]
+    found: list[Values] = [{} for _ in range(count * len(next(iter(levels.values()))))]
     extents = {}
     for region, of_region in levels.items():
-        if of_region.ndim == 2:
-            runs = LevelRuns.of(of_region, count)
-            if ratio is not None and region in ratio:
-                extents[region] = runs.extents()
-            quantities = _picture(runs, _parts(of_region, runs), spacing)
+        if of_region.ndim == 3:
+            quantities, extents[region] = _pictures(of_region, count, spacing)
         else:
-            quantities = [_volume(of_region >= level, spacing) for level in range(1, count + 1)]
+            quantities = [_volume(mask, spacing) for mask in _masks(of_region, count)]
         for values, of_mask in zip(found, quantities, strict=True):
             values.update({(region, quantity): value for quantity, value in of_mask.items()})
     if ratio is not None:
         for values, inner, outer in zip(found, *(extents[name].tolist() for name in ratio), strict=True):
             values[" / ".join(ratio), _RATIO] = (inner / outer if outer else None, "")
     return found
+
+
+def _masks(levels: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    return (of_set >= level for of_set in levels for level in range(1, count + 1))
 
 
 def _lengths(found: Diameters | None, unit: str) -> Quantities:
@@ -94,23 +101,31 @@ def _count_parts(mask: np.ndarray) -> int:
     return int(ndimage.label(mask, np.ones([3] * mask.ndim))[1])
 
 
-def _parts(levels: np.ndarray, runs: LevelRuns) -> list[int]:
-    """Number of connected parts of each mask; those of noise, whose runs are short, are found pixel by pixel."""
-    if len(runs.level) * _PIXELS_A_RUN < levels.size * runs.count:
-        return list(runs.parts().tolist())
-    return [_count_parts(levels >= k) for k in range(1, runs.count + 1)]
-
-
-def _picture(runs: LevelRuns, parts: Sequence[int], spacing: Sequence[float] | None) -> list[Quantities]:
+def _pictures(levels: np.ndarray, count: int, spacing: Sequence[float] | None) -> tuple[list[Quantities], np.ndarray]:
+    """Quantities of the masks of a region, and how many columns each extends over."""
+    steps = np.count_nonzero(levels[..., 1:] != levels[..., :-1])
+    many = steps > _MOST_STEPS
+    if many and len(levels) > 1:
+        return _joined(_pictures(of_picture[None], count, spacing) for of_picture in levels)
+    if many and count > 1 and steps * _PIXELS_A_STEP > levels.size:  # noise, as of a network without training
+        return _joined(_pictures(mask[None].astype(np.uint8), 1, spacing) for mask in _masks(levels, count))
+    runs = MaskRuns.of_levels(levels, count)
+    parts = [_count_parts(levels[0])] if many and count == 1 else runs.parts().tolist()
     scale = (1.0, 1.0) if spacing is None else spacing
     length, area = ("pixels", "pixels") if spacing is None else ("mm", "mm2")
+    outlines = runs.outlines()
     areas = (runs.areas() * float(scale[0]) * float(scale[1])).tolist()
-    lengths: list[Diameters | None] = [*outline_diameters(runs.outlines(), scale)]
-    lengths += [None] * (runs.count - len(lengths))
-    return [
+    lengths = outline_diameters(outlines, runs.number, scale)
+    quantities: list[Quantities] = [
         {"area": (size, area), **_lengths(diameters, length), "lesions": (float(number), "")}
         for size, diameters, number in zip(areas, lengths, parts, strict=True)
     ]
+    return quantities, outlines.extents(runs.number)
+
+
+def _joined(found: Iterable[tuple[list[Quantities], np.ndarray]]) -> tuple[list[Quantities], np.ndarray]:
+    quantities, extents = zip(*found, strict=True)
+    return [of_mask for some in quantities for of_mask in some], np.concatenate(extents)
 
 
 def _volume(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:

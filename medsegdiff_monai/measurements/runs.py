@@ -16,100 +16,88 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.sparse.csgraph import connected_components
 
-from medsegdiff_monai.measurements.shape import Outline
+from medsegdiff_monai.measurements.shape import Outlines
 
-__all__ = ["LevelRuns"]
+__all__ = ["MaskRuns"]
 
 
 @dataclass(frozen=True)
-class LevelRuns:
-    """Masks of a picture that lie in one another, as the runs of pixels that lie in the same ones.
+class MaskRuns:
+    """Masks of pictures as the runs of pixels that they have in each row.
 
-    A pixel's level is the number of masks that it lies in, and mask ``k`` of 1 to ``count`` is where the level is at
-    least ``k``. There are far fewer runs than pixels, and what all of the masks measure follows from them at once.
+    There are far fewer runs than pixels, and what is measured of a mask follows from them, for all masks at once. A
+    place counts pixels through all masks, one behind the other, where each row has a pixel of nothing behind it and
+    each mask a row of nothing below it: neither in a row nor from a row to the next is anything beside what is not.
 
     Attributes:
-        count: number of masks.
-        row: row of each run with a level above 0, in reading order.
-        start: its first column.
-        stop: the column behind its last one.
-        level: its level.
+        number: number of masks.
+        height: rows of a mask, with the one below it.
+        width: columns of a mask, with the one behind them.
+        first: place of the first pixel of each run, in order.
+        behind: place behind its last pixel.
     """
 
-    count: int
-    row: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    level: np.ndarray
+    number: int
+    height: int
+    width: int
+    first: np.ndarray
+    behind: np.ndarray
 
     @classmethod
-    def of(cls, levels: np.ndarray, count: int) -> LevelRuns:
-        """The runs of levels ``(rows, columns)`` (uint8) of ``count`` masks."""
-        rows, columns = levels.shape
-        framed = np.zeros((rows, columns + 1), dtype=np.uint8)  # runs end with their row
-        framed[:, :columns] = levels
-        flat = framed.ravel()
-        cuts = np.flatnonzero(np.concatenate([flat[:1] != 0, flat[1:] != flat[:-1]]))
-        level = flat[cuts]
-        filled = level > 0
-        start, stop = cuts[filled], cuts[1:][filled[:-1]]  # the last cut is into nothing
-        row = start // (columns + 1)
-        return cls(count, row, start - row * (columns + 1), stop - row * (columns + 1), level[filled].astype(np.intp))
+    def of_levels(cls, levels: np.ndarray, count: int) -> MaskRuns:
+        """Those of ``count`` masks of each picture that lie in one another, the largest first.
+
+        Args:
+            levels: in how many of its picture's masks a pixel lies, uint8 of shape ``(pictures, rows, columns)``.
+            count: number of masks of a picture.
+        """
+        pictures, rows, columns = levels.shape
+        height, width = rows + 1, columns + 1
+        framed = np.zeros(1 + pictures * height * width, dtype=np.uint8)
+        framed[1:].reshape(pictures, height, width)[:, :rows, :columns] = levels
+        steps = np.flatnonzero(framed[1:] != framed[:-1])
+        before, after = framed[steps].astype(np.intp), framed[steps + 1].astype(np.intp)
+        size = height * width
+        places = steps + steps // size * ((count - 1) * size)
+        crossings = [_crossed(places, low, high, size) for low, high in ((before, after), (after, before))]
+        return cls(pictures * count, height, width, *crossings)
 
     def areas(self) -> np.ndarray:
-        """Number of pixels of each mask, ``(count,)``."""
-        return self._at_least(self.level, self.stop - self.start)
+        """Number of pixels of each mask, ``(number,)``."""
+        return np.bincount(self._masks, self.behind - self.first, minlength=self.number)
 
-    def extents(self) -> np.ndarray:
-        """Number of columns from the first to the last of each mask, ``(count,)``; 0 where it is empty."""
-        extents = np.zeros(self.count, dtype=np.intp)
-        for k in range(1, int(self.level.max(initial=0)) + 1):
-            on = self.level >= k
-            extents[k - 1] = self.stop[on].max() - self.start[on].min()
-        return extents
-
-    def outlines(self) -> list[Outline]:
-        """First and last pixel of each row, of the masks up to the last that is not empty."""
-        found = []
-        row, start, stop, level = self.row, self.start, self.stop, self.level
-        for k in range(1, int(level.max(initial=0)) + 1):
-            on = level >= k
-            row, start, stop, level = row[on], start[on], stop[on], level[on]
-            new = row[1:] != row[:-1]
-            first, last = np.append(True, new), np.append(new, True)
-            found.append(Outline(row[first], start[first], stop[last]))
-        return found
+    def outlines(self) -> Outlines:
+        """First and last pixel of each row of the masks."""
+        lines = self.first // self.width
+        new = lines[1:] != lines[:-1]
+        head, tail = (np.append(True, new), np.append(new, True)) if len(lines) else (new, new)
+        lines = lines[head]
+        masks = lines // self.height
+        starts, stops = self.first[head] - lines * self.width, self.behind[tail] - lines * self.width
+        return Outlines(masks, lines - masks * self.height, starts, stops)
 
     def parts(self) -> np.ndarray:
-        """Number of connected parts of each mask, ``(count,)``; corners connect.
+        """Number of connected parts of each mask, ``(number,)``; corners connect."""
+        low = np.searchsorted(self.behind, self.first + self.width, side="left")
+        ends = np.cumsum(np.searchsorted(self.first, self.behind + self.width, side="right") - low)
+        begins = np.append(0, ends)
+        below = np.arange(begins[-1]) + np.repeat(low - begins[:-1], np.diff(begins))
+        touching = csr_array((np.ones(len(below)), below, begins), shape=(len(low),) * 2)
+        found, part = connected_components(touching, directed=False)
+        masks = np.empty(found, dtype=np.intp)
+        masks[part] = self._masks
+        return np.bincount(masks, minlength=self.number)
 
-        Runs and where they touch are a graph, in which an edge is in as many masks as both of its runs are. A forest
-        that spans it by its highest edges spans each mask, which has a part for each run that exceeds its edges.
-        """
-        if len(self.level) == 0:
-            return np.zeros(self.count, dtype=np.intp)
-        ends, neighbours = self._touching()
-        depth = np.minimum(np.repeat(self.level, np.diff(ends)), self.level[neighbours])
-        above = float(self.count + 1)  # the shallowest costs most, and nothing costs 0, which would be no edge
-        graph = csr_array((above - depth, neighbours, ends), shape=(len(self.level),) * 2)
-        forest = above - minimum_spanning_tree(graph, overwrite=True).data
-        return self._at_least(self.level) - self._at_least(forest.astype(np.intp))
+    @property
+    def _masks(self) -> np.ndarray:
+        return self.first // (self.height * self.width)
 
-    def _touching(self) -> tuple[np.ndarray, np.ndarray]:
-        """Those that touch each run, further on in its row and in the next, as the rows of a sparse matrix."""
-        width = int(self.stop.max()) + 3  # no run touches one beyond the end of a row
-        start, stop = self.row * width + self.start, self.row * width + self.stop
-        first = np.searchsorted(stop, start + width, side="left")
-        found = np.searchsorted(start, stop + width, side="right") - first
-        beside = np.append(start[1:] == stop[:-1], False)
-        ends = np.concatenate([[0], np.cumsum(found + beside)])
-        neighbours = np.arange(ends[-1]) + np.repeat(first - ends[:-1] - beside, found + beside)
-        neighbours[ends[:-1][beside]] = np.flatnonzero(beside) + 1
-        return ends, neighbours
 
-    def _at_least(self, levels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """How many of some levels, or the sum of their weights, reach 1, 2, ... ``count``."""
-        each = np.bincount(levels, weights, minlength=self.count + 1)
-        return each[::-1].cumsum()[::-1][1:].astype(np.intp)
+def _crossed(places: np.ndarray, low: np.ndarray, high: np.ndarray, size: int) -> np.ndarray:
+    """The places, in order, in each of the masks that are entered where a level rises from ``low`` to ``high``."""
+    rises = np.maximum(high - low, 0)
+    begins = np.cumsum(rises) - rises
+    steps = np.repeat(places + (low - begins) * size, rises)
+    return np.sort(steps + np.arange(len(steps)) * size)

@@ -12,19 +12,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 
 from medsegdiff_monai.metrics import vertical_cup_to_disc_ratio
 
 __all__ = [
     "Diameters",
-    "Outline",
+    "Outlines",
     "diameters",
     "largest_diameters",
     "mask_area",
@@ -81,67 +81,91 @@ def diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
     if len(rows) == 0:
         return None
     filled = filled[rows]
-    outline = Outline(rows, filled.argmax(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1))
-    return outline_diameters([outline], spacing)[0]
+    starts, stops = filled.argmax(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1)
+    return outline_diameters(Outlines(np.zeros_like(rows), rows, starts, stops), 1, spacing)[0]
 
 
 @dataclass(frozen=True)
-class Outline:
-    """First and last pixel of each row of a mask that is not empty, which is all that its convex hull depends on.
+class Outlines:
+    """First and last pixel of each row of some masks, which is all that their convex hulls depend on.
 
     Attributes:
-        rows: rows that hold pixels, in order.
-        starts: first column of each.
-        stops: column behind its last one.
+        masks: index of the mask of each row that holds pixels, in order.
+        rows: the row, in the order of its mask.
+        starts: its first column with a pixel.
+        stops: the column behind its last one.
     """
 
+    masks: np.ndarray
     rows: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
 
-    def sides(self) -> list[np.ndarray]:
-        """Corners of the rows down the left side and down the right one, each ``(2, n)``: y, and x outwards."""
-        lines = np.stack([self.rows, self.rows + 1], axis=1).ravel()
-        return [np.stack([lines, np.repeat(outwards, 2)]) for outwards in (-self.starts, self.stops)]
+    def extents(self, number: int) -> np.ndarray:
+        """Number of columns from the first to the last of each of ``number`` masks; 0 where it is empty."""
+        extents = np.zeros(number, dtype=np.intp)
+        heads = _heads(self.masks)
+        if len(heads):
+            reach = np.maximum.reduceat(self.stops, heads) - np.minimum.reduceat(self.starts, heads)
+            extents[self.masks[heads]] = reach
+        return extents
 
 
-def outline_diameters(outlines: Sequence[Outline], spacing: Sequence[float]) -> list[Diameters]:
-    """Diameters of masks from their outlines, see :func:`diameters`."""
-    hulls = _convex([side for outline in outlines for side in outline.sides()])
-    found = []
-    for left, right in zip(hulls[::2], hulls[1::2], strict=True):
-        y = np.concatenate([left[0], right[0]]) * float(spacing[0])
-        x = np.concatenate([-left[1], right[1]]) * float(spacing[1])
-        squares = np.subtract.outer(y, y) ** 2 + np.subtract.outer(x, x) ** 2
-        first, last = divmod(int(squares.argmax()), len(y))
-        longest = math.sqrt(squares[first, last])
-        across = (x * (y[last] - y[first]) - y * (x[last] - x[first])) / longest
-        found.append(Diameters(longest, float(across.max() - across.min())))
+def _heads(masks: np.ndarray) -> np.ndarray:
+    """Where another mask begins."""
+    return np.flatnonzero(np.diff(masks, prepend=-1))
+
+
+def outline_diameters(outlines: Outlines, number: int, spacing: Sequence[float]) -> list[Diameters | None]:
+    """Diameters of ``number`` masks from their outlines, see :func:`diameters`."""
+    found: list[Diameters | None] = [None] * number
+    if len(outlines.masks) == 0:
+        return found
+    masks, corners = _convex(outlines)
+    points = corners * np.asarray(spacing, dtype=float)
+    heads = _heads(masks)
+    sizes = np.diff(np.append(heads, len(masks)))
+    farthest = []
+    for first, hull in zip(heads.tolist(), np.split(points, heads[1:]), strict=True):
+        start, stop = divmod(int(cdist(hull, hull, "sqeuclidean").argmax()), len(hull))
+        farthest.append((first + start, first + stop))
+    start, stop = np.array(farthest).T
+    longest = points[stop] - points[start]
+    y, x = np.repeat(longest, sizes, axis=0).T
+    across = points[:, 1] * y - points[:, 0] * x
+    extent = np.maximum.reduceat(across, heads) - np.minimum.reduceat(across, heads)
+    lengths = np.hypot(longest[:, 0], longest[:, 1])
+    for mask, *of_mask in zip(masks[heads].tolist(), lengths.tolist(), (extent / lengths).tolist(), strict=True):
+        found[mask] = Diameters(*of_mask)
     return found
 
 
-def _convex(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What of the sides of some masks, see :meth:`Outline.sides`, belongs to their convex hulls.
+def _convex(outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
+    """The corners ``(y, x)`` on the convex hull of each mask, ``(n, 2)``, by mask, and the index of the mask of each.
 
-    Masks are measured by the hundred and are small, so that this is done for many at once and without the general
-    algorithm: all corners that do not bend their side outwards are taken out until there are none; a corner of the hull
-    never is one of them.
+    Masks are measured by the hundred and are small, so that this is done for all at once and without the general
+    algorithm: down the left sides and down the right ones, all corners that do not bend their side outwards are taken
+    out until there are none; a corner of the hull never is one of them.
     """
-    if not sides:
-        return []
-    corners = np.concatenate(sides, axis=1)
-    sizes = [side.shape[1] for side in sides]
-    first = np.cumsum(sizes) - sizes
-    ends = np.zeros(corners.shape[1], dtype=bool)
-    ends[first] = ends[first - 1] = True  # top and bottom of each side are on the hull
+    sides = np.concatenate([outlines.masks, outlines.masks + outlines.masks[-1] + 1])
+    y = np.tile(np.stack([outlines.rows, outlines.rows + 1], axis=1).ravel(), 2)
+    x = np.repeat(np.concatenate([-outlines.starts, outlines.stops]), 2)  # outwards
+    corners = np.arange(len(y))
+    heads = 2 * _heads(sides)
+    ends = np.zeros(len(y), dtype=bool)  # top and bottom of each side are on the hull
+    ends[heads] = ends[heads - 1] = True
     while True:
-        dy, dx = np.diff(corners)
+        dy, dx = y[1:] - y[:-1], x[1:] - x[:-1]
         keep = ends.copy()
         keep[1:-1] |= dx[:-1] * dy[1:] > dx[1:] * dy[:-1]  # whole numbers: exact
-        if keep.all():
+        kept = np.flatnonzero(keep)
+        if len(kept) == len(keep):
             break
-        corners, ends = np.compress(keep, corners, axis=1), ends[keep]
-    return np.split(corners, np.flatnonzero(ends)[2::2], axis=1)
+        corners, y, x, ends = corners[kept], y[kept], x[kept], ends[kept]
+    right, row = np.divmod(corners // 2, len(outlines.masks))
+    masks = outlines.masks[row]
+    order = np.argsort(masks, kind="stable")
+    return masks[order], np.stack([y, np.where(right, x, -x)], axis=1)[order]
 
 
 def largest_diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:

@@ -22,7 +22,7 @@ from monai.transforms import MapTransform
 
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
-from medsegdiff_monai.measurements import measure_member, measurement_intervals
+from medsegdiff_monai.measurements import measure_members, measurement_intervals
 
 __all__ = ["MeasureMembersd", "MeasureRegionsd"]
 
@@ -67,8 +67,8 @@ class _LabelledRegions:
 class MeasureMembersd(MapTransform):
     """Measure members of an ensemble, so that they need not be kept: the evaluator's ``member_postprocessing``.
 
-    What :func:`~medsegdiff_monai.measurements.measure_member` finds in each is left as a list under ``measured``, in mm
-    where the metadata state the spacing, which :class:`LoadCased` puts there, else in pixels.
+    What :func:`~medsegdiff_monai.measurements.measure_members` finds in each is left as a list under ``measured``, in
+    mm where the metadata state the spacing, which :class:`LoadCased` puts there, else in pixels.
 
     Args:
         keys: key of the members' probabilities, one behind the other as :class:`MembersToChannelsd` leaves them, of
@@ -102,8 +102,7 @@ class MeasureMembersd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             spacing = spacing_in_metadata(d[key].meta)
-            members = self.labelled.of_members(d[key])
-            d["measured"] = [measure_member(member, spacing, self.labelled.ratio) for member in members]
+            d["measured"] = measure_members(self.labelled.of_members(d[key]), spacing, self.labelled.ratio)
         return d
 
 

@@ -49,12 +49,13 @@ class NestRegionsd(MapTransform):
         """
         d = dict(data)
         names = list(self.regions)
+        around = [[names.index(outer) for outer in self.regions.containing(name)] for name in names]
         for key in self.key_iterator(d):
-            nested = d[key].clone()
+            nested = d[key].clone() if any(around) else d[key]
             for c in range(len(nested)):
                 first = c - c % len(names)
-                for outer in self.regions.containing(names[c - first]):
-                    nested[c].clamp_(max=d[key][first + names.index(outer)])
+                for outer in around[c - first]:
+                    nested[c].clamp_(max=d[key][first + outer])
             d[key] = nested
         return d
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medsegdiff_monai.measurements import Measurement, measure_ensemble, measure_member, measurement_intervals
+from medsegdiff_monai.measurements import Measurement, measure_ensemble, measure_members, measurement_intervals
 
 
 def box(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
@@ -126,7 +126,7 @@ def test_members_that_have_passed_give_the_intervals_of_those_at_hand() -> None:
     members = [{"disc": rng.random((12, 9)), "cup": rng.random((12, 9)) ** 2} for _ in range(3)]
     fused = {name: np.mean([m[name] for m in members], axis=0) >= 0.5 for name in ("disc", "cup")}
     # Values of a member travel between processes.
-    passed = [pickle.loads(pickle.dumps(measure_member(m, (0.5, 2.0), ("cup", "disc")))) for m in members]
+    passed = [pickle.loads(pickle.dumps(measure_members([m], (0.5, 2.0), ("cup", "disc"))[0])) for m in members]
     streamed = measurement_intervals(fused, passed, (0.5, 2.0), ("cup", "disc"))
     assert streamed == measure_ensemble(fused, members, (0.5, 2.0), ("cup", "disc"))
     areas = [0.5 * 2.0 * (m["cup"] >= level).sum() for m in members for level in np.arange(0.05, 1.0, 0.1)]
@@ -155,4 +155,19 @@ def test_lesions_of_noise_and_of_smooth_members_are_those_that_scipy_counts(cell
     member = {"nodule": ndimage.zoom(coarse, (80 / len(coarse), 120 / coarse.shape[1]), order=1)}
     levels = [(2 * i + 1) / 20 for i in range(10)]
     expected = [ndimage.label(member["nodule"] >= level, np.ones((3, 3)))[1] for level in levels]
-    assert [values["nodule", "lesions"] for values in measure_member(member, None)] == expected
+    assert [values["nodule", "lesions"] for values in measure_members([member], None)[0]] == expected
+
+
+@pytest.mark.parametrize("cell", [1, 20])
+def test_what_is_measured_piece_by_piece_is_what_is_measured_at_once(
+    cell: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(cell)
+    members = [
+        {name: np.kron(rng.random((60 // cell, 80 // cell)), np.ones((cell, cell))) for name in ("disc", "cup")}
+        for _ in range(3)
+    ]
+    at_once = measure_members(members, (0.5, 2.0), ("cup", "disc"))
+    monkeypatch.setattr("medsegdiff_monai.measurements.quantities._MOST_STEPS", 20)
+    assert measure_members(members, (0.5, 2.0), ("cup", "disc")) == at_once
+    assert measure_members(members[:1], (0.5, 2.0), ("cup", "disc")) == at_once[:1]
