@@ -48,7 +48,6 @@ from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.engines import MemberMeasurements
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.inferers import EnsembleStatistics, SegmentationPrediction
-from medsegdiff_monai.inferers.prediction import EnsembleScores
 from medsegdiff_monai.utils import keep_freed_memory
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundle"
@@ -96,11 +95,13 @@ class LiveMemory(TorchDispatchMode):
         self.alive -= size
 
 
-def _seconds(work: Callable[[], Any], repeats: int) -> float:
+def _seconds(work: Callable[..., Any], repeats: int, given: Callable[[], tuple[Any, ...]] = tuple) -> float:
+    """Median time of some work with what is given, which is made anew each time, as it may keep results."""
     times = []
     for _ in range(repeats):
+        items = given()
         start = time.perf_counter()
-        work()
+        work(*items)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
@@ -175,11 +176,11 @@ def _cost(case: Case, repeats: int) -> Cost:
     batches = case.sampled()
     sampling = _seconds(case.sampled, repeats)
     with LiveMemory() as memory:
-        prediction, _ = case.details(batches)
+        case.details(batches)
     seconds = (
         sampling,
         _seconds(lambda: case.details(batches), repeats),
-        _seconds(lambda: EnsembleScores.of(prediction.statistics, prediction.probability), repeats),
+        _seconds(lambda prediction, _: prediction.scores, repeats, lambda: case.details(batches)),
         _seconds(lambda: case.measured(batches), repeats),
     )
     maps = memory.peak / batches[0][:, 0].nbytes - 2  # the fused probability and the uncertainty are of any run

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -150,12 +151,7 @@ class EnsembleStatistics:
         The first one is that of no vote at all, whose count may be 0.
         """
         if (case, channel) not in self._patterns:
-            packed = torch.stack([v[case, channel].flatten() for v in self._votes])
-            voted = packed[:, (packed != 0).any(0)]  # sorting is for the object, not for the image
-            combinations, counts = _combinations(voted)
-            nobody = packed.shape[1] - voted.shape[1]
-            combinations = torch.cat([torch.zeros_like(packed[:, :1]), combinations], dim=1)
-            counts = torch.cat([counts.new_tensor([nobody]), counts])
+            combinations, counts = _combinations([v[case, channel].flatten() for v in self._votes])
             self._patterns[case, channel] = (_unpacked(combinations, self.count), counts)
         return self._patterns[case, channel]
 
@@ -190,11 +186,13 @@ class EnsembleStatistics:
         values = torch.ones(probability.shape[:2], dtype=torch.float64)
         for b in range(values.shape[0]):
             for c in range(values.shape[1]):
-                mask, p = probability[b, c] >= 0.5, self._mean[b, c]
-                inside = p[mask].sum(dtype=torch.float64)
-                total = mask.sum(dtype=torch.float64)
-                for part in p.flatten().split(_part(p.numel())):
-                    total += part[part >= _LEAST_PROBABILITY].sum(dtype=torch.float64)
+                inside = total = torch.zeros([], dtype=torch.float64, device=probability.device)
+                size = _part(self._mean[b, c].numel())
+                parts = (m[b, c].flatten().split(size) for m in (probability, self._mean))
+                for fused, p in zip(*parts, strict=True):
+                    mask = fused >= 0.5
+                    inside = inside + (p * mask).sum(dtype=torch.float64)
+                    total = total + mask.sum() + (p * (p >= _LEAST_PROBABILITY)).sum(dtype=torch.float64)
                 if float(total) > 0.0:
                     values[b, c] = 2.0 * inside / total
         return values
@@ -226,7 +224,24 @@ def _part(elements: int) -> int:
     return min(math.ceil(elements / parts), _LARGEST_PART)
 
 
-def _combinations(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _combinations(votes: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The combinations that occur in ``n`` bytes ``(V,)``, of shape ``(n, P)``, and how often each does, ``(P,)``.
+
+    The first one is that of zeros, whose count may be 0.
+    """
+    if len(votes) == 1:
+        counts = torch.bincount(votes[0], minlength=1)
+        occur = counts > 0
+        occur[0] = True
+        return occur.nonzero().T.to(torch.uint8), counts[occur]
+    packed = torch.stack(tuple(votes))
+    voted = packed[:, (packed != 0).any(0)]  # sorting is for the object, not for the image
+    combinations, counts = _columns(voted)
+    nobody = counts.new_tensor([packed.shape[1] - voted.shape[1]])
+    return torch.cat([torch.zeros_like(packed[:, :1]), combinations], dim=1), torch.cat([nobody, counts])
+
+
+def _columns(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The columns that occur in bytes ``(n, V)``, of shape ``(n, P)``, and how often each does, ``(P,)``.
 
     ``torch.unique`` of columns compares them byte by byte, which is far slower than numbers.

@@ -77,12 +77,24 @@ def measurement_intervals(
     box = holding_box(list(fused.values()))
     values = measure_masks({name: mask[box] for name, mask in fused.items()}, spacing, ratio)
     levels = [level for member in members for level in member] if len(members) > 1 else []
-    found = []
-    for (region, quantity), (value, unit) in values.items():
-        seen = [v for level in levels if (v := level[region, quantity]) is not None]
-        low, high = np.quantile(seen, _INTERVAL).tolist() if seen else (None, None)
-        found.append(Measurement(region, quantity, unit, value, low, high))
-    return found
+    seen = np.array([[level[key] for key in values] for level in levels], dtype=float).reshape(-1, len(values))
+    return [
+        Measurement(region, quantity, unit, value, *ends)
+        for ((region, quantity), (value, unit)), ends in zip(values.items(), _intervals(seen), strict=True)
+    ]
+
+
+def _intervals(seen: np.ndarray) -> list[tuple[float | None, float | None]]:
+    """Both ends of the interval of each column of values, of which NaN is none; None where there is no other."""
+    known = ~np.isnan(seen)
+    some = known.any(axis=0)
+    ends = np.full((2, seen.shape[1]), np.nan)
+    whole = some & known.all(axis=0)
+    if whole.any():  # at once, as that takes no longer than one of them
+        ends[:, whole] = np.quantile(seen[:, whole], _INTERVAL, axis=0)
+    for column in np.flatnonzero(some & ~whole):
+        ends[:, column] = np.quantile(seen[known[:, column], column], _INTERVAL)
+    return [(low, high) if found else (None, None) for found, (low, high) in zip(some, ends.T.tolist(), strict=True)]
 
 
 def measure_ensemble(

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -90,7 +91,7 @@ class MaskRuns:
         masks[part] = self._masks
         return np.bincount(masks, minlength=self.number)
 
-    @property
+    @cached_property
     def _masks(self) -> np.ndarray:
         return self.first // (self.height * self.width)
 

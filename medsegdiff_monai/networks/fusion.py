@@ -75,28 +75,30 @@ def staple_of_patterns(
     n = counts.to(torch.float64)
     w = d.mean(0)
     prior = float((w * n).sum() / n.sum())
-    p = torch.full([d.shape[0], 1], float("nan"), dtype=torch.float64, device=d.device)
-    q = p.clone()
+    one, none = torch.ones_like(d[:, 0]), torch.full_like(d[:, 0], float("nan"))
     if prior == 0.0:
-        return w, p.flatten(), torch.ones_like(q).flatten()
+        return w, none, one
     if prior == 1.0:
-        return w, torch.ones_like(p).flatten(), q.flatten()
-    p.fill_(0.0)
-    q.fill_(0.0)
+        return w, one, none
+    voted, voted_not = d > 0.5, 1.0 - d
+    rates = torch.zeros(2, d.shape[0], dtype=torch.float64, device=d.device)
     change = 1.0
     iteration = 0
     while change > tolerance and iteration < max_iterations:
-        # M step, Eqs. 18 and 19 of the paper: the raters' sensitivity p and specificity q from the weights.
-        new_p = (d * w * n).sum(1, keepdim=True) / (w * n).sum()
-        new_q = ((1.0 - d) * (1.0 - w) * n).sum(1, keepdim=True) / ((1.0 - w) * n).sum()
-        change = float(torch.max((new_p - p).abs().max(), (new_q - q).abs().max()))
-        p, q = new_p, new_q
+        # M step, Eqs. 18 and 19 of the paper: the raters' sensitivity and specificity from the weights.
+        inside = w * n
+        outside = n - inside
+        updated = torch.stack([d @ inside / inside.sum(), voted_not @ outside / outside.sum()])
+        change = float((updated - rates).abs_().max())
+        rates = updated
         # E step, Eq. 14: the weights from the raters' performance.
-        positive = prior * torch.where(d > 0.5, p, 1.0 - p).prod(0)
-        negative = (1.0 - prior) * torch.where(d > 0.5, 1.0 - q, q).prod(0)
-        w = positive / (positive + negative)
+        right = rates.unsqueeze(2)
+        wrong = 1.0 - right
+        positive = torch.where(voted, right[0], wrong[0]).prod(0).mul_(prior)
+        negative = torch.where(voted, wrong[1], right[1]).prod(0).mul_(1.0 - prior)
+        w = positive / negative.add_(positive)
         iteration += 1
-    return w, p.flatten(), q.flatten()
+    return w, rates[0], rates[1]
 
 
 def staple_performance(votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
