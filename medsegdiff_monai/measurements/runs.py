@@ -81,15 +81,24 @@ class MaskRuns:
 
     def parts(self) -> np.ndarray:
         """Number of connected parts of each mask, ``(number,)``; corners connect."""
+        masks = self._masks
         low = np.searchsorted(self.behind, self.first + self.width, side="left")
-        ends = np.cumsum(np.searchsorted(self.first, self.behind + self.width, side="right") - low)
-        begins = np.append(0, ends)
-        below = np.arange(begins[-1]) + np.repeat(low - begins[:-1], np.diff(begins))
+        touched = np.searchsorted(self.first, self.behind + self.width, side="right") - low  # of the next row
+        parts = np.bincount(masks, minlength=self.number) - np.bincount(masks, touched, self.number).astype(np.intp)
+        split = np.zeros(self.number, dtype=bool)
+        split[masks[touched > 1]] = True
+        if not split.any():  # no two ways lead from a run to another, so that each touch joins two parts
+            return parts
+        kept = split[masks]
+        places = np.cumsum(kept) - 1
+        low, touched, masks = places[np.minimum(low[kept], len(kept) - 1)], touched[kept], masks[kept]
+        begins = np.append(0, np.cumsum(touched))
+        below = np.arange(begins[-1]) + np.repeat(low - begins[:-1], touched)
         touching = csr_array((np.ones(len(below)), below, begins), shape=(len(low),) * 2)
         found, part = connected_components(touching, directed=False)
-        masks = np.empty(found, dtype=np.intp)
-        masks[part] = self._masks
-        return np.bincount(masks, minlength=self.number)
+        mask_of_part = np.empty(found, dtype=np.intp)
+        mask_of_part[part] = masks
+        return np.where(split, np.bincount(mask_of_part, minlength=self.number), parts)
 
     @cached_property
     def _masks(self) -> np.ndarray:
