@@ -161,10 +161,12 @@ class Cost:
     Attributes:
         seconds: of sampling, maps, scores and measuring.
         maps: memory.
+        members: number of members.
     """
 
     seconds: tuple[float, ...]
     maps: float
+    members: int
 
     @property
     def share(self) -> float:
@@ -184,15 +186,15 @@ def _cost(case: Case, repeats: int) -> Cost:
         _seconds(lambda: case.measured(batches), repeats),
     )
     maps = memory.peak / batches[0][:, 0].nbytes - 2  # the fused probability and the uncertainty are of any run
-    return Cost(seconds, maps)
+    return Cost(seconds, maps, sum(b.shape[1] for b in batches))
 
 
 def _row(bundle: str, images: str, case: Case, costs: Sequence[Cost]) -> str:
     network = " x ".join(map(str, case.image.shape[2:]))
-    count = sum(b.shape[1] for b in case.sampled())
     numbers = [f"{statistics.median(s):.3f}" for s in zip(*(c.seconds for c in costs), strict=True)]
     share, maps = (statistics.median(values) for values in ([c.share for c in costs], [c.maps for c in costs]))
-    return f"| {bundle} | {images} | {network} | {count} | {' | '.join(numbers)} | {share:.1f} % | {maps:.1f} |"
+    fields = [bundle, images, network, str(costs[0].members), *numbers, f"{share:.1f} %", f"{maps:.1f}"]
+    return f"| {' | '.join(fields)} |"
 
 
 def _of_phantom(repeats: int, bundle: str, kind: str, size: tuple[int, ...], settings: dict[str, Any]) -> str:

@@ -46,9 +46,10 @@ def predictive_entropy(members: torch.Tensor) -> torch.Tensor:
 class EnsembleStatistics:
     """What the members of an ensemble say together, gathered while they pass: none of them is kept.
 
-    There are three maps of the size of one member (mean, deviation and blur, which are given out as they are: further
-    members change them), and a bit for each vote, which STAPLE and the overlap between members need. What is
-    calculated on the way is done part by part, so that it needs no further map.
+    There are three maps of the size of one member (mean, deviation and blur: further members change them), the mean's
+    entropy once it was asked for, and a bit for each vote, which STAPLE and the overlap between members need. What is
+    calculated on the way is done part by part, so that it needs no further map. Maps are given out as they are and not
+    as copies: who changes one changes what is calculated of it.
 
     Attributes:
         count: number of members so far.

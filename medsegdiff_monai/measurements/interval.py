@@ -22,7 +22,7 @@ __all__ = ["MemberValues", "measure_ensemble", "measure_members", "measurement_i
 
 _INTERVAL = (0.05, 0.95)
 _LEVELS = 10  # 0.05, 0.15, ... 0.95
-_LOWEST = 0.05
+_LOWEST = 0.5 / _LEVELS
 MemberValues = list[dict[Key, float | None]]
 
 
@@ -51,10 +51,13 @@ def measure_members(
 
 
 def _levels_reached(probability: np.ndarray) -> np.ndarray:
-    """How many of the levels a probability ``(*spatial)`` reaches: one lies between each tenth and the next."""
-    tenths = probability * _LEVELS
+    """How many of the levels a probability ``(*spatial)`` reaches: one lies between each tenth and the next.
+
+    What resampling has made of it may lie a little outside 0 to 1.
+    """
+    tenths = np.multiply(probability, float(_LEVELS), dtype=np.result_type(probability, np.float32))
     tenths += 0.5
-    return tenths.astype(np.uint8)
+    return tenths.clip(0.0, float(_LEVELS), out=tenths).astype(np.uint8)
 
 
 def measurement_intervals(

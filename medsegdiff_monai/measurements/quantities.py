@@ -32,7 +32,6 @@ _RATIO = "vertical ratio"
 # Where levels change so often, what is measured at once would take much memory, and noise much time.
 _MOST_STEPS = 2**17
 _PIXELS_A_STEP = 8
-_ROWS_A_SAMPLE = 8  # how often they do shows in every eighth row
 
 
 def holding_box(masks: Sequence[np.ndarray]) -> tuple[slice, ...]:
@@ -64,8 +63,8 @@ def measure_levels(
     """What :func:`measure_masks` finds in masks of which ``count`` at a time lie in one another, the largest first.
 
     Args:
-        levels: of each region in how many of those masks a pixel or voxel lies, uint8 of shape ``(N, *spatial)`` with
-            an entry for each such set of masks.
+        levels: of each region in how many of those masks a pixel or voxel lies, at most ``count``, uint8 of shape
+            ``(N, *spatial)`` with an entry for each such set of masks.
         count: number of masks of a set.
         spacing: see :func:`~medsegdiff_monai.measurements.measure_ensemble`.
         ratio: see there.
@@ -104,8 +103,7 @@ def _count_parts(mask: np.ndarray) -> int:
 
 def _pictures(levels: np.ndarray, count: int, spacing: Sequence[float] | None) -> tuple[list[Quantities], np.ndarray]:
     """Quantities of the masks of a region, and how many columns each extends over."""
-    some = levels[:, ::_ROWS_A_SAMPLE]
-    steps = np.count_nonzero(some[..., 1:] != some[..., :-1]) * _ROWS_A_SAMPLE
+    steps = np.count_nonzero(levels[..., 1:] != levels[..., :-1])
     many = steps > _MOST_STEPS
     if many and len(levels) > 1:
         return _joined(_pictures(of_picture[None], count, spacing) for of_picture in levels)

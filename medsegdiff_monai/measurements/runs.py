@@ -51,7 +51,8 @@ class MaskRuns:
         """Those of ``count`` masks of each picture that lie in one another, the largest first.
 
         Args:
-            levels: in how many of its picture's masks a pixel lies, uint8 of shape ``(pictures, rows, columns)``.
+            levels: in how many of its picture's masks a pixel lies, at most ``count``, uint8 of shape
+                ``(pictures, rows, columns)``.
             count: number of masks of a picture.
         """
         pictures, rows, columns = levels.shape
@@ -80,25 +81,30 @@ class MaskRuns:
         return Outlines(masks, lines - masks * self.height, starts, stops)
 
     def parts(self) -> np.ndarray:
-        """Number of connected parts of each mask, ``(number,)``; corners connect."""
+        """Number of connected parts of each mask, ``(number,)``; corners connect.
+
+        Where no run of a mask touches two runs of the next row, no two ways lead from one run to another: each touch
+        joins two parts, and there are as many parts as runs that exceed the touches. Other masks are searched.
+        """
         masks = self._masks
         low = np.searchsorted(self.behind, self.first + self.width, side="left")
         touched = np.searchsorted(self.first, self.behind + self.width, side="right") - low  # of the next row
         parts = np.bincount(masks, minlength=self.number) - np.bincount(masks, touched, self.number).astype(np.intp)
-        split = np.zeros(self.number, dtype=bool)
-        split[masks[touched > 1]] = True
-        if not split.any():  # no two ways lead from a run to another, so that each touch joins two parts
+        branching = np.zeros(self.number, dtype=bool)
+        branching[masks[touched > 1]] = True
+        if not branching.any():
             return parts
-        kept = split[masks]
+        kept = branching[masks]
         places = np.cumsum(kept) - 1
-        low, touched, masks = places[np.minimum(low[kept], len(kept) - 1)], touched[kept], masks[kept]
+        low = places[np.minimum(low[kept], len(kept) - 1)]  # of a run that touches none it may lie beyond the last
+        touched, masks = touched[kept], masks[kept]
         begins = np.append(0, np.cumsum(touched))
         below = np.arange(begins[-1]) + np.repeat(low - begins[:-1], touched)
         touching = csr_array((np.ones(len(below)), below, begins), shape=(len(low),) * 2)
         found, part = connected_components(touching, directed=False)
         mask_of_part = np.empty(found, dtype=np.intp)
         mask_of_part[part] = masks
-        return np.where(split, np.bincount(mask_of_part, minlength=self.number), parts)
+        return np.where(branching, np.bincount(mask_of_part, minlength=self.number), parts)
 
     @cached_property
     def _masks(self) -> np.ndarray:

@@ -122,9 +122,10 @@ def outline_diameters(outlines: Outlines, number: int, spacing: Sequence[float])
     if len(outlines.masks) == 0:
         return found
     masks, corners = _convex(outlines)
-    points = corners * np.asarray(spacing, dtype=float)
     heads = _heads(masks)
     sizes = np.diff(np.append(heads, len(masks)))
+    # From a corner of its own, so that what rounding makes of a mask does not depend on where it lies.
+    points = (corners - np.repeat(corners[heads], sizes, axis=0)) * np.asarray(spacing, dtype=float)
     farthest = []
     for first, hull in zip(heads.tolist(), np.split(points, heads[1:]), strict=True):
         start, stop = divmod(int(cdist(hull, hull, "sqeuclidean").argmax()), len(hull))

@@ -89,6 +89,7 @@ def staple_of_patterns(
         inside = w * n
         outside = n - inside
         updated = torch.stack([d @ inside / inside.sum(), voted_not @ outside / outside.sum()])
+        updated.clamp_(max=1.0)  # sums of another order are not the same to the last digit
         change = float((updated - rates).abs_().max())
         rates = updated
         # E step, Eq. 14: the weights from the raters' performance.

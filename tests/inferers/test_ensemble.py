@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -91,6 +92,16 @@ def test_votes_of_any_number_of_members_are_kept_as_bits(count):
         assert int(counts.sum()) == votes.shape[1]
         assert torch.equal((patterns * counts).sum(1), votes.sum(1))
         assert int(patterns[:, 0].sum()) == 0
+        seen = Counter(map(tuple, votes.T.int().tolist()))
+        assert dict(zip(map(tuple, patterns.T.tolist()), counts.tolist(), strict=True)) == {(0,) * count: 0} | seen
+
+
+def test_entropy_is_that_of_all_members_so_far():
+    members = blobs(size=(9, 7))
+    statistics = EnsembleStatistics.of(members[:, :2])
+    assert torch.equal(statistics.entropy, binary_entropy(statistics.mean))
+    statistics.update(members[:, 2:])
+    assert torch.equal(statistics.entropy, binary_entropy(statistics.mean))
 
 
 @pytest.mark.parametrize("fusion", ["mean", "majority", "staple"])

@@ -171,3 +171,26 @@ def test_what_is_measured_piece_by_piece_is_what_is_measured_at_once(
     monkeypatch.setattr("medsegdiff_monai.measurements.quantities._MOST_STEPS", 20)
     assert measure_members(members, (0.5, 2.0), ("cup", "disc")) == at_once
     assert measure_members(members[:1], (0.5, 2.0), ("cup", "disc")) == at_once[:1]
+
+
+def test_a_member_measures_the_same_alone_and_beside_others() -> None:
+    # Two of its diameters are equally long, and rounding decides which is the longest.
+    member = np.zeros((12, 12))
+    member[2:5, 2:5] = [[1, 1, 1], [1, 1, 0], [0, 1, 0]]
+    other = np.zeros((12, 12))
+    other[0, 0] = 1
+    together = measure_members([{"a": member}, {"a": other}], (0.3, 0.3))
+    assert together == [measure_members([{"a": m}], (0.3, 0.3))[0] for m in (member, other)]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16, np.float32, np.float64])
+def test_members_of_any_type(dtype: type) -> None:
+    mask = np.zeros((5, 6), dtype=dtype)
+    mask[1:3, 2:6] = 1
+    assert [level["a", "area"] for level in measure_members([{"a": mask}], None)[0]] == [8] * 10
+
+
+def test_what_resampling_overshoots_is_none_of_another_member() -> None:
+    sure, never = np.full((4, 4), 1.06), np.full((4, 4), -0.2)
+    found = measure_members([{"a": sure}, {"a": never}, {"a": sure}], None)
+    assert [[level["a", "area"] for level in member] for member in found] == [[16] * 10, [0] * 10, [16] * 10]

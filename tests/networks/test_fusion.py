@@ -87,6 +87,13 @@ def test_staple_equals_itk_on_votes_that_say_little(seed):
     np.testing.assert_allclose(staple(torch.from_numpy(votes)).numpy(), itk_staple(votes), atol=1e-4)
 
 
+def test_rounding_leaves_staple_a_probability():
+    votes = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 0, 1, 0, 0]])
+    truth, *rates = staple_performance(votes)
+    for values in (truth, *rates):
+        assert 0.0 <= float(values.min()) <= float(values.max()) <= 1.0
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_staple_is_a_probability_for_any_votes(data):
