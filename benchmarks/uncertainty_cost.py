@@ -214,7 +214,7 @@ def _of_real(repeats: int, bundle: str, folder: Path) -> str:
     return _row(bundle, f"{len(costs)} of {folder.name}", case, costs)
 
 
-def main(data: str | None = None, repeats: int = 5) -> None:
+def main(data: str | None = None, repeats: int = 3) -> None:
     """Measure each bundle and print the table.
 
     Args:
