@@ -34,6 +34,7 @@ __all__ = ["colours", "plot_calibration", "plot_evaluations", "plot_time"]
 
 _LEGEND_INCHES = 2.3  # what the longest name of a method takes
 _LINE_INCHES = 0.22
+_MOST_POINTS = 40.0  # of Dice in %, that an axis of curves shows
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:
@@ -57,18 +58,28 @@ def _plot(path: Path, figure: Any, axes: Any) -> None:
     plt.close(figure)
 
 
+def _later_range(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, float]:
+    """Limits of an axis that shows all curves from half of their time on, by which they differ little, in detail.
+
+    A curve that is far below the best even then, is left to fall out of it.
+    """
+    later = [v for times, values in curves for t, v in zip(times, values) if t >= times[-1] / 2]
+    low, high = max(min(later), max(later) - _MOST_POINTS), max(later)
+    margin = max(0.5, 0.1 * (high - low))
+    return max(0.0, low - margin), high + margin
+
+
 def plot_time(path: Path, results: dict[Cell, Any], datasets: Sequence[str]) -> None:
     """Validation Dice against training time, mean over the seeds."""
     figure, axes = _panels(len(datasets))
     for ax, dataset in zip(axes, datasets):
+        curves = []
         for method, colour in colours().items():
             group = [r for c, r in results.items() if (c.dataset, c.method) == (dataset, method)]
             if group:
-                times, values = mean_curve(group)
-                ax.plot(times, values, color=colour, label=method, linewidth=2.5 if method == OURS else 1.2)
-        ax.set(title=dataset, xlabel="training time in seconds", ylabel="validation Dice %")
-        top = max(line.get_ydata().max() for line in ax.lines)
-        ax.set_ylim(max(0, top - 40), top + 1)
+                curves.append(mean_curve(group))
+                ax.plot(*curves[-1], color=colour, label=method, linewidth=2.5 if method == OURS else 1.2)
+        ax.set(title=dataset, xlabel="training time in seconds", ylabel="validation Dice %", ylim=_later_range(curves))
         ax.grid(alpha=0.3)
     _plot(path, figure, axes)
 
@@ -114,7 +125,8 @@ def plot_calibration(path: Path, results: dict[Cell, Any], datasets: Sequence[st
             error = np.abs(confidence - positive)[seen].sum() / count.sum()
             width = 2.5 if method == OURS else 1.2
             ax.plot(x, y, "o-", color=colours()[method], markersize=3, linewidth=width, label=method)
-            ax.text(0.98, 0.02 + 0.045 * row, f"{method}: {100 * error:.2f} %", fontsize=7, ha="right")
+            # At the upper left, which curves reach only where a method is far too unsure of itself.
+            ax.text(0.0, 1.0 - 0.045 * row, f"{method}: {100 * error:.2f} %", fontsize=7, va="top")
         ax.set(title=f"{dataset} (with expected calibration error)", xlabel="probability", ylabel="share in the mask")
         ax.grid(alpha=0.3)
     _plot(path, figure, axes)

@@ -74,10 +74,19 @@ def _scaled(name: str, value: float) -> float:
     return value if name == "hd95" else 100 * value
 
 
-def _mean_of_all(means: dict[tuple[str, str], float]) -> str:
-    """Mean over the data sets of the main table, empty where one is missing."""
-    own = [means.get((d, DATASETS[d].folder), math.nan) for d in MAIN_DATASETS]
-    return "" if np.isnan(own).any() else f"{np.mean(own):.2f}"
+def _over_seeds(values: pd.Series) -> str:
+    """Mean of one value a seed, with its standard deviation and the number of seeds where there are several."""
+    several = f" ± {values.std(ddof=1):.2f} ({len(values)})" if len(values) > 1 else ""
+    return f"{values.mean():.2f}{several}"
+
+
+def _mean_of_all(scores: pd.Series, method: str) -> str:
+    """Mean over the data sets of the main table of the seeds that all of them have, empty where there is none."""
+    own = [scores.get((d, DATASETS[d].folder, method)) for d in MAIN_DATASETS]
+    if any(seeds is None for seeds in own):
+        return ""
+    means = pd.concat(own, axis=1, join="inner").mean(axis=1)
+    return _over_seeds(100 * means) if len(means) else ""
 
 
 def overview(table: pd.DataFrame) -> str:
@@ -89,17 +98,10 @@ def overview(table: pd.DataFrame) -> str:
     for method in [m for m in METHODS if m in set(table["method"])]:
         counts = dict.fromkeys(math.prod(METHODS[method].tests(d)[0]) for d in (2, 3))
         row = [method, " or ".join(map(str, counts))]
-        means: dict[tuple[str, str], float] = {}
-        for dataset, tested in sets:
-            try:
-                seeds = 100 * scores[dataset, tested, method]
-            except KeyError:
-                row.append("")
-                continue
-            means[dataset, tested] = seeds.mean()
-            spread = f" ± {seeds.std(ddof=1):.2f}" if len(seeds) > 1 else ""
-            row.append(f"{seeds.mean():.2f}{spread}" + ("" if len(seeds) == 1 else f" ({len(seeds)})"))
-        rows.append([*row, _mean_of_all(means)])
+        for key in sets:
+            seeds = scores.get((*key, method))
+            row.append("" if seeds is None else _over_seeds(100 * seeds))
+        rows.append([*row, _mean_of_all(scores, method)])
     return markdown(header, rows)
 
 
