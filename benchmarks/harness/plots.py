@@ -102,6 +102,8 @@ def plot_evaluations(path: Path, table: pd.DataFrame, datasets: Sequence[str], s
                     text = "\n".join(name for _, name in settings)
                     ax.annotate(text, at, textcoords="offset points", xytext=(3, 4), fontsize=7)
         ax.set(title=dataset, xlabel="network evaluations (steps x members)", ylabel=f"{section} Dice %", xscale="log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.margins(0.12)  # room for the settings that stand beside the points
         ax.grid(alpha=0.3)
     _plot(path, figure, axes)
 
