@@ -34,7 +34,7 @@ __all__ = ["colours", "plot_calibration", "plot_evaluations", "plot_time"]
 
 _LEGEND_INCHES = 2.3  # what the longest name of a method takes
 _LINE_INCHES = 0.22
-_MOST_POINTS = 40.0  # of Dice in %, that an axis of curves shows
+_MOST_POINTS = 20.0  # of Dice in %, between the ends of the curves that an axis shows whole
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:
@@ -59,12 +59,14 @@ def _plot(path: Path, figure: Any, axes: Any) -> None:
 
 
 def _later_range(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, float]:
-    """Limits of an axis that shows all curves from half of their time on, by which they differ little, in detail.
+    """Limits of an axis that shows the curves from half of their time on, by which they differ little, in detail.
 
-    A curve that is far below the best even then, is left to fall out of it.
+    Those that end far below the best are left to fall out of it.
     """
-    later = [v for times, values in curves for t, v in zip(times, values) if t >= times[-1] / 2]
-    low, high = max(min(later), max(later) - _MOST_POINTS), max(later)
+    least = max(values[-1] for _, values in curves) - _MOST_POINTS
+    near = [curve for curve in curves if curve[1][-1] >= least]
+    later = [v for times, values in near for t, v in zip(times, values) if t >= times[-1] / 2]
+    low, high = min(later), max(later)
     margin = max(0.5, 0.1 * (high - low))
     return max(0.0, low - margin), high + margin
 
