@@ -190,8 +190,8 @@ def _full_resolution(ours: dict[str, Any], size: tuple[int, ...]) -> dict[str, A
     return _without(subpixel_factor=1, **settings)(ours, size)
 
 
-def _with_recycling(probability: float) -> Callable[[dict[str, Any], tuple[int, ...]], dict[str, Any]]:
-    return lambda ours, size: {"denoiser": ours, "recycling_probability": probability}
+def _training(**settings: Any) -> Callable[[dict[str, Any], tuple[int, ...]], dict[str, Any]]:
+    return lambda ours, size: {"denoiser": ours, **settings}
 
 
 _TESTS = ((4, 5), (1, 1), (1, 5), (2, 5), (10, 1), (10, 5))
@@ -218,7 +218,9 @@ METHODS: dict[str, Method] = {
     ),
     "recipe_concatenated_skips": Method(_without(additive_skips=False), _FEW_TESTS, _TESTS_3D, plain=False),
     "recipe_one_resolution_supervised": Method(_without(deep_supervision=0), _FEW_TESTS, _TESTS_3D, plain=False),
-    "recipe_without_recycling": Method(_with_recycling(0.0), _FEW_TESTS, _TESTS_3D, plain=False),
-    "recipe_recycling_always": Method(_with_recycling(1.0), _FEW_TESTS, _TESTS_3D, plain=False),
+    "recipe_without_recycling": Method(_training(recycling_probability=0.0), _FEW_TESTS, _TESTS_3D, plain=False),
+    "recipe_recycling_always": Method(_training(recycling_probability=1.0), _FEW_TESTS, _TESTS_3D, plain=False),
+    # Nearly all batches that are not recycled then have masks that noise hides.
+    "recipe_noisier": Method(_training(timestep_power=12.0), _FEW_TESTS, _TESTS_3D, plain=False),
 }
 MAIN_METHODS = tuple(name for name in METHODS if name != "mc_dropout_unet" and not name.startswith("recipe_"))
