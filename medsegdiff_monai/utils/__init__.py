@@ -20,7 +20,9 @@ from .distributed import (
     world_size,
 )
 from .errors import InputError, check_writable, find_input_error, install_error_hook, reason_of
-from .files import replace_atomically
+from .files import PARTIAL, replace_atomically
+from .folders import locked_folder, remove_leftovers
 from .hardware import checked_device, fast_cpu_dtype, has_gpu
 from .memory import keep_freed_memory
 from .run import run_and_report, start_run
+from .text import printable

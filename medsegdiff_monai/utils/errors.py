@@ -17,11 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from medsegdiff_monai.utils.text import printable
+
 __all__ = ["InputError", "check_writable", "find_input_error", "install_error_hook", "reason_of"]
 
 
 class InputError(ValueError):
-    """Input that a user can mend. Its message is one sentence: which case, which file, what to do."""
+    """Input that a user can mend. Its message is one sentence: which case, which file, what to do.
+
+    Args:
+        message: the sentence; what a terminal would obey in it, as in file names, is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -38,7 +47,7 @@ def find_input_error(error: BaseException) -> InputError | None:
 def reason_of(error: BaseException) -> str:
     """One line that says why: the message of the :class:`InputError` behind an exception, or else of its root."""
     root = find_input_error(error) or list(_chain(error))[-1]
-    text = " ".join(str(root).split())
+    text = printable(" ".join(str(root).split()))
     return text if isinstance(root, InputError) else f"{type(root).__name__}: {text}"
 
 

@@ -18,7 +18,9 @@ from typing import Any
 
 from medsegdiff_monai.utils.errors import InputError
 
-__all__ = ["replace_atomically"]
+__all__ = ["PARTIAL", "replace_atomically"]
+
+PARTIAL = ".partial-"  # what is being written; a killed run leaves it, and the next one removes it
 
 
 def replace_atomically(path: Path, write: Any) -> None:
@@ -32,7 +34,7 @@ def replace_atomically(path: Path, write: Any) -> None:
         InputError: when the file cannot be written.
     """
     suffix = path.name[path.name.index(".") :]
-    temporary = Path(tempfile.mktemp(dir=path.parent, prefix=".partial-", suffix=suffix))
+    temporary = Path(tempfile.mktemp(dir=path.parent, prefix=PARTIAL, suffix=suffix))
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -58,7 +58,7 @@ def test_reason_of_another_error_is_its_root_in_one_line() -> None:
     assert find_input_error(error) is None
     assert reason_of(error) == "KeyError: 'image'"
     assert reason_of(OSError("two\n   lines")) == "OSError: two lines"
-    assert isinstance(InputError(), ValueError)
+    assert isinstance(InputError("no reason"), ValueError)
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,8 @@ def test_folder_that_cannot_be_is_refused(tmp_path: Path, below: str) -> None:
         check_writable(folder)
     assert isinstance(caught.value.__cause__, OSError)
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert str(InputError("The file \x1b[2Ja\nb\u202e.png is damaged.")) == r"The file \x1b[2Ja\nb\u202e.png is damaged."
+    assert reason_of(OSError("bad \x1b[31mname")) == r"OSError: bad \x1b[31mname"

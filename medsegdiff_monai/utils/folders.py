@@ -1,0 +1,83 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from medsegdiff_monai.utils.distributed import is_main_process
+from medsegdiff_monai.utils.errors import InputError, check_writable
+from medsegdiff_monai.utils.files import PARTIAL
+
+__all__ = ["locked_folder", "remove_leftovers"]
+
+_LOCK = ".medsegdiff.lock"
+_TEMPORARY = re.compile(r"tmp[a-z0-9_]{8}")  # of Python's tempfile, which writers of checkpoints use
+_held: set[Path] = set()
+
+
+@contextmanager
+def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Keep an output folder for this process, and remove what a killed run has left half written in it.
+
+    The lock belongs to the operating system: it goes with the process, however that ends. Of processes that work
+    together (``torchrun``), the main one holds it. A folder that this process holds already is handed on.
+
+    Args:
+        folder: the folder; it is made where it is missing.
+
+    Yields:
+        The folder.
+
+    Raises:
+        InputError: when it cannot be written to, or another run writes to it.
+    """
+    path = Path(folder)
+    if not is_main_process() or path.resolve() in _held:
+        yield path
+        return
+    place = check_writable(path).resolve()
+    lock = FileLock(place / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as e:
+        raise InputError(
+            f"Another run is writing to the folder {path}: wait until it has ended, or choose another folder."
+        ) from e
+    _held.add(place)
+    try:
+        remove_leftovers(place)
+        yield path
+    finally:
+        _held.discard(place)
+        (place / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed had begun to write: partial files and folders, and empty temporary files.
+
+    Args:
+        folder: the folder, which no other run may be writing to.
+    """
+    for path in folder.iterdir():
+        empty = path.is_file() and path.stat().st_size == 0 and _TEMPORARY.fullmatch(path.name)
+        if path.is_dir() and not path.is_symlink() and path.name.startswith(PARTIAL):
+            shutil.rmtree(path)
+        elif empty or path.name.startswith((PARTIAL, ".write-test-")):
+            path.unlink(missing_ok=True)
