@@ -104,5 +104,5 @@ def test_folder_that_cannot_be_is_refused(tmp_path: Path, below: str) -> None:
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
-    assert str(InputError("The file \x1b[2Ja\nb\u202e.png is damaged.")) == r"The file \x1b[2Ja\nb\u202e.png is damaged."
+    assert str(InputError("No file \x1b[2Ja\nb\u202e.png.")) == r"No file \x1b[2Ja\nb\u202e.png."
     assert reason_of(OSError("bad \x1b[31mname")) == r"OSError: bad \x1b[31mname"

@@ -17,7 +17,7 @@ from medsegdiff_monai.utils import printable
 
 
 def test_letters_of_all_languages_stay() -> None:
-    assert printable("Müller 山田 – 3.5 mm²") == "Müller 山田 – 3.5 mm²"
+    assert printable("Müller 山田 3.5 mm²") == "Müller 山田 3.5 mm²"
 
 
 def test_control_characters_and_turned_writing_are_escaped() -> None:
