@@ -22,7 +22,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import DataLoader
-from monai.transforms import AsDiscreted, Compose, CopyItemsd, Invertd, Orientationd, Resized, Spacingd
+from monai.transforms import AsDiscreted, Compose, CopyItemsd, Invertd, Orientationd, Spacingd
 from PIL import Image
 from scipy import ndimage
 from torch import nn
@@ -31,7 +31,7 @@ from medsegdiff_monai.data import ScreenedDataset
 from medsegdiff_monai.engines import DiffusionSegmentationEvaluator
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
-from medsegdiff_monai.transforms import CheckImaged, LoadCased, SaveSegmentationd
+from medsegdiff_monai.transforms import AntialiasedResized, CheckImaged, LoadCased, SaveSegmentationd
 
 
 class ThresholdDenoiser(nn.Module):
@@ -111,7 +111,7 @@ SIZES = [(64, 96), (61, 130), (97, 50), (33, 47)]  # rows and columns
 @pytest.mark.parametrize("resized", [None, (64, 64), (48, 80)], ids=str)
 def test_png(tmp_path: Path, size: tuple[int, int], resized: tuple[int, int] | None) -> None:
     truth = known_object(*size)
-    resampling = [Resized("image", resized, mode="bilinear", anti_aliasing=True)] if resized else []
+    resampling = [AntialiasedResized("image", resized)] if resized else []
     run(save_png(tmp_path, picture(truth)), tmp_path / "out", *resampling, dims=2)
     mask = mask_of(tmp_path / "out" / "case_seg.png")
     probability = mask_of(tmp_path / "out" / "case_probability.png") / 65535
@@ -201,7 +201,7 @@ def test_volume_in_windows_is_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["flipped", "anisotropic", "oblique"])
 def test_slice_as_nifti(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     truth = known_object(*size)
-    resized = Resized("image", (48, 64), mode="bilinear", anti_aliasing=True)
+    resized = AntialiasedResized("image", (48, 64))
     run(save_nifti(tmp_path, picture(truth), AFFINES[name]), tmp_path / "out", resized, dims=2)
     assert dice(check_nifti(tmp_path, truth, AFFINES[name]), truth) > 0.95
 

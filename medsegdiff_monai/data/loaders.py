@@ -11,13 +11,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from monai.data import DataLoader, DistributedSampler
+from monai.data import DataLoader, DistributedSampler, list_data_collate
+from torch.utils.data import Dataset
 
-from medsegdiff_monai.utils import InputError, process_rank, world_size
+from medsegdiff_monai.data.cases import name_of_case
+from medsegdiff_monai.utils import InputError, process_rank, reason_of, world_size
 
-__all__ = ["EvaluationLoader", "TrainingLoader"]
+__all__ = ["FAILURES", "EvaluationLoader", "FailedCase", "TrainingLoader"]
+
+FAILURES = "failures"  # key of a batch under which are the cases that could not be prepared
+
+
+@dataclass(frozen=True)
+class FailedCase:
+    """A case that could not be prepared; it can go from one process to another, as few exceptions can.
+
+    Attributes:
+        case: its name.
+        reason: one line that says why.
+    """
+
+    case: str
+    reason: str
+
+    @property
+    def error(self) -> InputError:
+        """The reason as an exception."""
+        return InputError(self.reason)
+
+
+class _FailingCases(Dataset):
+    """A dataset whose cases that fail come as :class:`FailedCase`, so that the others of an epoch still come."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except Exception as e:  # a file that could be read before may be gone, or memory short
+            return FailedCase(name_of_case(self.dataset.data[index]), reason_of(e))
+
+
+def _collate(items: Sequence[Any]) -> dict[str, Any]:
+    usable = [item for item in items if not isinstance(item, FailedCase)]
+    failures = [item for item in items if isinstance(item, FailedCase)]
+    batch = list_data_collate(usable) if usable else {}
+    return {**batch, FAILURES: failures} if failures else batch
 
 
 def _sampler(dataset: Any, shuffle: bool, even_divisible: bool) -> DistributedSampler:
@@ -45,6 +92,8 @@ class TrainingLoader(DataLoader):
 class EvaluationLoader(DataLoader):
     """Every case once and in order; under ``torchrun`` each process gets its share of them.
 
+    Cases that can no longer be read or prepared come as a list of :class:`FailedCase` under ``FAILURES`` in the batch.
+
     Args:
         dataset: dataset of cases.
         batch_size: number of cases of a batch, in each process.
@@ -60,4 +109,5 @@ class EvaluationLoader(DataLoader):
                 f"{len(dataset)} cases cannot be shared out to {world_size()} processes: start at most {len(dataset)}."
             )
         sampler = _sampler(dataset, shuffle=False, even_divisible=False)
-        super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler)
+        guarded = _FailingCases(dataset)
+        super().__init__(guarded, num_workers, batch_size=batch_size, sampler=sampler, collate_fn=_collate)

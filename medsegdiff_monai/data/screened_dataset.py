@@ -20,7 +20,7 @@ from monai.transforms import Compose
 from tqdm import tqdm
 
 from medsegdiff_monai.data.cases import name_of_case
-from medsegdiff_monai.utils import InputError, reason_of
+from medsegdiff_monai.utils import InputError, printable, reason_of
 
 __all__ = ["ScreenedDataset"]
 
@@ -33,6 +33,10 @@ class ScreenedDataset(CacheDataset):
     Every case goes once through the deterministic part of the transform before any work starts: a damaged file costs
     one line, not the run. What that pass made is kept as in MONAI's ``CacheDataset``. Where ``epoch_seed`` is set, the
     random transforms of a case depend on that seed and the case's index alone.
+
+    Attributes:
+        failures: reason why a case was left out, by its name.
+        count: number of all cases, with those that were left out.
 
     Args:
         data: cases, each with the path of its ``image`` (or a list of paths).
@@ -52,6 +56,7 @@ class ScreenedDataset(CacheDataset):
         progress: bool = True,
     ) -> None:
         self.failures: dict[str, str] = {}
+        self.count = 0
         self.epoch_seed: int | None = None
         compose = (transform if isinstance(transform, Compose) else Compose(transform)).flatten()
         super().__init__(data, compose, cache_rate=cache_rate, progress=progress)
@@ -67,6 +72,7 @@ class ScreenedDataset(CacheDataset):
         """
         self.failures = {}
         self.data = list(data)
+        self.count = len(self.data)
         keep = int(len(self.data) * self.set_rate)
         usable: list[dict[str, Any]] = []
         items: list[Any] = []
@@ -74,8 +80,9 @@ class ScreenedDataset(CacheDataset):
         for index, case in enumerate(bar):
             try:
                 item = self._load_cache_item(index)
-            except (RuntimeError, ValueError, OSError) as e:
-                self._leave_out(case, e)
+            except Exception as e:  # whatever damaged files make their readers and the transforms raise
+                name = name_of_case(case)
+                self.leave_out(name if name not in self.failures else str(case["image"]), e)
                 continue
             usable.append(case)
             if len(items) < keep:
@@ -90,14 +97,18 @@ class ScreenedDataset(CacheDataset):
             self.transform.set_random_state(seed=(self.epoch_seed + index) % 2**32)
         return super()._transform(index)
 
-    def _leave_out(self, case: dict[str, Any], error: Exception) -> None:
-        name = name_of_case(case)
-        name = name if name not in self.failures else str(case["image"])
+    def leave_out(self, name: str, error: Exception) -> None:
+        """Take note of a case that could not be used, and say so in one line.
+
+        Args:
+            name: name of the case.
+            error: what it failed with.
+        """
         self.failures[name] = reason_of(error)
-        logger.warning("Case %s is left out: %s", name, self.failures[name])
+        logger.warning("Case %s is left out: %s", printable(name), self.failures[name])
 
     def _failure_list(self) -> str:
-        return "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
+        return "; ".join(f"{printable(name)}: {reason}" for name, reason in self.failures.items())
 
     def report(self) -> None:
         """Name at the end of a run the cases that were left out.
@@ -107,6 +118,6 @@ class ScreenedDataset(CacheDataset):
         """
         if self.failures:
             raise InputError(
-                f"{len(self.failures)} of {len(self.failures) + len(self.data)} cases could not be used (the others "
-                f"were processed). {self._failure_list()}"
+                f"{len(self.failures)} of {self.count} cases could not be used (the others were processed). "
+                f"{self._failure_list()}"
             )

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.handlers import IgniteMetricHandler, from_engine
+from monai.handlers import IgniteMetricHandler
 
-from .region_metrics import RegionMetricHandler
+from .region_metrics import RegionMetricHandler, of_cases
 
 __all__ = ["ReaderMetricHandler"]
 
@@ -35,7 +35,7 @@ class ReaderMetricHandler(RegionMetricHandler):
     """
 
     def __init__(self, metric: Any, regions: Mapping[str, Sequence[int]], members: bool = False) -> None:
-        super().__init__(metric, regions, from_engine(["members" if members else "pred", "label"]))
+        super().__init__(metric, regions, of_cases("members" if members else "pred", "label"))
         self.members = members
 
     def update(self, output: Sequence[Any]) -> None:
@@ -49,6 +49,8 @@ class ReaderMetricHandler(RegionMetricHandler):
             ValueError: when they have other channels than the regions.
         """
         predicted, labels = output
+        if len(labels) == 0:  # all cases of the iteration have failed
+            return
         scored = self._unstacked(predicted) if self.members else self._scored(predicted)
         IgniteMetricHandler.update(self, [scored, self._unstacked(labels)])
 

@@ -21,11 +21,25 @@ from monai.handlers import IgniteMetricHandler, from_engine
 
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["RegionMetricHandler"]
+__all__ = ["RegionMetricHandler", "of_cases"]
 
 logger = logging.getLogger(__name__)
 
-_PRED_AND_LABEL = from_engine(["pred", "label"])
+
+def of_cases(first: str, second: str) -> Callable[[Any], tuple[Any, Any]]:
+    """A function that gives what two keys hold in an engine's output, which may be that of no case at all.
+
+    MONAI's ``from_engine`` fails where all cases of an iteration have failed.
+
+    Args:
+        first: a key.
+        second: another one.
+    """
+    both = from_engine([first, second])
+    return lambda output: both(output) if output else ([], [])
+
+
+_PRED_AND_LABEL = of_cases("pred", "label")
 
 
 class RegionMetricHandler(IgniteMetricHandler):
@@ -102,7 +116,8 @@ class RegionMetricHandler(IgniteMetricHandler):
         Raises:
             ValueError: when they have other channels than the regions.
         """
-        super().update([self._scored(masks) for masks in output])
+        if len(output[0]) > 0:  # none where all cases of the iteration have failed
+            super().update([self._scored(masks) for masks in output])
 
     def _scored(self, masks: Any, axis: int = 1) -> Any:
         """The channels that are scored, of a batch or of each item of a list; ``axis`` is that of the channels."""

@@ -9,6 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .background import CropBackgroundd, SubtractBackgroundd, SubtractMinimumd, background_value
 from .checks import CheckImaged, LabelToRegionsd
 from .load import LoadCased, grid_difference, standard_mode
 from .measure import MeasureMembersd, MeasureRegionsd
@@ -16,4 +17,11 @@ from .overlay import SaveOverlayd, ShownImage
 from .readers import MembersToChannelsd, SampleReaderd
 from .regions import NestRegionsd, RegionsToLabelMapd
 from .save import SaveSegmentationd
-from .spatial import CropFieldOfViewd, FitToSized, RandCropRegionsd, RandRelativeAffined, in_field_of_view
+from .spatial import (
+    AntialiasedResized,
+    CropFieldOfViewd,
+    FitToSized,
+    RandCropRegionsd,
+    RandRelativeAffined,
+    in_field_of_view,
+)

@@ -23,11 +23,21 @@ from monai.transforms import (
     RandAffined,
     RandCropByPosNegLabeld,
     Resize,
+    Resized,
     SpatialPad,
 )
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from monai.utils.enums import TraceKeys
+from torch import nn
 
-__all__ = ["CropFieldOfViewd", "FitToSized", "RandCropRegionsd", "RandRelativeAffined", "in_field_of_view"]
+__all__ = [
+    "AntialiasedResized",
+    "CropFieldOfViewd",
+    "FitToSized",
+    "RandCropRegionsd",
+    "RandRelativeAffined",
+    "in_field_of_view",
+]
 
 # Share of the brightest pixels' value up to which a pixel may be the black surround of a photograph: compression
 # leaves a little noise there.
@@ -110,6 +120,34 @@ class FitToSized(MapTransform, InvertibleTransform):
             resizing[TraceKeys.EXTRA_INFO]["mode"] = self.smooth
             d[key] = Resize(self.image_size).inverse_transform(cropped, resizing)
         return d
+
+
+class _AntialiasedResize(Resize):
+    """MONAI's ``Resize`` of 2D images by PyTorch's antialiased interpolation, whose filter ends at the border."""
+
+    def __call__(self, img: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+        """Image of shape ``(C, *spatial_size)`` from one of shape ``(C, X, Y)``."""
+        plain = convert_to_tensor(img, track_meta=False)
+        small = nn.functional.interpolate(plain[None], self.spatial_size, mode="bilinear", antialias=True)[0]
+        traced = super().__call__(img, *args, **kwargs)  # with the affine, and what the inverse needs
+        return convert_to_dst_type(small, traced)[0]
+
+
+class AntialiasedResized(Resized):
+    """Resize 2D images by averaging over all pixels that become one, by a triangle filter; the inverse interpolates.
+
+    What lies beyond the border has no part in it. MONAI's ``Resized(anti_aliasing=True)`` takes it for 0, which darkens
+    the rim and makes the result depend on the zero point of the intensities.
+
+    Args:
+        keys: keys of images of shape ``(C, X, Y)``.
+        spatial_size: spatial size of the result.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(self, keys: KeysCollection, spatial_size: Sequence[int], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, spatial_size, mode="bilinear", allow_missing_keys=allow_missing_keys)
+        self.resizer = _AntialiasedResize(spatial_size, mode="bilinear")
 
 
 class RandCropRegionsd(RandCropByPosNegLabeld):

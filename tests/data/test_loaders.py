@@ -11,9 +11,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
+import torch
 
 from medsegdiff_monai.data import EvaluationLoader, TrainingLoader, loaders
+from medsegdiff_monai.data.loaders import FAILURES, FailedCase
 from medsegdiff_monai.utils import InputError
 
 
@@ -92,3 +96,27 @@ def test_more_processes_than_cases_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("medsegdiff_monai.data.loaders.world_size", lambda: 3)
     with pytest.raises(InputError, match="2 cases cannot be shared out to 3 processes: start at most 2"):
         EvaluationLoader([1, 2])
+
+
+class Vanishing:
+    """Cases whose second one can no longer be read."""
+
+    data: ClassVar = [{"image": f"{name}.png"} for name in "abc"]
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index == 1:
+            raise FileNotFoundError("b.png is gone")
+        return {"image": torch.full((1, 2, 2), float(index))}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_case_that_can_no_longer_be_read_is_named_and_the_others_come(batch_size: int, workers: int) -> None:
+    batches = list(EvaluationLoader(Vanishing(), batch_size, workers))
+    failures = [failure for batch in batches for failure in batch.get(FAILURES, [])]
+    assert failures == [FailedCase("b", "FileNotFoundError: b.png is gone")]
+    images = [image for batch in batches if "image" in batch for image in batch["image"]]
+    assert [float(image.mean()) for image in images] == [0.0, 2.0]

@@ -18,12 +18,15 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines.utils import IterationEvents
 from monai.handlers import MeanDice, from_engine
-from monai.transforms import AsDiscreted
+from monai.transforms import AsDiscreted, Resized
 from torch import nn
 
 from medsegdiff_monai.engines import DiffusionSegmentationEvaluator
+from medsegdiff_monai.handlers import RegionMetricHandler
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
+from medsegdiff_monai.metrics import RegionDice
 from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
+from medsegdiff_monai.utils import InputError, reason_of
 
 
 class Watched(nn.Module):
@@ -160,3 +163,87 @@ def test_each_member_goes_through_its_postprocessing_with_its_case(batch_size: i
         for (*_, pred), member in zip(found, members, strict=True):
             torch.testing.assert_close(pred.as_tensor(), member)
         assert "members" not in item
+
+
+class Failing(Watched):
+    """A denoiser that fails on images with a mark in their first pixel."""
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        if bool((context[:, 0, 0, 0] == 99.0).any()):
+            raise RuntimeError("the network cannot\nsegment this")
+        return super().forward(x, timesteps, context)
+
+
+def scored(data: list, network: nn.Module, batch_size: int = 1, **settings: Any) -> tuple[Any, dict[str, str]]:
+    """An evaluation that has ended, and the cases that failed with their reasons."""
+    failed: dict[str, str] = {}
+    metric = RegionMetricHandler(RegionDice(), {"a": [1]})
+    engine = evaluator(
+        data,
+        network,
+        batch_size,
+        key_val_metric={"dice": metric},
+        on_failure=lambda case, error: failed.update({case: reason_of(error)}),
+        **settings,
+    )
+    engine.run()
+    return engine, failed
+
+
+@pytest.mark.parametrize("marked", [0, 1, 2])
+def test_a_case_that_the_network_fails_on_is_reported_and_the_others_are_scored(marked: int) -> None:
+    data = cases()
+    expected, none = scored(data, Watched(), postprocessing=AsDiscreted("pred", threshold=0.5))
+    assert none == {}
+    dice = expected.state.metric_details["dice"].flatten().tolist()
+    data[marked]["image"][0, 0, 0] = 99.0
+    engine, failed = scored(data, Failing(), postprocessing=AsDiscreted("pred", threshold=0.5))
+    assert failed == {str(marked): "RuntimeError: the network cannot segment this"}
+    found = engine.state.metric_details["dice"].flatten().tolist()
+    assert found == pytest.approx([d for i, d in enumerate(dice) if i != marked])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_case_that_cannot_be_saved_costs_no_other_one_of_its_batch(batch_size: int) -> None:
+    saved: list[str] = []
+
+    def save(case: dict[str, Any]) -> dict[str, Any]:
+        name = case["image"].meta["filename_or_obj"]
+        if name == "/data/1.png":
+            raise OSError("No space left on device")
+        saved.append(name)
+        return AsDiscreted("pred", threshold=0.5)(case)
+
+    engine, failed = scored(cases(), Watched(), batch_size, postprocessing=save)
+    assert failed == {"1": "OSError: No space left on device"}
+    assert saved == ["/data/0.png", "/data/2.png"]
+    assert len(engine.state.metric_details["dice"]) == 2
+
+
+def test_a_run_in_which_every_case_fails_says_so() -> None:
+    data = cases()
+    for case in data:
+        case["image"][0, 0, 0] = 99.0
+    with pytest.raises(InputError, match="None of the cases could be processed"):
+        scored(data, Failing())
+
+
+def test_without_a_way_to_report_it_a_failure_ends_the_run() -> None:
+    data = cases()
+    data[1]["image"][0, 0, 0] = 99.0
+    with pytest.raises(RuntimeError, match="cannot"):
+        evaluator(data, Failing()).run()
+
+
+def test_members_go_onto_a_large_grid_one_at_a_time_and_onto_a_small_one_together() -> None:
+    groups: list[int] = []
+
+    def measure(case: dict[str, Any]) -> dict[str, Any]:
+        groups.append(len(case["members"]))
+        return {"measured": list(case["members"])}
+
+    data = [{"image": MetaTensor(torch.rand(1, 8, 8))}, {"image": MetaTensor(torch.rand(1, 2048, 4096))}]
+    for case in data:
+        resized = Resized("image", [8, 8])(case)
+        evaluator([resized], Watched(), member_postprocessing=measure).run()
+    assert groups == [3, 1, 1, 1]

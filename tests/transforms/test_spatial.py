@@ -23,6 +23,7 @@ from PIL import Image
 from scipy.ndimage import center_of_mass
 
 from medsegdiff_monai.transforms import (
+    AntialiasedResized,
     CropFieldOfViewd,
     FitToSized,
     LoadCased,
@@ -53,6 +54,28 @@ def inverted(maps: torch.Tensor, transform: Any, image: torch.Tensor) -> torch.T
     """Maps in the geometry of a transformed image, back on the grid of the image itself."""
     undo = Invertd("pred", transform, orig_keys="image", nearest_interp=False, to_tensor=True)
     return undo({"image": image, "pred": MetaTensor(maps)})["pred"]
+
+
+class TestAntialiasedResize:
+    def test_shrinking_averages_as_pillow_does(self) -> None:
+        image = torch.rand(1, 61, 80, generator=torch.Generator().manual_seed(2))
+        made = AntialiasedResized("image", [16, 24])({"image": MetaTensor(image)})["image"]
+        expected = Image.fromarray(image[0].numpy()).resize((24, 16), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(made.as_tensor()[0], np.asarray(expected), atol=1e-6)
+
+    @pytest.mark.parametrize("size", [(61, 80), (9, 80), (10, 12)])
+    def test_a_constant_stays_one_up_to_the_border(self, size: tuple[int, int]) -> None:
+        made = AntialiasedResized("image", [16, 24])({"image": MetaTensor(torch.full((2, *size), 7.0))})["image"]
+        torch.testing.assert_close(made.as_tensor(), torch.full((2, 16, 24), 7.0))
+
+    def test_maps_come_back_to_their_place_with_the_affine(self) -> None:
+        resize = AntialiasedResized("image", [48, 64])
+        affine = torch.diag(torch.tensor([0.5, -0.3, 1.0, 1.0], dtype=torch.float64))
+        image = resize({"image": MetaTensor(disc((120, 90), (70, 30), 12.0, soft=4.0), affine=affine)})["image"]
+        back = inverted(image.as_tensor(), resize, image)
+        assert back.shape == (1, 120, 90)
+        torch.testing.assert_close(back.affine, affine)
+        np.testing.assert_allclose(center_of_mass(back[0].numpy()), (70, 30), atol=0.05)
 
 
 class TestFieldOfView:

@@ -1,0 +1,127 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from itertools import product
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import CropForegroundd, MapTransform
+
+from medsegdiff_monai.data.cases import name_in_metadata
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["CropBackgroundd", "SubtractBackgroundd", "SubtractMinimumd", "background_value"]
+
+# Share of a volume that its lowest value fills where that value is background and no chance.
+_BACKGROUND_SHARE = 0.02
+
+
+def background_value(volume: torch.Tensor) -> float | None:
+    """The value that a volume has where there is nothing to see; None where that cannot be told.
+
+    It is what all corners have, or else the lowest value where that is 0 or fills a part of the volume, or else what
+    most corners have. A volume without any background, whose values are all above 0, has the background 0.
+
+    Args:
+        volume: one channel, of shape ``(*spatial)``.
+    """
+    corners = volume[tuple(zip(*product(*((0, s - 1) for s in volume.shape))))]
+    values, counts = torch.unique(corners, return_counts=True)
+    common, votes = float(values[counts.argmax()]), int(counts.max())
+    if votes == len(corners):
+        return common
+    lowest = float(volume.min())
+    if lowest == 0.0 or float((volume == lowest).float().mean()) >= _BACKGROUND_SHARE:
+        return lowest
+    if votes > len(corners) // 2:
+        return common
+    return 0.0 if lowest > 0.0 else None
+
+
+class SubtractBackgroundd(MapTransform):
+    """Shift each channel of a volume so that its background is 0, which cropping and normalisation leave out.
+
+    Args:
+        keys: keys of volumes of shape ``(C, *spatial)``.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with volumes under the keys.
+
+        Raises:
+            InputError: when a channel has voxels below 0 and no value that can be told to be its background.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = d[key]
+            values = [background_value(channel) for channel in image.as_tensor()]
+            if None in values:
+                raise InputError(
+                    f"The {key} of case {name_in_metadata(image.meta)} has no background that can be told (contrast "
+                    f"{values.index(None) + 1}: its corners differ and it has voxels below 0): set what is outside of "
+                    "the brain to one value."
+                )
+            if any(values):
+                shift = torch.tensor(values, dtype=image.dtype)
+                d[key] = image - shift.reshape(-1, *[1] * (image.dim() - 1))
+        return d
+
+
+class SubtractMinimumd(MapTransform):
+    """Shift a picture so that its lowest value is 0.
+
+    A constant that is added to a picture then changes nothing that follows, not even by rounding.
+
+    Args:
+        keys: keys of pictures of shape ``(C, *spatial)``.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with pictures under the keys.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            lowest = float(d[key].min())
+            d[key] = d[key] - lowest if lowest != 0.0 else d[key]
+        return d
+
+
+def _differs_from_zero(image: torch.Tensor) -> torch.Tensor:
+    return image != 0
+
+
+class CropBackgroundd(CropForegroundd):
+    """Crop volumes to the box around all voxels that are not background, which :class:`SubtractBackgroundd` made 0.
+
+    Args:
+        keys: keys of what is cropped.
+        source_key: key of the volume that says where.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(
+            keys,
+            source_key,
+            select_fn=_differs_from_zero,
+            allow_smaller=True,
+            allow_missing_keys=allow_missing_keys,
+        )
