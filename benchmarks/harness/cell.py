@@ -26,6 +26,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
+from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import replace_atomically
@@ -170,9 +171,7 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         reliability.update(item["probability"][labelled], item["label"][labelled])
         return item
 
-    transforms = parser["postprocessing#transforms"]
-    kept = [t for t in transforms if not t["_target_"].endswith("SaveSegmentationd")]
-    parser["postprocessing#transforms"] = [*kept, count]
+    parser["postprocessing#transforms"] = [*without_writers(parser["postprocessing#transforms"]), count]
     evaluator = parser.get_parsed_content("evaluator")
     evaluator.inferer = timed = TimedInferer(evaluator.inferer, torch.device(cell.device))
     evaluator.run()

@@ -24,6 +24,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
+from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.inferers.prediction import CaseScores
 from medsegdiff_monai.metrics import Reliability
@@ -90,8 +91,7 @@ def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> Co
         steps, members = METHODS[row.method].tests(len(dataset.size))[0]
         members = members if row.passes is None else row.passes[len(dataset.size) - 2]
         parser.update({"checkpoint": str(weights), "num_inference_steps": steps, "num_ensemble": members})
-    transforms = parser["postprocessing#transforms"]
-    parser["postprocessing#transforms"] = [t for t in transforms if not t["_target_"].endswith("SaveSegmentationd")]
+    parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
     parser["evaluator#details"] = True
     return parser
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from monai.bundle import ConfigParser
 
 from medsegdiff_monai.utils import InputError, find_input_error
 
-__all__ = ["bundle_files", "parsed", "read_bundle"]
+__all__ = ["bundle_files", "parsed", "read_bundle", "without_writers"]
+
+_WRITERS = ("medsegdiff_monai.transforms.SaveSegmentationd", "medsegdiff_monai.transforms.SaveInvertedd")
 
 
 def bundle_files(bundle: str | os.PathLike[str], overlay: str | None = None) -> list[Path]:
@@ -58,6 +60,15 @@ def read_bundle(bundle: str | os.PathLike[str], files: Sequence[Path], **setting
         if value is not None:
             parser[key] = value
     return parser
+
+
+def without_writers(transforms: Sequence[Any]) -> list[Any]:
+    """A bundle's postprocessing without the transforms that write the masks and maps of a case to files.
+
+    Args:
+        transforms: as the configuration declares them.
+    """
+    return [t for t in transforms if not (isinstance(t, Mapping) and t.get("_target_") in _WRITERS)]
 
 
 def parsed(parser: ConfigParser, key: str) -> Any:

@@ -21,7 +21,7 @@ from monai.data import decollate_batch, list_data_collate
 from monai.utils import convert_to_dst_type
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.bundle_config import bundle_files, parsed, read_bundle
+from medsegdiff_monai.apps.bundle_config import bundle_files, parsed, read_bundle, without_writers
 from medsegdiff_monai.apps.label.load import contrast_files
 from medsegdiff_monai.data import IMAGE_SUFFIXES, case_name
 from medsegdiff_monai.handlers import load_weights
@@ -33,7 +33,6 @@ from medsegdiff_monai.visualize import FILM_SUFFIXES, PicturedCase, save_film
 __all__ = ["make_film"]
 
 _SHOWN = "FLAIR"
-_WRITER = "SaveSegmentationd"
 
 
 def make_film(
@@ -71,8 +70,7 @@ def make_film(
     parser = read_bundle(bundle, bundle_files(bundle, overlay), **settings)
     # The label values are the bundle's own: a datalist that lies in its data folder is not about this image.
     parser["regions#dataset_dir"] = None
-    transforms = parser["postprocessing#transforms"]
-    parser["postprocessing#transforms"] = [t for t in transforms if not str(t["_target_"]).endswith(f".{_WRITER}")]
+    parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
     prepared = _prepared(parser, files)
     inferer: DiffusionSegmentationInferer = parsed(parser, "inferer")
     with tqdm(total=2, desc="Filming", unit="step") as bar:

@@ -11,6 +11,7 @@
 
 from .background import CropBackgroundd, SubtractBackgroundd, SubtractMinimumd, background_value
 from .checks import CheckImaged, LabelToRegionsd
+from .inverted import SaveInvertedd
 from .load import LoadCased, grid_difference, standard_mode
 from .measure import MeasureMembersd, MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import InvertibleTransform, MapTransform
 from nibabel.orientations import apply_orientation, io_orientation
 
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
+from medsegdiff_monai.transforms.inverted import on_image_grid
 from medsegdiff_monai.transforms.load import LoadCased
 from medsegdiff_monai.utils import check_writable
 from medsegdiff_monai.visualize import PicturedCase, save_overlay
@@ -39,6 +40,7 @@ _PARTS = {
     "reference": "label",
 }
 _OF_SEVERAL = ("uncertainty", "disagreement")
+_MOST_PIXELS = 2048  # along an axis; a picture's panel has a few hundred
 
 
 class SaveOverlayd(MapTransform):
@@ -48,10 +50,11 @@ class SaveOverlayd(MapTransform):
     several contrasts one is shown. Volumes of known directions are shown as radiologists look at them, with the
     patient's right on the left.
 
-    Beside the masks under its key, a case has ``probability`` and may have ``uncertainty``, ``disagreement`` and
-    ``label``, all of shape ``(len(regions), *spatial)`` on the image's own grid, and ``scores``, a
+    Beside the masks under its key, a case has ``probability`` and may have ``label``, both of shape
+    ``(len(regions), *spatial)`` on the image's own grid, ``uncertainty`` and ``disagreement``, and ``scores``, a
     :class:`~medsegdiff_monai.inferers.CaseScores`. Where these say that there is a single member, the picture says that
-    the uncertainty is not available. Regions that the data set does not label are left out.
+    the uncertainty is not available. Regions that the data set does not label are left out. Of pictures with more than
+    2,048 pixels along an axis every second, third, ... pixel is shown.
 
     Args:
         keys: key of the binary masks, of shape ``(len(regions), *spatial)``.
@@ -59,6 +62,8 @@ class SaveOverlayd(MapTransform):
         regions: the regions that the channels stand for.
         contrasts: names of the image's contrasts, in order; None for pictures.
         shown: the contrast to show where the image has it, else the first one is.
+        preprocessing: what the image has gone through, which is inverted for ``uncertainty`` and ``disagreement``; None
+            where these are on the image's own grid.
 
     Raises:
         InputError: when the folder cannot be written to.
@@ -71,8 +76,10 @@ class SaveOverlayd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         contrasts: Sequence[str] | None = None,
         shown: str | None = None,
+        preprocessing: InvertibleTransform | None = None,
     ) -> None:
         super().__init__(keys)
+        self.preprocessing = preprocessing
         self.output_dir = check_writable(output_dir)
         self.regions = Regions.of(regions)
         self.contrasts = contrasts
@@ -105,15 +112,18 @@ class SaveOverlayd(MapTransform):
                 f"Masks of shape {tuple(masks.shape[1:])} are not on the grid of their image, "
                 f"{tuple(image.shape[1:])}: put Invertd before SaveOverlayd."
             )
-        whole = ShownImage(image, self.contrasts, self.shown)
+        step = _step(image)
+        whole = ShownImage(_every(image, step), self.contrasts, self.shown)
         channels = [c for c, values in enumerate(self.regions.values()) if values]
         scores = d.get("scores")
         alone = scores is not None and scores.pairwise_dice is None
-        shown: dict[str, Any] = {
-            part: whole.turned(d[name])[channels]
-            for part, name in _PARTS.items()
-            if d.get(name) is not None and not (alone and part in _OF_SEVERAL)
-        }
+        shown: dict[str, Any] = {}
+        for part, name in _PARTS.items():
+            if d.get(name) is None or (alone and part in _OF_SEVERAL):
+                continue
+            invert = part in _OF_SEVERAL and self.preprocessing is not None
+            found = on_image_grid(d, name, self.preprocessing) if invert else d[name]
+            shown[part] = whole.turned(_every(found, step))[channels]
         if scores is not None:
             shown["predicted_dice"] = np.array(scores.predicted_dice)[channels]
             shown["agreement"] = None if alone else np.array(scores.pairwise_dice)[channels]
@@ -121,9 +131,9 @@ class SaveOverlayd(MapTransform):
             name=name_in_metadata(masks.meta),
             image=whole.array,
             regions=[list(self.regions)[c] for c in channels],
-            masks=whole.turned(masks)[channels],
+            masks=whole.turned(_every(masks, step))[channels],
             contrast=whole.contrast,
-            spacing=whole.spacing,
+            spacing=None if whole.spacing is None else [s * step for s in whole.spacing],
             frame=whole.frame,
             **shown,
         )
@@ -161,6 +171,15 @@ class ShownImage:
         if self.frame is None:
             return plain
         return np.moveaxis(apply_orientation(np.moveaxis(plain, 0, -1), self._orientation), -1, 0)
+
+
+def _step(image: torch.Tensor) -> int:
+    """Distance of the pixels of an image ``(C, *spatial)`` that a picture shows: 1 unless there are far too many."""
+    return -(-max(image.shape[1:]) // _MOST_PIXELS)
+
+
+def _every(image: Any, step: int) -> Any:
+    return image[(slice(None), *[slice(None, None, step)] * (image.dim() - 1))] if step > 1 else image
 
 
 def _chosen(channels: np.ndarray, contrasts: Sequence[str] | None, shown: str | None) -> tuple[np.ndarray, str | None]:

@@ -26,6 +26,7 @@ from monai.bundle import ConfigParser, run
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from PIL import Image
 
+from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.apps.export import OnnxNetwork, export_bundle
 from medsegdiff_monai.data.phantoms import make_phantom
 from medsegdiff_monai.inferers.members import member_noise
@@ -50,8 +51,7 @@ def label_map(exported: Any, bundle: Path, settings: dict[str, Any], roi: list[i
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.json"))
     parser.update(settings)
-    transforms = parser["postprocessing#transforms"]
-    parser["postprocessing#transforms"] = [t for t in transforms if not t["_target_"].endswith("SaveSegmentationd")]
+    parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
     dataset, postprocessing = (parser.get_parsed_content(key) for key in ("dataset", "postprocessing"))
     batch = list_data_collate([dataset[0]])
     image: Any = batch["image"]

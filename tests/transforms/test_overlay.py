@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose
 from PIL import Image
 
 from medsegdiff_monai.inferers import CaseScores
-from medsegdiff_monai.transforms import LoadCased, SaveOverlayd, ShownImage, overlay
+from medsegdiff_monai.transforms import AntialiasedResized, LoadCased, SaveOverlayd, ShownImage, overlay
 from medsegdiff_monai.utils import InputError
 from medsegdiff_monai.visualize import PicturedCase
 
@@ -114,6 +115,28 @@ def test_a_single_member_has_no_uncertainty(tmp_path: Path, drawn: list) -> None
     assert shown.uncertainty is None
     assert shown.agreement is None
     assert shown.title == "scan\nTC: predicted Dice 0.87\nWT: predicted Dice 0.40"
+
+
+def test_maps_of_the_network_are_shown_on_the_grid_of_the_file(tmp_path: Path, drawn: list) -> None:
+    prepare = Compose([LoadCased("image"), AntialiasedResized("image", [12, 16])])
+    prepared = prepare({"image": str(picture(tmp_path / "scan.png"))})
+    small = torch.rand(2, 12, 16, generator=torch.Generator().manual_seed(0))
+    case = {
+        **prepared,
+        **case_of(loaded(tmp_path / "scan.png")),
+        "image": prepared["image"],
+        "uncertainty": MetaTensor(small),
+    }
+    SaveOverlayd("pred", tmp_path, REGIONS, preprocessing=prepare)(case)
+    expected = torch.nn.functional.interpolate(small[None], (30, 20), mode="bilinear")[0]
+    np.testing.assert_allclose(drawn[0][1].uncertainty, expected, atol=1e-6)
+
+
+def test_of_a_huge_picture_every_third_pixel_is_shown(tmp_path: Path, drawn: list) -> None:
+    path = picture(tmp_path / "scan.png", size=(9, 4100))
+    SaveOverlayd("pred", tmp_path, REGIONS)(case_of(loaded(path)))
+    np.testing.assert_array_equal(drawn[0][1].image, np.asarray(Image.open(path)).T[::3, ::3])
+    assert drawn[0][1].masks.shape == drawn[0][1].probability.shape == (2, 3, 1367)
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,17 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor, decollate_batch, list_data_collate
-from monai.transforms import Invertd
 from torch import nn
 
+from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.handlers.checkpoint import load_weights
 from medsegdiff_monai.transforms import NestRegionsd
+from medsegdiff_monai.transforms.inverted import on_image_grid
 from medsegdiff_monai.utils import InputError, checked_device, find_input_error
 
 __all__ = ["BundleSegmenter", "SegmentationResult"]
 
-_LOADER, _WRITER = "LoadCased", "SaveSegmentationd"
+_LOADER = "medsegdiff_monai.transforms.LoadCased"
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,11 @@ class BundleSegmenter:
         parser.update({"bundle_root": str(self.bundle), "regions#dataset_dir": None, **overrides})
         if device is not None:
             parser["device"] = checked_device(device)
-        for part, name in (("preprocessing", _LOADER), ("postprocessing", _WRITER)):
-            transforms = parser.get(f"{part}#transforms") or []
-            kept = [t for t in transforms if not str(t.get("_target_", "")).endswith(f".{name}")]
-            if len(kept) != len(transforms) - 1:
-                raise InputError(f"The bundle {self.bundle} has no single {name} in its {part}: give another bundle.")
-            parser[f"{part}#transforms"] = kept
+        before, after = (parser.get(f"{part}#transforms") or [] for part in ("preprocessing", "postprocessing"))
+        loaded = [t for t in before if t.get("_target_") != _LOADER]
+        if len(loaded) != len(before) - 1:
+            raise InputError(f"The bundle {self.bundle} has no single LoadCased in its preprocessing: give another.")
+        parser.update({"preprocessing#transforms": loaded, "postprocessing#transforms": without_writers(after)})
         return parser
 
     def _build(self, parser: ConfigParser) -> None:
@@ -146,10 +146,11 @@ class BundleSegmenter:
             prediction = self._inferer.predict(inputs, self._network)
         output: dict[str, Any] = {**batch, "pred": prediction.probability, "uncertainty": prediction.uncertainty}
         item = self._postprocessing(decollate_batch(output)[0])
+        uncertainty = on_image_grid(item, "uncertainty", self._preprocessing)
         return SegmentationResult(
             label_map=_array(item["segmentation"])[0].astype(np.uint8),
             probability=_array(item["probability"]).astype(np.float32),
-            uncertainty=_array(item["uncertainty"]).astype(np.float32).clip(0.0, 1.0),
+            uncertainty=_array(uncertainty).astype(np.float32).clip(0.0, 1.0),
             members=self._members(prediction.members, batch, inputs) if members else None,
         )
 
@@ -167,10 +168,9 @@ class BundleSegmenter:
     def _members(self, members: torch.Tensor, batch: Mapping[str, Any], inputs: Any) -> np.ndarray:
         """Probabilities on the image's grid ``(N, regions, *spatial)`` from members ``(1, N, regions, *spatial)``."""
         flat = MetaTensor(members.flatten(1, 2).float(), meta=inputs.meta)
-        invert = Invertd("members", self._preprocessing, "image", nearest_interp=False, to_tensor=True)
-        item = invert(decollate_batch({**batch, "members": flat})[0])
+        inverted = on_image_grid(decollate_batch({**batch, "members": flat})[0], "members", self._preprocessing)
         nest = NestRegionsd("member", self.regions)
-        each = torch.from_numpy(_array(item["members"])).unflatten(0, (members.shape[1], members.shape[2]))
+        each = torch.from_numpy(_array(inverted)).unflatten(0, (members.shape[1], members.shape[2]))
         return np.stack([nest({"member": member})["member"].numpy().clip(0.0, 1.0) for member in each])
 
 

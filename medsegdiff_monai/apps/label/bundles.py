@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import Regions
 from medsegdiff_monai.utils import InputError, check_writable
 
@@ -129,9 +130,9 @@ def _inference(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[st
     references = {name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS}
     config = {"displayable_configs": options, **config, **references, "region_values": regions}
     _change(config["preprocessing"]["transforms"], "LoadCased", _load_study)
-    after = config["postprocessing"]["transforms"]
+    after = without_writers(config["postprocessing"]["transforms"])
     _change(after, "RegionsToLabelMapd", lambda transform: {**transform, "names": "pred"})
-    _change(after, "SaveSegmentationd", lambda _: {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0})
+    config["postprocessing"]["transforms"] = [*after, {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}]
     return config
 
 

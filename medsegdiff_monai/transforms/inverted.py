@@ -1,0 +1,61 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.transforms import Invertd, InvertibleTransform
+
+from medsegdiff_monai.transforms.save import SaveSegmentationd
+
+__all__ = ["SaveInvertedd", "on_image_grid"]
+
+
+def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any) -> Any:
+    """A map of a case, put from the network's grid onto that of the image's file; the case is not changed.
+
+    Args:
+        case: case with the preprocessed ``image`` and the map.
+        key: key of the map, of shape ``(C, *spatial)``.
+        preprocessing: the invertible transform that the image has gone through.
+    """
+    invert = Invertd(key, preprocessing, "image", nearest_interp=False, to_tensor=True)
+    return invert({"image": case["image"], key: case[key]})[key]
+
+
+class SaveInvertedd(SaveSegmentationd):
+    """Write maps that are still on the network's grid, each put onto its image's grid for its file alone.
+
+    The image may be far larger than what the network has seen, so that several maps on its grid would fill the memory.
+
+    Args:
+        preprocessing: what the image has gone through, which is inverted.
+        args: those of :class:`SaveSegmentationd`.
+        kwargs: those of :class:`SaveSegmentationd`.
+    """
+
+    def __init__(self, *args: Any, preprocessing: InvertibleTransform, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.preprocessing = preprocessing
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with the preprocessed ``image`` and the maps, which are not changed.
+
+        Raises:
+            InputError: when a file cannot be written.
+        """
+        for key in self.key_iterator(dict(data)):
+            super().__call__({key: on_image_grid(data, key, self.preprocessing)})
+        return dict(data)

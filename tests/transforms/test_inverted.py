@@ -1,0 +1,63 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, Orientationd, Spacingd
+
+from medsegdiff_monai.transforms import LoadCased, SaveInvertedd, SaveSegmentationd
+
+AFFINE = np.array([[-0.7, 0, 0, 10], [0, 0, 1.5, -20], [0, 1.2, 0, 5], [0, 0, 0, 1.0]])
+
+
+def prepared(folder: Path) -> tuple[Compose, dict[str, Any]]:
+    """A preprocessing that turns and resamples, and a case with two maps on its grid."""
+    scan = np.random.default_rng(0).integers(0, 100, (20, 14, 10)).astype(np.int16)
+    nib.save(nib.Nifti1Image(scan, AFFINE), folder / "p1.nii.gz")
+    preprocessing = Compose(
+        [
+            LoadCased("image"),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", pixdim=(1.0, 1.0, 1.0)),
+        ]
+    )
+    case = preprocessing({"image": str(folder / "p1.nii.gz")})
+    generator = torch.Generator().manual_seed(1)
+    for name in ("uncertainty", "blur"):
+        case[name] = MetaTensor(torch.rand(2, *case["image"].shape[1:], generator=generator), meta=case["image"].meta)
+    return preprocessing, case
+
+
+def test_maps_are_written_as_if_they_had_been_inverted_and_the_case_keeps_the_networks_grid(tmp_path: Path) -> None:
+    preprocessing, case = prepared(tmp_path)
+    shapes = {name: case[name].shape for name in ("image", "uncertainty", "blur")}
+    regions = {"TC": [1], "WT": [1, 2]}
+    keys = ["uncertainty", "deviation", "blur"]
+    settings: dict[str, Any] = {"regions": regions, "allow_missing_keys": True}
+    made = SaveInvertedd(keys, keys, tmp_path / "made", preprocessing=preprocessing, **settings)(case)
+    assert {name: made[name].shape for name in shapes} == shapes
+    keys = ["uncertainty", "blur"]
+    inverted = Invertd(keys, preprocessing, "image", nearest_interp=False, to_tensor=True)(case)
+    SaveSegmentationd(keys, keys, tmp_path / "expected", **settings)(inverted)
+    names = sorted(p.name for p in (tmp_path / "expected").iterdir())
+    assert names == [f"p1_{key}_{region}.nii.gz" for key in ("blur", "uncertainty") for region in regions]
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == names
+    for name in names:
+        found, expected = (nib.load(tmp_path / folder / name) for folder in ("made", "expected"))
+        np.testing.assert_array_equal(found.affine, nib.load(tmp_path / "p1.nii.gz").affine)
+        np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(expected.dataobj))
