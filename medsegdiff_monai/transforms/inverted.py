@@ -34,7 +34,7 @@ def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: An
 
 
 class SaveInvertedd(SaveSegmentationd):
-    """Write maps that are still on the network's grid, each put onto its image's grid for its file alone.
+    """Write maps that are still on the network's grid, each channel put onto the image's grid for its file alone.
 
     The image may be far larger than what the network has seen, so that several maps on its grid would fill the memory.
 
@@ -56,6 +56,8 @@ class SaveInvertedd(SaveSegmentationd):
         Raises:
             InputError: when a file cannot be written.
         """
-        for key in self.key_iterator(dict(data)):
-            super().__call__({key: on_image_grid(data, key, self.preprocessing)})
+        for key, postfix in self.key_iterator(dict(data), self.postfixes):
+            for channel, name in self._parts(data[key], postfix, is_label=False):
+                part = {"image": data["image"], key: channel}
+                self._save(on_image_grid(part, key, self.preprocessing), name, is_label=False)
         return dict(data)

@@ -12,8 +12,19 @@
 from __future__ import annotations
 
 import ctypes
+import resource
+from pathlib import Path
 
-__all__ = ["keep_freed_memory"]
+import psutil
+
+from medsegdiff_monai.utils.errors import InputError
+
+__all__ = ["check_memory", "free_memory", "keep_freed_memory"]
+
+# What the results of an image take at most, with its reading and preparing, in images of 32-bit numbers.
+_IMAGES = 6
+_BYTES = 4
+_GROUP_LIMIT, _GROUP_USE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -32,3 +43,32 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take: what the machine, its control group and its own limit leave."""
+    free = [int(psutil.virtual_memory().available)]
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free.append(limit - int(psutil.Process().memory_info().vms))
+    if _GROUP_LIMIT.is_file() and (group := _GROUP_LIMIT.read_text().strip()).isdecimal():
+        free.append(int(group) - int(_GROUP_USE.read_text()))
+    return max(0, min(free))
+
+
+def check_memory(which: str, elements: int) -> None:
+    """Refuse an image whose results would not fit into the memory, before any work on it starts.
+
+    Args:
+        which: the image, as the beginning of a sentence.
+        elements: number of its values, in all channels.
+
+    Raises:
+        InputError: when six times the image, as 32-bit numbers, is more than there is.
+    """
+    needed, free = _IMAGES * _BYTES * elements, free_memory()
+    if needed > free:
+        raise InputError(
+            f"{which} is too large for this machine: segmenting it takes up to {needed / 1e9:.1f} GB of memory beside "
+            f"the network, and {free / 1e9:.1f} GB are free; free memory or resample it to fewer pixels."
+        )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,36 @@ def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory()
+
+
+LIMITED = """
+import resource
+import sys
+from medsegdiff_monai.utils import InputError, check_memory, free_memory
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 240_000_000,) * 2)
+assert 200_000_000 < free_memory() <= 240_000_000, free_memory()
+check_memory("The image a.png", 8_000_000)
+try:
+    check_memory("The image b.png", 11_000_000)
+except InputError as e:
+    print(e)
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="only Linux limits the memory of a process in this way")
+def test_an_image_of_which_six_do_not_fit_is_refused_before_it_is_read() -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("The image b.png is too large for this machine: segmenting it takes up to 0.3 GB")
+
+
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from medsegdiff_monai.utils import memory
+
+    for name, content in (("_GROUP_LIMIT", "900000\n"), ("_GROUP_USE", "650000\n")):
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(memory, name, tmp_path / name)
+    assert memory.free_memory() == 250_000
+    (tmp_path / "_GROUP_LIMIT").write_text("max\n")
+    assert memory.free_memory() > 250_000
