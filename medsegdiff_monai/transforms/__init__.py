@@ -10,7 +10,7 @@
 # limitations under the License.
 
 from .checks import CheckImaged, LabelToRegionsd
-from .load import LoadCased, grid_difference, standard_mode
+from .load import LoadCased, grid_difference, in_dims
 from .measure import MeasureMembersd, MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
 from .readers import MembersToChannelsd, SampleReaderd

@@ -23,7 +23,7 @@ from monai.data import decollate_batch, list_data_collate
 from PIL import Image
 
 from medsegdiff_monai.data.grids import spacing_in_metadata
-from medsegdiff_monai.transforms import LoadCased, standard_mode
+from medsegdiff_monai.transforms import LoadCased
 from medsegdiff_monai.utils import InputError
 
 WIDTH, HEIGHT = 7, 4
@@ -104,23 +104,6 @@ def test_rgb_grey_jpeg_has_three_nearly_equal_channels(tmp_path: Path) -> None:
     assert image.shape == (3, 24, 16)
     assert float((image.amax(0) - image.amin(0)).max()) <= 2
     assert np.abs(rows_first(image) - grey).max() <= 8
-
-
-@pytest.mark.parametrize(("alpha", "channels"), [(255, 3), (254, 4)], ids=["opaque", "not opaque"])
-def test_only_an_opaque_alpha_channel_is_dropped(tmp_path: Path, alpha: int, channels: int) -> None:
-    array = pixels(4)
-    array[..., 3] = 255
-    array[1, 2, 3] = alpha
-    image = load(save_png(tmp_path / "a.png", array))
-    np.testing.assert_array_equal(rows_first(image), array[..., :channels])
-
-
-@pytest.mark.parametrize(
-    ("mode", "standard"),
-    [("1", "L"), ("L", "L"), ("LA", "L"), ("P", "RGB"), ("RGB", "RGB"), ("I;16", "I;16"), ("F", "F")],
-)
-def test_standard_mode_has_intensities(mode: str, standard: str) -> None:
-    assert standard_mode(Image.new(mode, (WIDTH, HEIGHT))).mode == standard
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
