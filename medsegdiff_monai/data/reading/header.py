@@ -19,11 +19,12 @@ import numpy as np
 
 from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
 
-__all__ = ["DEFLATE_RATIO", "MAX_VALUES", "FileHeader", "check_declared"]
+__all__ = ["DEFLATE_RATIO", "JPEG_RATIO", "MAX_VALUES", "FileHeader", "check_declared"]
 
 # Of one file, all channels together: 2 GiB as float32.
 MAX_VALUES = 2**29
 DEFLATE_RATIO = 1032  # bytes that a byte of deflate stands for at most
+JPEG_RATIO = 512  # pixels that a byte of JPEG stands for at most: a block of 8 x 8 takes one bit or more
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def check_declared(shape: tuple[int, ...], values: int, needed_bytes: float, fil
         raise UnreadableFileError(f"has no pixels ({size}): replace it.")
     if needed_bytes > file_bytes:
         raise UnreadableFileError(
-            f"cannot be read: it is damaged or truncated, for its {file_bytes} bytes cannot hold the {size} pixels that "
-            "it declares; replace it."
+            f"cannot be read: it is damaged or truncated, as its {file_bytes} bytes cannot hold {size} pixels as it "
+            "declares; replace it."
         )
     if values > MAX_VALUES:
         raise UnreadableFileError(

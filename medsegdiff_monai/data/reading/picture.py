@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, FileHeader, check_declared
+from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, JPEG_RATIO, FileHeader, check_declared
 from medsegdiff_monai.data.reading.orientation import ORIENTATION_TAG, shown_size, valid_orientation
 from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
 
@@ -30,7 +30,7 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
 }
 _IMAGE_CHANNELS = {"P": 3, "RGB": 3, "RGBA": 3}
-_JPEG_RATIO = 512  # pixels that a byte stands for at most: a block of 8 x 8 takes one bit or more
+_BMP_PADDING = 3  # bytes at most, which the last row may lack
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
@@ -58,14 +58,14 @@ def _needed_bytes(picture: ImageFile.ImageFile, path: Path) -> float:
     """Number of bytes that the file of a picture of this size has at least."""
     pixels = picture.width * picture.height
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
-        return pixels / _JPEG_RATIO
+        return pixels / JPEG_RATIO
     if isinstance(picture, PngImagePlugin.PngImageFile):
         bits, colour = _png_depth(path)
         return pixels * bits * _PNG_SAMPLES[colour] / 8 / DEFLATE_RATIO
     decoder, _, offset, arguments = picture.tile[0]
     if decoder != "raw" or not isinstance(arguments, tuple):
         return 0  # run lengths, which may leave out as much as they like
-    return offset + arguments[1] * picture.height
+    return offset + arguments[1] * picture.height - _BMP_PADDING
 
 
 def _png_depth(path: Path) -> tuple[int, int]:

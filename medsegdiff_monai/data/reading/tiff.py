@@ -24,7 +24,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from tifffile import TiffFile
 
-from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, MAX_VALUES, FileHeader, check_declared
+from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, JPEG_RATIO, MAX_VALUES, FileHeader, check_declared
 from medsegdiff_monai.data.reading.orientation import ORIENTATION_TAG, shown_size, valid_orientation
 from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
 
@@ -40,12 +40,12 @@ _RATIOS = {
     3: None,  # CCITT, group 3
     4: None,  # CCITT, group 4
     5: 4096,  # LZW: a code stands for a string of the table
-    _JPEG: None,
+    _JPEG: None,  # see JPEG_RATIO
     8: DEFLATE_RATIO,
     32946: DEFLATE_RATIO,  # deflate, as it was numbered first
     32773: 64,  # PackBits: two bytes stand for 128
     34925: None,  # LZMA
-    50000: None,  # Zstandard
+    50000: 32768,  # Zstandard: a block of 2**17 equal bytes takes four
 }
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ALPHA = (1, 2)  # of ExtraSamples, with the colours multiplied by it or not
@@ -103,7 +103,9 @@ def _check_form(page: Any) -> None:
         raise UnreadableFileError(f"is compressed in a way that is not read ({name}): save it with LZW or deflate.")
     converted = page.photometric == _YCBCR and page.compression == _JPEG
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE) and not converted:
-        name = {5: "CMYK", 8: "CIELab"}.get(page.photometric) or getattr(page.photometric, "name", page.photometric)
+        name = {5: "CMYK", _YCBCR: "YCbCr", 8: "CIELab"}.get(page.photometric) or getattr(
+            page.photometric, "name", page.photometric
+        )
         raise UnreadableFileError(f"is in {name}, not in grey or RGB: save it in one of these.")
     if page.photometric == _WHITE_IS_ZERO and page.dtype is not None and page.dtype.kind not in "ub":
         raise UnreadableFileError("says that white is 0, of numbers without a largest one: save it with black as 0.")
@@ -119,6 +121,7 @@ def _check_size(page: Any, file_bytes: int) -> None:
     bits = np.broadcast_to(page.bitspersample, page.samplesperpixel).sum()
     pixels = page.imagewidth * page.imagelength
     needed = 0 if ratio is None else pixels * int(bits) / 8 / ratio
+    needed = pixels / JPEG_RATIO if page.compression == _JPEG else needed
     samples = 3 if page.photometric == _PALETTE else page.samplesperpixel
     check_declared((page.imagewidth, page.imagelength), pixels * samples, needed, file_bytes)
     if page.is_tiled and page.tilewidth * page.tilelength * page.samplesperpixel > MAX_VALUES:
@@ -126,7 +129,9 @@ def _check_size(page: Any, file_bytes: int) -> None:
     ends = np.add(page.dataoffsets, page.databytecounts, dtype=float)
     parts = math.prod(page.chunked)
     if len(ends) < parts or (ends > file_bytes).any() or 0 in page.databytecounts[:parts]:
-        raise UnreadableFileError("cannot be read: it lacks a part of its pixels; replace it.")
+        raise UnreadableFileError(
+            "cannot be read: it is damaged or truncated, as it lacks a part of its pixels; replace it."
+        )
 
 
 def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
@@ -147,7 +152,8 @@ def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
         alpha = _has_alpha(page)
         meaning = _meaning(page, is_label)
         channels = 1 if is_label and page.photometric == _PALETTE else header.channels
-        pixels = np.empty((page.imagelength, page.imagewidth, channels), np.float32)
+        # Columns first in memory, as the image will be, so that turning the axes makes no copy.
+        pixels = np.empty((page.imagewidth, page.imagelength, channels), np.float32).swapaxes(0, 1)
         _check_parts(page)
         for part, (sample, _, row, column, _), _ in page.segments(maxworkers=1):
             area = part[0, : page.imagelength - row, : page.imagewidth - column]
@@ -177,12 +183,15 @@ def _check_parts(page: Any) -> None:
     """Refuse strips and tiles in JPEG that are larger than they have a right to be, which the decoder would obey."""
     if page.compression != _JPEG:
         return
-    width, length = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
+    width, length = (page.tilewidth, page.tilelength) if page.is_tiled else strip
     for offset, count in zip(page.dataoffsets, page.databytecounts):
         page.parent.filehandle.seek(offset)
         with JpegImageFile(io.BytesIO(page.parent.filehandle.read(count))) as part:
             if part.width > width + 16 or part.height > length + 16:  # whole blocks, at half the resolution of colour
-                raise UnreadableFileError("cannot be read: a part of it declares more pixels than it; replace it.")
+                raise UnreadableFileError(
+                    "cannot be read: it is damaged, as a part of it declares more pixels than all; replace it."
+                )
 
 
 def _meaning(page: Any, is_label: bool) -> Callable[[np.ndarray], np.ndarray]:
