@@ -32,7 +32,7 @@ def picture(path: Path, size: tuple[int, int], orientation: int | None = None, v
 
 def volume(path: Path, shape: tuple[int, ...], dtype: type = np.uint8) -> Path:
     values = np.arange(np.prod(shape)).reshape(shape) % 3
-    nib.save(nib.Nifti1Image(values.astype(dtype), np.eye(4)), path)
+    nib.save(nib.Nifti1Image(values.astype(dtype), np.eye(4), dtype=dtype), path)
     return path
 
 
