@@ -26,7 +26,7 @@ from medsegdiff_monai.apps.label.load import contrast_files
 from medsegdiff_monai.data import IMAGE_SUFFIXES, case_name
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
-from medsegdiff_monai.transforms import LoadCased, ShownImage
+from medsegdiff_monai.transforms import LoadCased, ShownImage, in_dims
 from medsegdiff_monai.utils import InputError, check_writable, checked_device, find_input_error
 from medsegdiff_monai.visualize import FILM_SUFFIXES, PicturedCase, save_film
 
@@ -140,7 +140,7 @@ def _inverted(postprocessing: Any, batch: dict[str, Any], step: torch.Tensor) ->
 
 def _case(parser: ConfigParser, files: list[Path], final: torch.Tensor) -> tuple[PicturedCase, ShownImage]:
     """What the film shows: the image as its file has it, and the final masks."""
-    image = LoadCased("image")({"image": str(files[0])})["image"]
+    image = in_dims(LoadCased("image")({"image": str(files[0])})["image"], final.dim() - 1)
     whole = ShownImage(image, parser.get("contrasts"), _SHOWN)
     probability = _labelled(parser, whole, final)
     return PicturedCase(

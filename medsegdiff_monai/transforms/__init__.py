@@ -12,7 +12,7 @@
 from .background import CropBackgroundd, SubtractBackgroundd, SubtractMinimumd, background_value
 from .checks import CheckImaged, LabelToRegionsd
 from .inverted import SaveInvertedd
-from .load import LoadCased, grid_difference, standard_mode
+from .load import LoadCased, grid_difference, in_dims
 from .measure import MeasureMembersd, MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
 from .readers import MembersToChannelsd, SampleReaderd

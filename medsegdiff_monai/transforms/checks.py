@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from monai.transforms import MapTransform
 from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.data.regions import Regions
+from medsegdiff_monai.transforms.load import in_dims
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["CheckImaged", "LabelToRegionsd"]
@@ -36,15 +38,28 @@ def _source(image: torch.Tensor) -> str:
 
 
 def _is_grey(image: torch.Tensor) -> bool:
-    values = image.float()
-    whole = bool((values == values.round()).all())
-    return float((values.amax(0) - values.amin(0)).max()) <= (_GREY_TOLERANCE if whole else 0.0)
+    whole = all(bool((channel == channel.round()).all()) for channel in image)
+    return float((image.amax(0) - image.amin(0)).max()) <= (_GREY_TOLERANCE if whole else 0.0)
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite; the least and the largest tell, without a copy of all."""
+    return math.isfinite(float(values.amin())) and math.isfinite(float(values.amax()))
+
+
+def _other_dims(image: torch.Tensor) -> str:
+    """A way to mend an image with the wrong number of spatial dimensions."""
+    if image.dim() != 4:
+        return "give a volume, X x Y x Z."
+    size = " x ".join(str(n) for n in image.shape[1:])
+    return f"its size is {size}, give one slice of it (X x Y or X x Y x 1)."
 
 
 class CheckImaged(MapTransform):
     """Refuse images from which no honest segmentation can come.
 
-    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is.
+    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is, and a volume of one
+    slice, ``(C, X, Y, 1)``, where 2D images are expected, as that slice.
 
     Args:
         keys: keys of images of shape ``(C, *spatial)``.
@@ -89,10 +104,11 @@ class CheckImaged(MapTransform):
 
     def _check(self, image: torch.Tensor, key: str) -> torch.Tensor:
         source = _source(image)
+        image = in_dims(image, self.spatial_dims) if self.spatial_dims == 2 else image
         if image.dim() != self.spatial_dims + 1:
             raise InputError(
-                f"The {key} {source} has {image.dim() - 1} spatial dimensions, {self.spatial_dims} are expected: use "
-                "the bundle for such images."
+                f"The {key} {source} has {image.dim() - 1} spatial dimensions, {self.spatial_dims} are expected: "
+                + _other_dims(image)
             )
         if self.num_channels == 1 and image.shape[0] == 3 and _is_grey(image):
             image = image[:1]
@@ -100,7 +116,7 @@ class CheckImaged(MapTransform):
             expected = f"{self.num_channels} expected" + (f" ({', '.join(self.contrasts)})" if self.contrasts else "")
             raise InputError(f"The {key} {source} has {image.shape[0]} channels, {expected}: convert it.")
         self._check_contrasts(image, source)
-        if not bool(torch.isfinite(image).all()):
+        if not _is_finite(image):
             raise InputError(f"The {key} {source} has NaN or infinite pixels: mend or replace it.")
         if float(image.amin()) == float(image.amax()):
             raise InputError(
@@ -113,7 +129,7 @@ class CheckImaged(MapTransform):
         case = getattr(image, "meta", {}).get("case")
         whose = source if case is None or case == case_name(source) else f"case {case}"
         for name, channel in zip(self.contrasts, image):
-            if not bool(torch.isfinite(channel).all()):
+            if not _is_finite(channel):
                 raise InputError(f"The {name} of {whose} has NaN or infinite voxels: mend or replace it.")
             if float(channel.amin()) == float(channel.amax()):
                 raise InputError(
@@ -123,6 +139,8 @@ class CheckImaged(MapTransform):
 
 class LabelToRegionsd(MapTransform):
     """Label maps to one binary channel for each region, refusing values that nobody declared.
+
+    A label of one slice may be stored as 2D or as a volume, whichever its image is.
 
     Args:
         keys: keys of label maps of shape ``(1, *spatial)``.
@@ -159,8 +177,9 @@ class LabelToRegionsd(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            label = d[key]
-            self._check(label, str(key), d.get(self.image_key))
+            image = d.get(self.image_key)
+            label = d[key] if image is None else in_dims(d[key], image.dim() - 1)
+            self._check(label, str(key), image)
             masks = [torch.isin(label, torch.tensor(v, dtype=label.dtype)) for v in self.regions.values()]
             d[key] = torch.stack(masks, dim=1).flatten(0, 1).to(torch.float32)
         return d

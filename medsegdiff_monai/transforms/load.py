@@ -11,48 +11,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor, PILReader
-from monai.transforms import LoadImage, MapTransform, SpatialResample
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, SpatialResample
 from monai.utils import ensure_tuple
-from PIL import Image
 
 from medsegdiff_monai.data.cases import case_name
-from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift, grid_spacing
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
+from medsegdiff_monai.data.reading import FileHeader, label_turn, read_header, read_image, read_label, turned
+from medsegdiff_monai.data.reading.unreadable import naming
+from medsegdiff_monai.transforms.background import background_value
+from medsegdiff_monai.utils import InputError, check_memory
 
-__all__ = ["LoadCased", "grid_difference", "standard_mode"]
-
-_LENGTH_UNIT = 0b111  # bits of NIfTI's xyzt_units
-_IN_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; 2 is mm, and 0, unknown, is taken for mm
+__all__ = ["LoadCased", "grid_difference", "in_dims", "on_grid_of"]
 
 
-def standard_mode(image: Image.Image) -> Image.Image:
-    """An image in a mode whose numbers are intensities.
-
-    The numbers of a palette image are places in its palette and those of a black-and-white image are bits: they become
-    RGB or grey. Images without colour information in their alpha channel lose it.
+def in_dims(image: Any, dims: int) -> Any:
+    """One slice ``(C, X, Y, 1)`` as a 2D image ``(C, X, Y)``, or the reverse; anything else stays as it is.
 
     Args:
-        image: as PIL opened it, of any mode.
+        image: image or label with its metadata.
+        dims: number of spatial dimensions that it is wanted in.
     """
-    if image.mode in ("P", "PA"):
-        return image.convert("RGB")
-    if image.mode in ("1", "LA"):
-        return image.convert("L")
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-        return image.convert("RGB")
-    return image
-
-
-def _channel_first(reader: PILReader | None = None) -> LoadImage:
-    return LoadImage(reader=reader, image_only=True, ensure_channel_first=True)
+    if image.dim() == 4 and dims == 2 and image.shape[-1] == 1:
+        flat = image[..., 0]
+        if "spacing" in getattr(flat, "meta", {}):
+            flat.meta["spacing"] = flat.meta["spacing"][:2]
+        return flat
+    return image[..., None] if image.dim() == 3 and dims == 3 else image
 
 
 def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
@@ -68,26 +60,32 @@ def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
     return f"its corners lie up to {shift:.3g} mm apart" if shift > GRID_TOLERANCE_MM else None
 
 
-def _spacing(image: MetaTensor, raster: bool) -> np.ndarray:
-    """Distances in mm as the file states them; NaN, which batches like any number, where it does not."""
-    dims = image.dim() - 1
-    if raster:
-        return np.full(dims, np.nan)
-    unit = int(image.meta.get("xyzt_units", 0)) & _LENGTH_UNIT
-    return np.array(grid_spacing(image.affine.numpy(), dims)) * _IN_MM.get(unit, 1.0)
+def on_grid_of(first: MetaTensor, image: MetaTensor) -> Any:
+    """A contrast resampled onto the grid of another one; what lies beyond it becomes its background.
+
+    Args:
+        first: the contrast whose grid is taken, of shape ``(1, *spatial)``.
+        image: the contrast that is resampled, of shape ``(1, *spatial)``.
+    """
+    background = background_value(image.as_tensor()[0]) or 0.0
+    shifted = image - background if background else image
+    placed = SpatialResample()(shifted, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")
+    return placed + background if background else placed
 
 
 class LoadCased(MapTransform):
     """Load the files of a case, channel first, with errors that name the file and say what to do.
 
-    PNG, JPEG, BMP and TIFF are read by PIL (the image as intensities, see :func:`standard_mode`; a label's numbers
-    as they are), anything else by MONAI's readers.
+    PNG, JPEG, BMP, TIFF and NIfTI are read, see :mod:`medsegdiff_monai.data.reading`: a picture as its EXIF orientation
+    shows it, an image's numbers as intensities and a label's as they are. A label lies on its image as it is shown, in
+    whichever form it was drawn, see :func:`~medsegdiff_monai.data.reading.label_turn`.
 
     The name of the case, which is its ``case`` or else follows from its files
     (:func:`~medsegdiff_monai.data.case_name`), is put into the metadata as ``case``, and the distances of its pixels
     or voxels in mm as ``spacing``: those of a NIfTI file, whose lengths are mm unless it states metres or micrometres,
     and NaN for PNG, JPEG, BMP and TIFF, which state how large they are printed at most
-    (:func:`~medsegdiff_monai.data.grids.spacing_in_metadata` reads them).
+    (:func:`~medsegdiff_monai.data.grids.spacing_in_metadata` reads them). The kind of the file and its orientation (1
+    where it states none) are there as ``kind`` and ``orientation``.
 
     Args:
         keys: keys of the paths; a list of paths, one for each contrast of an image or each reader of a label, is loaded
@@ -98,8 +96,6 @@ class LoadCased(MapTransform):
             as labels always are.
         allow_missing_keys: whether keys may be absent.
     """
-
-    RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
     def __init__(
         self,
@@ -113,9 +109,7 @@ class LoadCased(MapTransform):
         self.label_keys = ensure_tuple(label_keys)
         self.contrasts = contrasts
         self.resample = resample
-        self.load_volume = _channel_first()
-        self.load_picture = _channel_first(PILReader(converter=standard_mode))
-        self.load_label_picture = _channel_first(PILReader())
+        self.image_key = next((key for key in self.keys if key not in self.label_keys), "image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
@@ -126,28 +120,35 @@ class LoadCased(MapTransform):
             The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
 
         Raises:
-            InputError: when a file is missing, cannot be read, or has no extent, or the files of a case do not fit.
+            InputError: when a file is missing, cannot be read, or has no extent, the files of a case do not fit one
+                another, or its results would not fit into the memory.
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self._load(key, d[key], str(d.get("case") or case_name(d[key] or d.get("image", ""))))
+            case = str(d.get("case") or case_name(d[key] or d.get("image", "")))
+            d[key] = self._load(key, d[key], case, data.get(self.image_key))
         return d
 
-    def _load(self, key: Hashable, value: Any, case: str) -> Any:
+    def _load(self, key: Hashable, value: Any, case: str, image: Any) -> Any:
         if value is None:
             raise InputError(f"The case {case} has no {key} in the datalist: add it, or take the case out.")
         several = isinstance(value, (list, tuple))
-        files = [Path(f) for f in (value if several else [value])]
+        files = list(value) if several else [value]
         names = self._names(str(key), files, case) if several else [str(key)]
-        images = [self._load_file(key, name, file, case if several else None) for name, file in zip(names, files)]
+        which = [f"The {n} of case {case}, {f}," if several else f"The {n} file {f}" for n, f in zip(names, files)]
+        elements = sum(read_header(file, w).values for file, w in zip(files, which))
+        check_memory(f"The {key} of case {case}", elements)
+        if key in self.label_keys:
+            images = [_load_label(file, w, image) for file, w in zip(files, which)]
+        else:
+            images = [_tensor(*read_image(file, w), file) for file, w in zip(files, which)]
         if several and key in self.label_keys:
             _check_readers(images, names, case)
-        image: Any = images[0] if len(images) == 1 else torch.cat(self._on_one_grid(images, names, case))
-        image.meta["case"] = case
-        image.meta["spacing"] = _spacing(images[0], raster=files[0].suffix.lower() in self.RASTER)
-        return image
+        loaded: Any = images[0] if len(images) == 1 else torch.cat(self._on_one_grid(images, names, case))
+        loaded.meta["case"] = case
+        return loaded
 
-    def _names(self, key: str, files: list[Path], case: str) -> list[str]:
+    def _names(self, key: str, files: list[Any], case: str) -> list[str]:
         if key in self.label_keys:
             return [f"{key} of reader {i}" for i in range(1, len(files) + 1)]
         if self.contrasts is None:
@@ -158,21 +159,6 @@ class LoadCased(MapTransform):
                 f"({', '.join(self.contrasts)}): list one file for each, in this order."
             )
         return list(self.contrasts)
-
-    def _load_file(self, key: Hashable, name: str, file: Path, case: str | None) -> Any:
-        which = f"The {name} file {file}" if case is None else f"The {name} of case {case}, {file},"
-        if not file.is_file():
-            raise InputError(f"{which} does not exist: restore it or mend the datalist.")
-        load = self.load_volume
-        if file.suffix.lower() in self.RASTER:
-            load = self.load_label_picture if key in self.label_keys else self.load_picture
-        try:
-            image = load(file)
-        except Exception as e:  # the readers raise whatever their decoders raise
-            raise InputError(f"{which} cannot be read: it is damaged, truncated or not an image; replace it.") from e
-        if image.numel() == 0:
-            raise InputError(f"{which} has no pixels: replace it.")
-        return image
 
     def _on_one_grid(self, images: list[Any], names: list[str], case: str) -> list[Any]:
         first = images[0]
@@ -185,8 +171,32 @@ class LoadCased(MapTransform):
                     f"The {name} of case {case} is on another grid than its {names[0]}: {difference}; resample it, or "
                     "let it be resampled (--resample_contrasts true)."
                 )
-            images[i] = SpatialResample()(image, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")
+            images[i] = on_grid_of(first, image)
         return images
+
+
+def _tensor(pixels: np.ndarray, header: FileHeader, file: str | os.PathLike[str]) -> Any:
+    spacing = np.full(len(header.shape), np.nan) if header.spacing is None else np.array(header.spacing)
+    meta = {
+        **header.metadata,
+        "filename_or_obj": str(file),
+        "kind": header.kind,
+        "orientation": header.orientation or 1,
+        "spacing": spacing,
+    }
+    return MetaTensor(torch.from_numpy(pixels), affine=torch.from_numpy(header.affine), meta=meta)
+
+
+def _load_label(file: str | os.PathLike[str], which: str, image: Any) -> Any:
+    """A label on its image as that is shown; of several files of an image, the first counts."""
+    label, header = read_label(file, which)
+    reference = image[0] if isinstance(image, (list, tuple)) else image
+    if isinstance(reference, (str, os.PathLike)):
+        with naming(which):
+            turn = label_turn(header, read_header(reference, f"The image file {reference}"))
+        if turn != 1:
+            label = np.ascontiguousarray(np.moveaxis(turned(np.moveaxis(label, 0, -1), turn), -1, 0))
+    return _tensor(label, header, file)
 
 
 def _check_readers(labels: list[Any], names: list[str], case: str) -> None:

@@ -26,7 +26,7 @@ from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.transforms.inverted import on_image_grid
-from medsegdiff_monai.transforms.load import LoadCased
+from medsegdiff_monai.transforms.load import LoadCased, in_dims
 from medsegdiff_monai.utils import check_writable
 from medsegdiff_monai.visualize import PicturedCase, save_overlay
 
@@ -106,7 +106,7 @@ class SaveOverlayd(MapTransform):
 
     def _case(self, d: Mapping[Hashable, Any], key: Hashable) -> PicturedCase:
         masks = d[key]
-        image = self.load({"image": str(masks.meta["filename_or_obj"])})["image"]
+        image = in_dims(self.load({"image": str(masks.meta["filename_or_obj"])})["image"], masks.dim() - 1)
         if image.shape[1:] != masks.shape[1:]:
             raise ValueError(
                 f"Masks of shape {tuple(masks.shape[1:])} are not on the grid of their image, "

@@ -11,8 +11,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from monai.utils import ensure_tuple
 from PIL import Image
 
 from medsegdiff_monai.data.cases import name_in_metadata
+from medsegdiff_monai.data.reading import NIFTI, ORIENTATION_TAG, read_header, stated_header
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import check_writable, replace_atomically
 from medsegdiff_monai.visualize import region_colour, rgb
@@ -33,6 +36,11 @@ __all__ = ["SaveSegmentationd"]
 
 _FULL_SCALE = 65535
 _BLACK = (0, 0, 0)
+# Fields of a NIfTI header that say where its voxels lie.
+_FRAME = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
 
 
 class SaveSegmentationd(MapTransform):
@@ -40,7 +48,8 @@ class SaveSegmentationd(MapTransform):
 
     An image from NIfTI, and any volume, gives NIfTI with its affine: label maps as uint8, maps in [0, 1] as float32.
     Any other gives PNG: label maps as palette images, whose pixels are the label values and which a viewer shows in
-    colour (background black), maps in [0, 1] as 16-bit grey, with 65535 for 1. Files are ``<case>_<postfix>``, and
+    colour (background black), maps in [0, 1] as 16-bit grey, with 65535 for 1. They lie on the picture as it is shown:
+    where its EXIF orientation turns it, they state that they are not to be turned. Files are ``<case>_<postfix>``, and
     ``<case>_<postfix>_<region>`` for the maps of several regions; those of a region that the data set does not label
     are not written.
 
@@ -106,30 +115,56 @@ class SaveSegmentationd(MapTransform):
         source = str(result.meta["filename_or_obj"])
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
         stem = self.output_dir / f"{name_in_metadata(result.meta)}_{postfix}"
-        if array.ndim == 3 or source.lower().endswith((".nii", ".nii.gz")):
+        if array.ndim == 3 or _is_nifti(result.meta):
             image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))
         else:
             picture = _label_picture(array, self.colours) if is_label else _map_picture(array)
-            replace_atomically(stem.with_name(stem.name + ".png"), picture.save)
+            was_turned = result.meta.get("orientation", 1) != 1
+            write = partial(picture.save, exif=_as_shown()) if was_turned else picture.save
+            replace_atomically(stem.with_name(stem.name + ".png"), write)
+
+
+def _as_shown() -> Image.Exif:
+    """EXIF that says that a picture is stored as it is to be shown."""
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 1
+    return exif
+
+
+def _is_nifti(meta: Mapping[str, Any]) -> bool:
+    """Whether an image came from NIfTI; of one that was not read from a file, its name tells."""
+    kind = meta.get("kind")
+    return kind == NIFTI if kind else str(meta["filename_or_obj"]).lower().endswith((".nii", ".nii.gz"))
 
 
 def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
-    """An image with the source's header where it is on the source's grid, whose affine is then exact to the last bit.
+    """An image with the shape and the frame that its source states, to the last bit, where it is on the source's grid.
 
-    Rounding on the way through the transforms leaves the affine a little beside the one that the file states.
+    Rounding on the way through the transforms leaves the affine a little beside the one that the file states. The rest
+    of the source's header, which may tell who the patient is, is not copied.
     """
-    is_nifti = source.lower().endswith((".nii", ".nii.gz"))
-    original: Any = nib.load(source) if is_nifti and Path(source).is_file() else None
-    on_its_grid = original is not None and original.shape[: array.ndim] == array.shape
-    if not on_its_grid or not np.allclose(affine, original.affine, atol=1e-5):
-        image = nib.Nifti1Image(array, affine)
-        image.header.set_xyzt_units("mm")
-        return image
-    header = original.header.copy()
+    header = _frame_of(source, array, affine)
+    if header is not None:
+        return nib.Nifti1Image(array.reshape(header.get_data_shape()), header.get_best_affine(), header)
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _frame_of(source: str, array: np.ndarray, affine: np.ndarray) -> Any:
+    """A header with shape, voxel size, unit and affines of the source's; None where the array is on another grid."""
+    if not Path(source).is_file() or (read := read_header(source)).kind != NIFTI:
+        return None
+    if (*read.shape, 1)[:3] != (*array.shape, 1)[:3] or not np.allclose(affine, read.affine, atol=1e-5):
+        return None
+    stated, header = stated_header(Path(source)), nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
-    header["cal_min"], header["cal_max"] = 0, 0
-    return nib.Nifti1Image(array, original.affine, header)
+    shape = stated.get_data_shape()
+    header.set_data_shape(shape if math.prod(shape) == array.size else read.shape)
+    for name in _FRAME:
+        header[name] = stated[name]
+    return header
 
 
 def _colours(regions: Regions | None) -> list[tuple[int, int, int]]:

@@ -83,3 +83,16 @@ def test_the_suffix_of_the_label_follows_from_the_image(draw_studies: Any, kind:
     assert loaded["result_extension"] == suffix
     assert "image_path" not in loaded
     assert LoadStudyd("image")({**request, "result_extension": ".nrrd"})["result_extension"] == ".nrrd"
+
+
+def test_a_label_from_a_volume_viewer_lies_on_the_picture_as_it_is_shown(tmp_path: Path) -> None:
+    """Volume viewers pass over the EXIF orientation, so their labels lie on the stored picture."""
+    stored = np.random.default_rng(0).integers(0, 2, (5, 7)).astype(np.uint8)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(stored * 255).save(tmp_path / "a.png", exif=tags)
+    nib.save(nib.Nifti1Image(stored.T[..., None], np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / "b.nii.gz")
+    case = {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "b.nii.gz")}
+    loaded = LoadStudyd(["image", "label"])(case)
+    np.testing.assert_array_equal(loaded["label"].numpy() * 255, loaded["image"].numpy())
+    assert loaded["image"].shape == (1, 5, 7)

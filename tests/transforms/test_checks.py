@@ -211,3 +211,29 @@ def test_contrast_that_cannot_be_used_is_named_with_its_case(value: float, messa
     volume.meta["case"] = "p1"
     with pytest.raises(InputError, match=f"The T2w of case p1 {message}"):
         CheckImaged("image", contrasts=["FLAIR", "T2w"], spatial_dims=3)({"image": volume})
+
+
+def test_volume_of_one_slice_is_a_2d_image() -> None:
+    x = image(1, 5, 6, 1)
+    x.meta["spacing"] = np.array([2.0, 3.0, 4.0])
+    result = check(x, 1)
+    torch.testing.assert_close(result.as_tensor(), x.as_tensor()[..., 0])
+    np.testing.assert_array_equal(result.affine, x.affine)
+    assert result.meta["spacing"].tolist() == [2.0, 3.0]
+    assert check(x, 1, dims=3).shape == (1, 5, 6, 1)
+
+
+@pytest.mark.parametrize("size", [(5, 6, 7), (1, 6, 7)])
+def test_volume_of_several_slices_is_refused_with_its_size(size: tuple[int, ...]) -> None:
+    message = f"its size is {' x '.join(map(str, size))}, give one slice of it"
+    with pytest.raises(InputError, match=message):
+        check(image(1, *size), 1)
+
+
+@pytest.mark.parametrize(("image_size", "label_size"), [((2, 3), (2, 3, 1)), ((2, 3, 1), (2, 3))])
+def test_label_of_one_slice_fits_its_image_in_either_form(image_size: tuple, label_size: tuple) -> None:
+    values = label([[0, 1, 0], [1, 1, 0]])
+    case = {"image": image(1, *image_size), "label": values.reshape(1, *label_size)}
+    masks = LabelToRegionsd("label", NODULE)(case)["label"]
+    assert masks.shape == (1, *image_size)
+    np.testing.assert_array_equal(masks[0].numpy().reshape(2, 3), [[0, 1, 0], [1, 1, 0]])

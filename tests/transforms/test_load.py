@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import decollate_batch, list_data_collate
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medsegdiff_monai.data.grids import spacing_in_metadata
-from medsegdiff_monai.transforms import LoadCased, standard_mode
+from medsegdiff_monai.transforms import LoadCased, in_dims
 from medsegdiff_monai.utils import InputError
 
 WIDTH, HEIGHT = 7, 4
@@ -104,23 +104,6 @@ def test_rgb_grey_jpeg_has_three_nearly_equal_channels(tmp_path: Path) -> None:
     assert image.shape == (3, 24, 16)
     assert float((image.amax(0) - image.amin(0)).max()) <= 2
     assert np.abs(rows_first(image) - grey).max() <= 8
-
-
-@pytest.mark.parametrize(("alpha", "channels"), [(255, 3), (254, 4)], ids=["opaque", "not opaque"])
-def test_only_an_opaque_alpha_channel_is_dropped(tmp_path: Path, alpha: int, channels: int) -> None:
-    array = pixels(4)
-    array[..., 3] = 255
-    array[1, 2, 3] = alpha
-    image = load(save_png(tmp_path / "a.png", array))
-    np.testing.assert_array_equal(rows_first(image), array[..., :channels])
-
-
-@pytest.mark.parametrize(
-    ("mode", "standard"),
-    [("1", "L"), ("L", "L"), ("LA", "L"), ("P", "RGB"), ("RGB", "RGB"), ("I;16", "I;16"), ("F", "F")],
-)
-def test_standard_mode_has_intensities(mode: str, standard: str) -> None:
-    assert standard_mode(Image.new(mode, (WIDTH, HEIGHT))).mode == standard
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -243,3 +226,76 @@ def test_missing_file_is_named_with_what_to_do(tmp_path: Path, key: str) -> None
 def test_case_whose_label_is_not_listed_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="The case p1 has no label in the datalist: add it"):
         LoadCased("label", allow_missing_keys=True)({"image": "/data/p1.png", "label": None})
+
+
+def turned_case(folder: Path, orientation: int, label_orientation: int | None, stored: bool) -> dict[str, str]:
+    """A photograph with an EXIF orientation, and a label of its bright pixels in one of the two forms."""
+    bright = pixels() > 128
+    picture = Image.fromarray(bright * np.uint8(255))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    picture.save(folder / "a.png", exif=tags)
+    shown = picture if stored else ImageOps.exif_transpose(Image.open(folder / "a.png"))
+    label = Image.fromarray(np.asarray(shown) // 255)
+    tags[0x0112] = label_orientation or 1
+    label.save(folder / "b.png", **({} if label_orientation is None else {"exif": tags}))
+    return {"image": str(folder / "a.png"), "label": str(folder / "b.png")}
+
+
+@pytest.mark.parametrize(
+    ("orientation", "label_orientation", "stored"),
+    [
+        *((orientation, None, stored) for orientation in (5, 6, 7, 8) for stored in (True, False)),
+        *((orientation, orientation, True) for orientation in range(2, 9)),
+        *((orientation, 1, False) for orientation in range(2, 9)),
+        (1, None, True),
+    ],
+)
+@pytest.mark.parametrize("keys", [["image", "label"], ["label", "image"], ["label"]], ids=str)
+def test_label_lies_on_its_picture_as_it_is_shown(
+    tmp_path: Path, orientation: int, label_orientation: int | None, stored: bool, keys: list[str]
+) -> None:
+    case = turned_case(tmp_path, orientation, label_orientation, stored)
+    label = LoadCased(keys)(case)["label"]
+    with Image.open(case["image"]) as picture:
+        shown = np.asarray(ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(rows_first(label), shown // 255)
+    image = load(case["image"])
+    np.testing.assert_array_equal(rows_first(image), shown)
+    assert image.meta["orientation"] == orientation
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_label_that_may_lie_in_two_ways_is_refused_by_name(tmp_path: Path, orientation: int) -> None:
+    case = turned_case(tmp_path, orientation, None, stored=True)
+    with pytest.raises(InputError, match=f"^The label file {case['label']} may lie on its image as it is shown or as"):
+        LoadCased(["image", "label"])(case)
+
+
+def test_damaged_image_of_a_label_is_named_as_the_image(tmp_path: Path) -> None:
+    case = {"image": unreadable(tmp_path, "text .png"), "label": save_png(tmp_path / "b.png", pixels())}
+    with pytest.raises(InputError, match=f"The image file {case['image']} cannot be read"):
+        LoadCased("label")(case)
+
+
+def test_kind_of_the_file_is_in_the_metadata(tmp_path: Path) -> None:
+    assert load(save_png(tmp_path / "a.png", pixels())).meta["kind"] == "PNG"
+    assert load(save_nifti(tmp_path / "a.nii", pixels())).meta["kind"] == "NIfTI"
+
+
+def test_what_a_nifti_header_says_of_the_patient_stays_in_the_file(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(pixels(), AFFINE)
+    image.header["descrip"] = b"Doe^Jane"
+    nib.save(image, tmp_path / "a.nii")
+    assert "Doe" not in str(load(str(tmp_path / "a.nii")).meta)
+
+
+@pytest.mark.parametrize(("stored", "dims", "wanted"), [((6, 5, 1), 2, (6, 5)), ((6, 5), 3, (6, 5, 1))])
+def test_one_slice_is_a_2d_image_and_the_reverse(tmp_path: Path, stored: tuple, dims: int, wanted: tuple) -> None:
+    voxels = np.arange(30, dtype=np.float32).reshape(stored)
+    image = in_dims(load(save_nifti(tmp_path / "a.nii.gz", voxels)), dims)
+    np.testing.assert_array_equal(image[0].numpy(), voxels.reshape(wanted))
+    np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
+    if dims == 2:
+        assert spacing_in_metadata(image.meta) == pytest.approx([2.0, math.hypot(1.5, 0.125)])
+    assert in_dims(image, dims) is image

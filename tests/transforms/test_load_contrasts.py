@@ -27,7 +27,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from medsegdiff_monai.transforms import LoadCased, grid_difference
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, memory
 
 CONTRASTS = ("FLAIR", "T1w", "T2w")
 SHAPE = (6, 7, 8)
@@ -181,3 +181,26 @@ def test_resampling_equals_scipys(tmp_path: Path, shape: tuple[int, ...]) -> Non
     expected = map_coordinates(volumes[1], places.transpose(3, 0, 1, 2), order=1, mode="grid-constant")
     assert 0.1 < (expected == 0).mean() < 0.9
     np.testing.assert_allclose(image[1].numpy(), expected, atol=1e-4)
+
+
+def test_what_lies_beyond_a_resampled_contrast_is_its_background(tmp_path: Path) -> None:
+    wide, narrow = np.full((12, 12, 12), 0, np.float32), np.full((6, 6, 6), -1000, np.float32)
+    wide[3:9, 3:9, 3:9], narrow[2:4, 2:4, 2:4] = 5, 300
+    nib.save(nib.Nifti1Image(wide, np.eye(4)), tmp_path / "a.nii.gz")
+    nib.save(nib.Nifti1Image(narrow, affine(origin=3.0)), tmp_path / "b.nii.gz")
+    files = [str(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")]
+    image = LoadCased("image", contrasts=["A", "B"], resample=True)({"image": files})["image"]
+    expected = np.full((12, 12, 12), -1000, np.float32)
+    expected[5:7, 5:7, 5:7] = 300
+    np.testing.assert_allclose(image[1], expected)
+
+
+def test_a_case_that_does_not_fit_into_the_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nib.save(nib.Nifti1Image(np.ones((50, 50, 40), np.int16), np.eye(4)), tmp_path / "p1_t1.nii.gz")
+    monkeypatch.setattr(memory, "free_memory", lambda: 2_300_000)
+    with pytest.raises(InputError, match=r"The image of case p1_t1 is too large .* up to 0.0 GB"):
+        LoadCased("image")({"image": str(tmp_path / "p1_t1.nii.gz")})
+    monkeypatch.setattr(memory, "free_memory", lambda: 2_400_000)
+    assert LoadCased("image")({"image": str(tmp_path / "p1_t1.nii.gz")})["image"].shape == (1, 50, 50, 40)

@@ -20,10 +20,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medsegdiff_monai.inferers import CaseScores
-from medsegdiff_monai.transforms import AntialiasedResized, LoadCased, SaveOverlayd, ShownImage, overlay
+from medsegdiff_monai.transforms import AntialiasedResized, LoadCased, SaveOverlayd, ShownImage, in_dims, overlay
 from medsegdiff_monai.utils import InputError
 from medsegdiff_monai.visualize import PicturedCase
 
@@ -200,3 +200,21 @@ def test_results_on_another_grid_and_lost_files_are_refused(tmp_path: Path) -> N
     path.unlink()
     with pytest.raises(InputError, match="does not exist"):
         SaveOverlayd("pred", tmp_path, REGIONS)(case)
+
+
+def test_slice_that_is_stored_as_a_volume_is_shown_as_a_picture(tmp_path: Path, drawn: list) -> None:
+    voxels = np.random.default_rng(0).integers(0, 255, (30, 20, 1)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(voxels, np.diag([0.5, 0.25, 3.0, 1.0])), tmp_path / "scan.nii.gz")
+    SaveOverlayd("pred", tmp_path / "out", REGIONS)(case_of(in_dims(loaded(tmp_path / "scan.nii.gz"), 2)))
+    ((_, shown),) = drawn
+    np.testing.assert_array_equal(shown.image, voxels[..., 0])
+    assert (list(shown.spacing), shown.frame) == ([0.5, 0.25], None)
+
+
+def test_picture_is_shown_as_its_orientation_says(tmp_path: Path, drawn: list) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.open(picture(tmp_path / "scan.png")).save(tmp_path / "scan.png", exif=tags)
+    SaveOverlayd("pred", tmp_path / "out", REGIONS)(case_of(loaded(tmp_path / "scan.png")))
+    ((_, shown),) = drawn
+    np.testing.assert_array_equal(shown.image, np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "scan.png"))).T)

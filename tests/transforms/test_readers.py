@@ -106,7 +106,7 @@ def test_a_reader_without_a_usable_file_is_named(case: dict, tmp_path: Path) -> 
             save(tmp_path, "large.png", np.ones((6, 7))),
             r"reader 2 .* another grid than the label of reader 1: \(7, 6\)",
         ),
-        (save(tmp_path, "rgb.png", np.ones((5, 7, 3))), "label of reader 2 of case reader has 3 channels"),
+        (save(tmp_path, "rgb.png", np.arange(105).reshape(5, 7, 3)), "label of reader 2 of case reader has 3 channels"),
     ):
         files = [case["label"][0], replacement, case["label"][2]]
         with pytest.raises(InputError, match=message):

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medsegdiff_monai.data import Regions
-from medsegdiff_monai.transforms import LoadCased, SaveSegmentationd
+from medsegdiff_monai.transforms import LoadCased, SaveSegmentationd, in_dims
 from medsegdiff_monai.utils import InputError
 
 ROWS, COLUMNS = 5, 9
 OBLIQUE = np.array([[1.5, -0.25, 0.0, 7.0], [0.3, 2.0, 0.1, -8.5], [0.0, 0.2, -3.0, 9.1], [0.0, 0.0, 0.0, 1.0]])
+
+OBLIQUE_RIGID = np.array([[0.0, -2.0, 0.0, 7.0], [1.5, 0.0, 0.0, -8.5], [0.0, 0.0, 3.0, 9.0], [0.0, 0.0, 0.0, 1.0]])
 
 
 def result(array: Any, source: str, affine: np.ndarray | None = None) -> MetaTensor:
@@ -195,3 +198,92 @@ def test_volume_of_another_format_gives_nifti(tmp_path: Path) -> None:
     volume = nib.load(path)
     np.testing.assert_array_equal(np.asanyarray(volume.dataobj), voxels)
     np.testing.assert_allclose(volume.affine, OBLIQUE, atol=1e-5)
+
+
+def loaded(path: Path) -> MetaTensor:
+    return LoadCased("image")({"image": str(path)})["image"]
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_results_of_a_turned_picture_lie_on_it_as_it_is_shown_and_train_with_it(
+    tmp_path: Path, orientation: int
+) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    Image.fromarray(label_pixels(256).astype(np.uint8)).save(tmp_path / "a.png", exif=tags)
+    image = loaded(tmp_path / "a.png")
+    bright = MetaTensor((image > 128).float(), meta=image.meta)
+    save(tmp_path / "out", pred=bright, probability=bright)
+    with Image.open(tmp_path / "a.png") as picture:
+        shown = np.asarray(ImageOps.exif_transpose(picture))
+    for name, full in (("pred", 1), ("probability", 65535)):
+        path = tmp_path / "out" / f"a_{name}_map.png"
+        with Image.open(path) as result:
+            np.testing.assert_array_equal(np.asarray(result), (shown > 128) * full)
+            assert result.getexif()[0x0112] == 1
+    case = {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "out" / "a_pred_map.png")}
+    label = LoadCased(["image", "label"])(case)["label"]
+    np.testing.assert_array_equal(label.numpy(), bright.numpy())
+
+
+@pytest.mark.parametrize("orientation", [None, 1])
+def test_results_of_a_picture_that_is_not_turned_state_no_orientation(tmp_path: Path, orientation: int | None) -> None:
+    tags = Image.Exif()
+    if orientation:
+        tags[0x0112] = orientation
+    Image.fromarray(label_pixels(256).astype(np.uint8)).save(tmp_path / "a.png", exif=tags)
+    image = loaded(tmp_path / "a.png")
+    save(tmp_path, pred=MetaTensor((image > 128).float(), meta=image.meta))
+    assert b"eXIf" not in (tmp_path / "a_pred_map.png").read_bytes()
+
+
+@pytest.mark.parametrize("stored", [(6, 5), (6, 5, 1), (6, 5, 1, 1), (6, 5, 1, 1, 3)], ids=str)
+def test_nifti_of_one_slice_comes_back_in_its_own_shape(tmp_path: Path, stored: tuple[int, ...]) -> None:
+    affine = OBLIQUE.astype(np.float32).astype(float)
+    voxels = np.random.default_rng(0).integers(0, 2, stored).astype(np.uint8)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "a.nii.gz")
+    image = in_dims(loaded(tmp_path / "a.nii.gz"), 2)[:1]
+    save(tmp_path / "out", pred=image)
+    mask = nib.load(tmp_path / "out" / "a_pred_map.nii.gz")
+    assert mask.shape == (stored if len(stored) < 5 else (6, 5, 1))
+    np.testing.assert_array_equal(np.asanyarray(mask.dataobj).reshape(6, 5), image[0].numpy())
+    np.testing.assert_array_equal(mask.affine, affine)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_nifti_has_the_frame_of_its_source_and_nothing_that_names_the_patient(tmp_path: Path, kind: Any) -> None:
+    """Scanners' converters write names into these fields, and DICOM headers into the extensions."""
+    source = kind(np.random.default_rng(0).integers(0, 2, (6, 5, 4)).astype(np.uint8), None)
+    source.header.set_qform(OBLIQUE_RIGID, code=1)
+    source.header.set_sform(OBLIQUE_RIGID, code=3)
+    source.header.set_xyzt_units("mm", "sec")
+    for field in ("descrip", "aux_file", "intent_name"):
+        source.header[field] = b"Doe^Jane"
+    if "db_name" in source.header:
+        source.header["db_name"] = b"Doe^Jane"
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Doe^Jane"))
+    nib.save(source, tmp_path / "a.nii")
+    assert b"Doe^Jane" in (tmp_path / "a.nii").read_bytes()
+    save(tmp_path / "out", pred=loaded(tmp_path / "a.nii"))
+    path = tmp_path / "out" / "a_pred_map.nii.gz"
+    mask, stored = nib.load(path), nib.load(tmp_path / "a.nii")
+    assert b"Doe" not in gzip.decompress(path.read_bytes())
+    np.testing.assert_array_equal(np.asanyarray(mask.dataobj), np.asanyarray(stored.dataobj))
+    for found, expected in (
+        (mask.get_sform(True), stored.get_sform(True)),
+        (mask.get_qform(True), stored.get_qform(True)),
+    ):
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+        assert found[1] == expected[1]
+    assert mask.header.get_xyzt_units() == stored.header.get_xyzt_units()
+    assert mask.header.get_zooms() == pytest.approx(stored.header.get_zooms())
+
+
+def test_kind_of_the_result_follows_the_bytes_of_the_source_and_not_its_name(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(label_pixels().T, OBLIQUE), tmp_path / "b.nii")
+    (tmp_path / "b.nii").rename(tmp_path / "a.png")
+    Image.fromarray(label_pixels().astype(np.uint8)).save(tmp_path / "b.png")
+    (tmp_path / "b.png").rename(tmp_path / "b.nii")
+    for name in ("a.png", "b.nii"):
+        save(tmp_path / "out", pred=loaded(tmp_path / name))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a_pred_map.nii.gz", "b_pred_map.png"]

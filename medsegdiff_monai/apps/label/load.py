@@ -18,6 +18,7 @@ from typing import Any
 
 from monai.data import MetaTensor
 
+from medsegdiff_monai.data.reading import NIFTI, read_header
 from medsegdiff_monai.transforms import LoadCased
 from medsegdiff_monai.utils import InputError
 
@@ -76,7 +77,7 @@ class LoadStudyd(LoadCased):
         """
         d = dict(data)
         image_keys = [key for key in self.keys if key not in self.label_keys and isinstance(d.get(key), str)]
-        pictures = [key for key in image_keys if d[key].lower().endswith(self.RASTER)]
+        pictures = [key for key in image_keys if read_header(d[key], f"The {key} file {d[key]}").kind != NIFTI]
         for key in image_keys if self.contrasts else []:
             d[key] = contrast_files(d[key]) or d[key]
         if d.pop("image_path", None) is not None and not d.get("result_extension"):

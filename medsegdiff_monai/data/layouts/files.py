@@ -15,13 +15,13 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
-from PIL import Image
 
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
+from medsegdiff_monai.data.reading import NIFTI, label_turn, read_header, read_label
+from medsegdiff_monai.data.reading.orientation import shown_size
+from medsegdiff_monai.data.reading.unreadable import naming
 from medsegdiff_monai.utils import InputError
 
 __all__ = [
@@ -34,8 +34,6 @@ __all__ = [
     "volume_header",
     "words",
 ]
-
-_VOLUME_SUFFIXES = (".nii", ".nii.gz")
 
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
@@ -77,57 +75,46 @@ def words(items: Iterable[object], limit: int = 5) -> str:
     return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
 
 
-def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith(_VOLUME_SUFFIXES)
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(f"{path.name} cannot be read: it is damaged, truncated or no image; replace it.")
-
-
 def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine (voxel to RAS, mm) of a NIfTI file, without its voxels.
+    """Shape and affine (voxel to RAS, mm) of a NIfTI file, without its voxels; several channels are the last axis.
 
     Raises:
         InputError: when the file cannot be read.
     """
-    try:
-        volume: Any = nib.load(path)
-        return tuple(volume.shape), np.asarray(volume.affine)
-    except Exception as e:  # the reader raises whatever its decoders raise
-        raise _damaged(path) from e
+    header = read_header(path, path.name)
+    return (*header.shape, header.channels) if header.channels > 1 else header.shape, header.affine
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture.
+    """Width and height of a picture as it is shown.
 
     Raises:
         InputError: when the file cannot be read.
     """
-    try:
-        with Image.open(path) as picture:
-            return picture.size
-    except Exception as e:  # as above
-        raise _damaged(path) from e
+    columns, rows = read_header(path, path.name).shape[:2]
+    return columns, rows
 
 
 def grid_difference(path: Path, reference: Path) -> str | None:
-    """How the grid of a file differs from another's, from their headers; None where it does not.
+    """How the grid of a label or image differs from that of an image, from their headers; None where it does not.
 
     Channels are not part of a grid. Pictures have a size, volumes a shape and an affine.
 
     Raises:
-        InputError: when a file cannot be read, or one is a picture and the other a volume.
+        InputError: when a file cannot be read, one is a picture and the other a volume, or a label may lie on its
+            image in two ways.
     """
-    if _is_volume(path) != _is_volume(reference):
+    header, expected = read_header(path, path.name), read_header(reference, reference.name)
+    if (header.kind == NIFTI) != (expected.kind == NIFTI):
         raise InputError(f"{path.name} and {reference.name} are a picture and a volume: give both in one kind of file.")
-    if not _is_volume(path):
-        size, expected = picture_size(path), picture_size(reference)
-        return None if size == expected else f"is {_by(size)} pixels and {reference.name} {_by(expected)}"
-    (shape, affine), (expected_shape, expected_affine) = volume_header(path), volume_header(reference)
-    if shape[:3] != expected_shape[:3]:
-        return f"is {_by(shape[:3])} voxels and {reference.name} {_by(expected_shape[:3])}"
-    shift = grid_shift(expected_affine, affine, shape[:3])
+    if header.kind != NIFTI:
+        with naming(path.name):
+            size = shown_size((header.shape[0], header.shape[1]), label_turn(header, expected))
+        return None if size == expected.shape else f"is {_by(size)} pixels and {reference.name} {_by(expected.shape)}"
+    shape, expected_shape = ((*h.shape, 1)[:3] for h in (header, expected))
+    if shape != expected_shape:
+        return f"is {_by(header.shape)} voxels and {reference.name} {_by(expected.shape)}"
+    shift = grid_shift(expected.affine, header.affine, shape)
     if shift > GRID_TOLERANCE_MM:
         return f"has an affine that differs from that of {reference.name} by up to {shift:.3g} mm at its corners"
     return None
@@ -143,17 +130,11 @@ def label_values(path: Path) -> list[float]:
     Raises:
         InputError: when the file cannot be read or has several channels.
     """
-    try:
-        if _is_volume(path):
-            volume: Any = nib.load(path)
-            array = np.asanyarray(volume.dataobj)
-        else:
-            with Image.open(path) as picture:
-                array = np.asarray(picture)
-    except Exception as e:  # as above
-        raise _damaged(path) from e
-    if array.ndim not in ((2, 3) if _is_volume(path) else (2,)):
-        raise InputError(f"{path.name} has the shape {_by(array.shape)}: give a map of label values of one channel.")
-    if array.dtype == np.uint8:
-        return [float(v) for v in np.flatnonzero(np.bincount(array.ravel()))]
-    return [float(v) for v in np.unique(array)]
+    label, _ = read_label(path, path.name)
+    if len(label) > 1:
+        raise InputError(f"{path.name} has {len(label)} channels: give a map of label values of one channel.")
+    with np.errstate(invalid="ignore"):  # of what is no byte
+        small = label.astype(np.uint8)
+    if np.array_equal(small, label):
+        return [float(v) for v in np.flatnonzero(np.bincount(small.ravel()))]
+    return [float(v) for v in np.unique(label)]

@@ -116,7 +116,7 @@ def remove(*keys: str) -> Callable[[Path], None]:
             lambda f: volume(f / f"{BAD}_seg.nii.gz", shift=1),
             r"_seg.nii.gz has an affine .* by up to 1 mm at its corners: give a label on",
         ),
-        (lambda f: (f / f"{BAD}_t1.nii.gz").write_bytes(b"no gzip"), "_t1.nii.gz cannot be read: it is damaged"),
+        (lambda f: (f / f"{BAD}_t1.nii.gz").write_bytes(b"no gzip"), "_t1.nii.gz cannot be read: it is no image"),
         (lambda f: volume(f / f"{BAD}_t1.nii"), r"_t1.nii.*_t1.nii.gz are two files of one kind: leave one"),
         (
             lambda f: volume(f / "BraTS20_Training_007_t1.nii.gz"),

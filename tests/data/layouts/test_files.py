@@ -1,0 +1,99 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from medsegdiff_monai.data.layouts.files import grid_difference, label_values, picture_size, volume_header
+from medsegdiff_monai.utils import InputError
+
+
+def picture(path: Path, size: tuple[int, int], orientation: int | None = None, values: int = 2) -> Path:
+    pixels = (np.arange(size[0] * size[1]) % values).reshape(size[::-1]).astype(np.uint8)
+    tags = Image.Exif()
+    tags[0x0112] = orientation or 1
+    Image.fromarray(pixels).save(path, **({"exif": tags} if orientation else {}))
+    return path
+
+
+def volume(path: Path, shape: tuple[int, ...], dtype: type = np.uint8) -> Path:
+    values = np.arange(np.prod(shape)).reshape(shape) % 3
+    nib.save(nib.Nifti1Image(values.astype(dtype), np.eye(4), dtype=dtype), path)
+    return path
+
+
+def test_size_of_a_picture_is_that_which_is_shown(tmp_path: Path) -> None:
+    assert picture_size(picture(tmp_path / "a.png", (9, 7))) == (9, 7)
+    assert picture_size(picture(tmp_path / "a.png", (9, 7), 6)) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("label_size", "label_orientation", "difference"),
+    [
+        ((9, 7), None, None),  # drawn on the stored picture
+        ((7, 9), None, None),  # drawn on the shown picture
+        ((9, 7), 6, None),
+        ((7, 9), 1, None),
+        ((9, 7), 1, "is 9 x 7 pixels and image.png 7 x 9"),
+        ((8, 8), None, "is 8 x 8 pixels and image.png 7 x 9"),
+    ],
+)
+def test_label_of_a_turned_picture_may_have_either_form(
+    tmp_path: Path, label_size: tuple[int, int], label_orientation: int | None, difference: str | None
+) -> None:
+    image = picture(tmp_path / "image.png", (9, 7), 6)
+    label = picture(tmp_path / "label.png", label_size, label_orientation)
+    assert grid_difference(label, image) == difference
+
+
+def test_label_that_may_lie_in_two_ways_is_refused_by_its_name(tmp_path: Path) -> None:
+    image, label = picture(tmp_path / "image.png", (9, 7), 3), picture(tmp_path / "label.png", (9, 7))
+    with pytest.raises(InputError, match=r"^label.png may lie on its image as it is shown or as it is stored"):
+        grid_difference(label, image)
+
+
+def test_one_slice_is_on_the_grid_of_a_2d_image(tmp_path: Path) -> None:
+    image, label = volume(tmp_path / "image.nii", (5, 4)), volume(tmp_path / "label.nii.gz", (5, 4, 1))
+    assert grid_difference(label, image) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "shape"),
+    [((5, 4, 3), (5, 4, 3)), ((5, 4, 3, 1), (5, 4, 3)), ((5, 4, 3, 2), (5, 4, 3, 2)), ((5, 4, 3, 1, 2), (5, 4, 3, 2))],
+)
+def test_channels_are_the_last_axis(tmp_path: Path, stored: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    assert volume_header(volume(tmp_path / "a.nii.gz", stored))[0] == shape
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_values_are_those_of_the_loader_for_pictures(tmp_path: Path, mode: str) -> None:
+    with Image.open(picture(tmp_path / "a.png", (9, 7), values=5)) as grey:
+        grey.convert(mode).save(tmp_path / "a.png")
+    assert label_values(tmp_path / "a.png") == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
+def test_values_are_those_of_the_loader_for_volumes(tmp_path: Path, dtype: type) -> None:
+    assert label_values(volume(tmp_path / "a.nii.gz", (5, 4, 3, 1), dtype)) == [0.0, 1.0, 2.0]
+
+
+def test_values_that_are_no_bytes_are_found(tmp_path: Path) -> None:
+    values = np.array([[-1.0, 0.25], [300.0, np.nan]])
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    assert label_values(tmp_path / "a.nii.gz")[:3] == [-1.0, 0.25, 300.0]
+    with pytest.raises(InputError, match=r"b.nii has 2 channels: give a map of label values"):
+        label_values(volume(tmp_path / "b.nii", (5, 4, 3, 2)))
