@@ -39,19 +39,6 @@ def test_inference_draws_each_case(
     checkpoint = str(untrained_of(bundle))
     parser = parse(bundle, "inference.json", **small_of(bundle), **settings, **places, checkpoint=checkpoint)
     volumes = parser.get("contrasts") is not None
-    transforms = parser["postprocessing#transforms"]
-    kept = [t for t in transforms if not t["_target_"].endswith(".SaveOverlayd")]
-    parser["postprocessing#transforms"] = [
-        *kept,
-        {
-            "_target_": "medsegdiff_monai.transforms.SaveOverlayd",
-            "_disabled_": "$not @details",
-            "keys": "pred",
-            "output_dir": "@output_dir",
-            "regions": "@regions",
-            **({"contrasts": "@contrasts", "shown": "FLAIR"} if volumes else {}),
-        },
-    ]
     assert isinstance(parser.get_parsed_content("postprocessing").transforms[-1], SaveOverlayd)
     parser.get_parsed_content("run")
     pictures = sorted(tmp_path.glob("*_overlay.png"))
