@@ -35,7 +35,8 @@ class ScreenedDataset(CacheDataset):
     random transforms of a case depend on that seed and the case's index alone.
 
     Args:
-        data: cases, each with the path of its ``image`` (or a list of paths).
+        data: cases, each with the path of its ``image`` (or a list of paths). One that has a reason as ``refused`` is
+            left out for that reason.
         transform: transforms of a case.
         cache_rate: share of the cases that is kept in memory: 1 for images, 0 for volumes.
         progress: whether the screening shows a progress bar.
@@ -73,6 +74,8 @@ class ScreenedDataset(CacheDataset):
         bar = tqdm(self.data, desc="Reading", unit="case", leave=False, disable=not self.progress)
         for index, case in enumerate(bar):
             try:
+                if case.get("refused"):
+                    raise InputError(case["refused"])
                 item = self._load_cache_item(index)
             except (RuntimeError, ValueError, OSError) as e:
                 self._leave_out(case, e)

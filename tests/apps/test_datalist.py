@@ -70,7 +70,7 @@ def test_datalist_is_loaded_from_wherever_it_is_written(pairs: Path, tmp_path: P
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
     for out in (pairs / "datalist.json", tmp_path / "lists" / "new" / "mine.json", tmp_path / "link" / "datalist.json"):
-        assert write_datalist("folder", pairs, out, patient="(p[0-9]+)_", regions="nodule=1+2") == out
+        assert write_datalist("folder", pairs, out, patient="(p[0-9]+)_", regions="nodule=1+2") == 1
         content = read(out)
         entries = [entry for section in SECTIONS for entry in content[section]]
         assert not any(os.path.isabs(entry["image"]) or os.path.isabs(entry["label"]) for entry in entries)
@@ -204,8 +204,8 @@ def test_a_file_that_is_no_datalist_is_not_overwritten(pairs: Path, name: str, c
 def test_command_line(pairs: Path, tmp_path: Path) -> None:
     split = ["--split", "0.6,0.2,0.2", "--seed", "4", "--patient", "(p[0-9]+)_", "--regions", "nodule=1"]
     result = run("folder", str(pairs), "--out", "lists/datalist.json", *split, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "Warning: p9_99" in result.stdout
+    assert result.returncode == 1, result.stderr
+    assert "1 left out:\nWarning: p9_99" in result.stdout
     content = read(tmp_path / "lists" / "datalist.json")
     assert [len(content[s]) for s in SECTIONS] == [6, 2, 2]
     assert content["regions"] == {"nodule": [1]}

@@ -185,7 +185,8 @@ def test_case_without_label_is_kept_to_be_segmented_and_a_stranger_is_named(tmp_
     assert [(c.name, c.label) for c in data.cases] == [("BraTS20_Training_354", None), ("BraTS20_Training_355", None)]
     reasons = dict(data.problems)
     assert reasons["BraTS20_Training_354"].endswith("_seg.nii.gz is missing, so it can only be segmented: add it.")
-    assert "is W39_1998.09.19_Segm.nii the label map? then rename it" in reasons["BraTS20_Training_355"]
+    assert "Segm.nii has the values 7, but the labels of 2018-2021 are" in reasons["BraTS20_Training_355"]
+    assert data.left_out == 0
 
 
 def test_folder_of_other_names_is_reported(tmp_path: Path) -> None:
