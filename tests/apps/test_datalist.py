@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medsegdiff_monai.__main__ import main
 from medsegdiff_monai.apps.datalist import LAYOUTS, write_datalist
 from medsegdiff_monai.data import Regions, load_cases
 from medsegdiff_monai.transforms import LabelToRegionsd, LoadCased
@@ -218,3 +219,25 @@ def test_command_line(pairs: Path, tmp_path: Path) -> None:
 def test_document_describes_every_layout() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
     assert [layout for layout in LAYOUTS if f"datalist {layout} " not in text] == []
+
+
+def test_what_is_left_out_is_counted_and_what_is_kept_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        brats_case(tmp_path / f"BraTS2021_0000{i}", (1, 2, 4), label=i > 0)
+    monkeypatch.setattr(
+        sys, "argv", ["medsegdiff_monai", "datalist", "brats", str(tmp_path), f"--out={tmp_path}/d.json"]
+    )
+    main()
+    assert "Note: BraTS2021_00000: BraTS2021_00000_seg.nii.gz is missing" in capsys.readouterr().out
+    (tmp_path / "BraTS2021_00001" / "a\nlink.nii").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 left out:" in lines
+    assert len([line for line in lines if line.startswith("Warning: ")]) == 2
+    assert r"Warning: BraTS2021_00001/a\nlink.nii: It is a link to what is not there: restore that." in lines
+    assert [len(read(tmp_path / "d.json")[s]) for s in (*SECTIONS, "unlabelled")] == [1, 0, 1, 1]

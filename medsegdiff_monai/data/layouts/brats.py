@@ -47,7 +47,7 @@ class _Convention:
 _OLDER = _Convention("2018-2021", "_", ("flair", "t1", "t1ce", "t2"), 4, 3, r"(.+)")
 _NEWER = _Convention("2023 and later", "-", ("t2f", "t1n", "t1c", "t2w"), 3, 4, r"(?i)(BraTS-[a-z]+-\d+)-\d+")
 
-# The files of a case folder, each with the name that counts: its own, or that of the folder made for it alone.
+# The files of a case folder, each with the name that counts: its own, or that of a folder made for it alone.
 _Files = list[tuple[str, Path]]
 # These files by the case in their names, and there by key (contrast or "seg").
 _Folder = dict[str, dict[str, list[Path]]]
@@ -110,9 +110,20 @@ def _folders(paths: list[Path]) -> dict[Path, _Files]:
 
 
 def _name(path: Path) -> str:
-    """The name that tells what a file in a folder of its own is: its own where that is named as in BraTS."""
-    named = any(re.fullmatch(convention.pattern, path.name) for convention in _all())
-    return path.name if named else path.parent.name
+    """The name that tells what a file in a folder of its own is: the folder's or else its own; neither if they differ.
+
+    Mirrors call the file in ``BraTS2021_00495_flair.nii`` ``00000057_brain_flair.nii``.
+    """
+    own, folder = _key(path.name), _key(path.parent.name)
+    if own and folder and own != folder:
+        return f"{path.name} (in {path.parent.name})"
+    return path.parent.name if folder else path.name
+
+
+def _key(name: str) -> str | None:
+    """The contrast, or ``seg``, in a name that is like those of BraTS."""
+    matches = (re.fullmatch(convention.pattern, name) for convention in _all())
+    return next((match[2].lower() for match in matches if match), None)
 
 
 def _cases(files: _Files, convention: _Convention) -> _Folder:
