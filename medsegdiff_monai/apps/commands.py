@@ -12,6 +12,11 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from typing import get_args, get_type_hints
+
+from fire.decorators import SetParseFn
+from fire.parser import DefaultParseValue
 
 from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
@@ -32,6 +37,24 @@ def _check_flags(**flags: bool) -> None:
             raise InputError(f"--{name} takes no value, got {value}: give the folders first and --{name} behind them.")
 
 
+def _text(option: str, value: str) -> str:
+    if value == "True" and not any(argument == value or argument.endswith("=True") for argument in sys.argv):
+        raise InputError(f"--{option} has no value: write it behind the option.")  # which Fire makes True
+    return value
+
+
+def _with_texts_as_typed(commands: type) -> type:
+    """Commands whose texts are what was typed: Fire takes a folder ``2024`` for a number and ``a,b`` for a tuple."""
+    for command in vars(commands).values():
+        if callable(command):
+            for name, kind in get_type_hints(command).items():
+                is_text = str in (kind, *get_args(kind))
+                SetParseFn(partial(_text, name) if is_text else DefaultParseValue, name)(command)
+            SetParseFn(str)(command)  # of arguments without a name, which are all folders
+    return commands
+
+
+@_with_texts_as_typed
 class Commands:
     """MedSegDiff for MONAI: medical image segmentation with diffusion models.
 
@@ -100,7 +123,8 @@ class Commands:
     ) -> None:
         """Write a datalist.json for a data set in its owners' layout, split by patient.
 
-        What is missing or doubtful is printed case by case and left out; see docs/data.md for the layouts.
+        What is missing or doubtful is printed case by case and left out, and the exit status is then 1; see
+        docs/data.md for the layouts.
 
         Args:
             layout: "refuge2", "brats" (every naming since 2018), "msd" (Task01_BrainTumour), "ddti" (draws the labels
@@ -115,7 +139,9 @@ class Commands:
             patient: for "folder": regular expression that finds the patient in an image's name, with one group, as
                 "(p[0-9]+)_"; by default every image is a patient of its own.
         """
-        write_datalist(layout, root, out, split, seed, regions=regions, background=background, patient=patient)
+        options = {"regions": regions, "background": background, "patient": patient}
+        if write_datalist(layout, root, out, split, seed, **options):
+            sys.exit(1)
 
     def dicom(
         self,
@@ -155,9 +181,8 @@ class Commands:
         except ImportError as e:
             raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
         _check_flags(resample=resample, report=report, overwrite=overwrite)
-        named = [str(folder) for folder in folders]
         settings = (contrasts, resample, steps, members, device, overwrite, report)
-        sys.exit(run_dicom(named, str(bundle), str(out), *settings))
+        sys.exit(run_dicom(list(folders), bundle, out, *settings))
 
     def dicomweb(
         self,
@@ -205,8 +230,8 @@ class Commands:
             raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
         _check_flags(resample=resample, again=again)
         studies = read_studies(study, sys.argv[1:])
-        given = (None if out is None else str(out), contrasts, resample, steps, members, device, again)
-        sys.exit(run_dicomweb(str(url), studies, str(bundle), *given, credentials, timeout))
+        given = (out, contrasts, resample, steps, members, device, again)
+        sys.exit(run_dicomweb(url, studies, bundle, *given, credentials, timeout))
 
     def calibrate(
         self,
@@ -285,7 +310,7 @@ class Commands:
             overlay: further file of the bundle's folder configs, such as disc.json.
             device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
         """
-        print(f"Wrote {make_film(str(bundle), str(image), str(out), member, steps, overlay, device)}")
+        print(f"Wrote {make_film(bundle, image, out, member, steps, overlay, device)}")
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.
@@ -295,4 +320,4 @@ class Commands:
             schema: folder or file of the metadata's schema; by default what MEDSEGDIFF_SCHEMA names, or else the
                 folder shared/schema beside the repository.
         """
-        run_zoo_check([str(bundle) for bundle in bundles], schema)
+        run_zoo_check(list(bundles), schema)

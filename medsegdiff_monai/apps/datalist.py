@@ -16,8 +16,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from medsegdiff_monai.data import read_datalist
 from medsegdiff_monai.data.layouts import (
     SECTIONS,
+    UNITED_LABELS,
     LayoutCase,
     LayoutData,
     read_brats,
@@ -27,7 +29,7 @@ from medsegdiff_monai.data.layouts import (
     read_refuge2,
     sections_of,
 )
-from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+from medsegdiff_monai.utils import InputError, check_writable, printable, replace_atomically
 
 __all__ = ["LAYOUTS", "write_datalist"]
 
@@ -44,7 +46,7 @@ def write_datalist(
     split: Any = None,
     seed: int = 0,
     **folder_options: Any,
-) -> Path:
+) -> int:
     """Write the datalist of a data set in its owners' layout, and print what is left out and why.
 
     Args:
@@ -56,7 +58,7 @@ def write_datalist(
         folder_options: ``regions``, ``background`` and ``patient`` of the layout ``"folder"``.
 
     Returns:
-        Path of the datalist.
+        Number of cases, files and folders that are left out.
 
     Raises:
         InputError: when the layout is unknown, an option is wrong, the folder has no usable case, or the file cannot
@@ -75,7 +77,7 @@ def write_datalist(
     text = json.dumps(_content(data, sections, path.parent), indent=1) + "\n"
     replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     _print_summary(path, data, sections)
-    return path
+    return data.left_out
 
 
 def _check_place(path: Path) -> Path:
@@ -83,10 +85,10 @@ def _check_place(path: Path) -> Path:
         raise InputError(f"--out must be a file that ends in .json, got {path}.")
     if path.exists():
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = None
-        if not isinstance(content, dict) or "training" not in content or path.name == _OWNERS:
+            content = read_datalist(path)
+        except InputError:
+            content = {}
+        if "training" not in content or path.name == _OWNERS:
             raise InputError(f"{path} exists and is not a datalist: choose another --out.")
     return path
 
@@ -95,7 +97,7 @@ def _read(layout: str, root: Path, out: Path, folder_options: dict[str, Any]) ->
     if layout == "ddti":
         data = read_ddti(root, out.parent / "ddti_labels")
     elif layout == "folder":
-        data = read_folder(root, **folder_options)
+        data = read_folder(root, **folder_options, labels_dir=out.parent / UNITED_LABELS)
     else:
         data = _READERS[layout](root)
     check_writable(out.parent)
@@ -133,13 +135,14 @@ def _relative(path: Path, folder: Path) -> str:
 def _print_summary(path: Path, data: LayoutData, sections: dict[str, list[LayoutCase]]) -> None:
     patients = {case.patient for cases in sections.values() for case in cases}
     numbers = ", ".join(f"{name} {len(cases)}" for name, cases in sections.items())
-    print(f"{path}: {sum(map(len, sections.values()))} cases of {len(patients)} patients ({numbers}).")
+    print(f"{printable(path)}: {sum(map(len, sections.values()))} cases of {len(patients)} patients ({numbers}).")
     for note in data.notes:
-        print(f"Note: {note}")
+        print(f"Note: {printable(note)}")
     empty = [name for name in SECTIONS if not sections[name]]
     if empty:
         print(f"Note: there is no case for {', '.join(empty)}; --split shares the cases out.")
-    if data.problems:
-        print(f"{len(data.problems)} missing or doubtful (left out, unless it says otherwise):")
+    if data.left_out:
+        print(f"{data.left_out} left out:")
     for case, reason in data.problems:
-        print(f"Warning: {case}: {reason}")
+        kind = "Note" if (case, reason) in data.kept else "Warning"
+        print(f"{kind}: {printable(case)}: {reason}")

@@ -57,7 +57,7 @@ def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: 
     training = load_cases(dataset, "training")
     epochs = max(1, round(_TRAINING_IMAGES / len(training))) if epochs is None else epochs
 
-    common = {"bundle_root": bundle, "dataset_dir": dataset}
+    common = {"bundle_root": Path(bundle), "dataset_dir": dataset}
     trained = {**common, "checkpoint": folder / "models" / "model.pt"}
     _bundle_run(
         [configs / "train.json", configs / "small.json"],
@@ -84,7 +84,8 @@ def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
     """Run a bundle workflow as a user would: ``python -m monai.bundle run``."""
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str([str(f) for f in config_files])]
     for key, value in overrides.items():
-        command += [f"--{key}", str(value)]
+        # Relative names such as 2024 would be read as numbers.
+        command += [f"--{key}", str(value.absolute() if isinstance(value, Path) else value)]
     print("\n$", " ".join(["python", *command[1:]]), flush=True)
     result = subprocess.run(command, check=False)
     if result.returncode != 0:

@@ -9,7 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from .cases import IMAGE_SUFFIXES, case_name, find_cases, load_cases
+from .cases import IMAGE_SUFFIXES, case_name
+from .datalists import load_cases, read_datalist
+from .folders import find_cases
 from .loaders import EvaluationLoader, TrainingLoader
 from .regions import Regions
 from .screened_dataset import ScreenedDataset

@@ -11,125 +11,31 @@
 
 from __future__ import annotations
 
-import json
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.utils import InputError
-
-__all__ = ["IMAGE_SUFFIXES", "case_name", "find_cases", "load_cases", "name_in_metadata", "name_of_case"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UNREAD_SUFFIXES",
+    "case_name",
+    "distinguish",
+    "name_in_metadata",
+    "name_of_case",
+    "text_for_names",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")
-
-
-def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str = "datalist.json") -> list[dict]:
-    """The cases of one section of a datalist in the form of the Medical Segmentation Decathlon.
-
-    Args:
-        dataset_dir: folder that the paths in the datalist start from.
-        section: ``"training"``, ``"validation"`` or ``"test"``.
-        datalist: file name of the datalist in the folder.
-
-    Returns:
-        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``, which is a
-        list with a path for each reader where several have drawn it. Whether the files are there is found case by case
-        when they are read.
-
-    Raises:
-        InputError: when the datalist is missing or not readable, or the section is missing or empty.
-    """
-    path = Path(dataset_dir) / datalist
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(f"Cannot read the datalist {path} ({e.strerror}): give the folder that holds it.") from e
-    except ValueError as e:
-        raise InputError(f"The datalist {path} is not valid JSON ({e}): write it again.") from e
-    cases = content.get(section) if isinstance(content, dict) else None
-    if not isinstance(cases, list) or not cases:
-        known = [k for k, v in content.items() if isinstance(v, list)] if isinstance(content, dict) else []
-        raise InputError(f"The datalist {path} has no cases under {section!r}; it has {', '.join(known) or 'none'}.")
-    return [_absolute(case, path, i) for i, case in enumerate(cases)]
-
-
-def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
-    case = {"image": case} if isinstance(case, str) else case
-    if not isinstance(case, dict) or not case.get("image"):
-        raise InputError(f"Entry {index} of a section of {datalist} has no 'image': add the path of its image.")
-    resolved = dict(case)
-    if resolved.get("label", "") is None:
-        del resolved["label"]
-    if "case" in resolved:
-        resolved["case"] = _name(resolved["case"], datalist)
-    for key in ("image", "label"):
-        if key in resolved:
-            files = case[key] if isinstance(case[key], list) else [case[key]]
-            if not files or not all(isinstance(f, str) for f in files):
-                raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
-            paths = [str(datalist.parent / f) for f in files]
-            resolved[key] = paths if isinstance(case[key], list) else paths[0]
-    return resolved
-
-
-def _name(case: Any, datalist: Path) -> str:
-    name = str(case)
-    if not name or any(separator in name for separator in "/\\"):
-        raise InputError(f"The case {name!r} in {datalist} cannot be the name of a file: take a name without slashes.")
-    return name
-
-
-def find_cases(
-    dataset_dir: str | os.PathLike[str],
-    section: str = "test",
-    datalist: str = "datalist.json",
-    with_labels: bool = False,
-) -> list[dict]:
-    """The cases to segment: a section of the folder's datalist, or every image in a folder without one.
-
-    Args:
-        dataset_dir: folder of the images.
-        section: section of the datalist, where there is one.
-        datalist: file name of the datalist.
-        with_labels: whether the cases are to be scored; the folder then has to have a datalist. A case without a label
-            has None for it, so that it can be left out by name.
-
-    Returns:
-        A dictionary for each case with the path of its ``image`` (and ``label``), in a plain folder sorted by name.
-
-    Raises:
-        InputError: when the folder is missing or has no images, or two images would give results of one name.
-    """
-    folder = Path(dataset_dir)
-    if not folder.is_dir():
-        raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
-    if with_labels or datalist != "datalist.json" or (folder / datalist).is_file():
-        cases = load_cases(folder, section, datalist)
-        if with_labels:
-            cases = [{**case, "label": case.get("label")} for case in cases]
-        else:
-            cases = [{k: v for k, v in case.items() if k != "label"} for case in cases]
-    else:
-        images = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
-        cases = [{"image": str(p)} for p in images]
-    if not cases:
-        raise InputError(
-            f"The dataset folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}) and no {datalist}: "
-            "give another folder as --dataset_dir."
-        )
-    _refuse_twins(cases)
-    return cases
-
-
-def _refuse_twins(cases: list[dict]) -> None:
-    names: dict[str, str] = {}
-    for case in cases:
-        image = case["image"]
-        first = str(image[0] if isinstance(image, list) else image)
-        twin = names.setdefault(name_of_case(case), first)
-        if twin is not first:
-            raise InputError(f"{twin} and {first} would give results of one name: rename one.")
+# Images in forms that are not read: each is refused by name, and none is passed over.
+UNREAD_SUFFIXES = (
+    *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".jxl", ".jfif", ".jpe", ".heic", ".heif", ".avif", ".psd", ".svs"),
+    *(".tga", ".dib", ".pbm", ".pgm", ".ppm", ".pnm", ".dcm", ".dicom", ".ima", ".mha", ".mhd", ".nrrd", ".nhdr"),
+    *(".hdr", ".mgz", ".mgh", ".nii.bz2", ".nii.xz", ".nii.zst"),
+)
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no text, separators of lines
 
 
 def name_of_case(case: Mapping[Any, Any]) -> str:
@@ -147,7 +53,7 @@ def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
 
     Of a case in several files it is their name where they have one name in different folders, or else what their
     names begin with, up to a separator (``p1_t1.nii.gz`` and ``p1_t2.nii.gz`` are ``p1``), or else the name of their
-    folder.
+    folder. Line breaks and what else no text may hold become ``_``, see :func:`text_for_names`.
     """
     if isinstance(image, (list, tuple)):
         stems = [case_name(file) for file in image]
@@ -155,8 +61,60 @@ def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
             return stems[0]
         common = os.path.commonprefix(stems)  # noqa: RUF071 (of names, not of paths)
         cut = max(common.rfind(separator) for separator in "-_.")
-        return common[:cut].rstrip("-_.") if cut > 0 else Path(image[0]).parent.name
+        return common[:cut].rstrip("-_.") if cut > 0 else text_for_names(Path(image[0]).parent.name)
     name = Path(str(image)).name
     suffixes = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
     suffix = next((s for s in suffixes if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)]
+    return text_for_names(name[: len(name) - len(suffix)])
+
+
+def text_for_names(text: str) -> str:
+    """Text with ``_`` for each line break, control character and byte that is no text.
+
+    A file name may hold them; names of results, tables and logs may not.
+    """
+    return "".join("_" if unicodedata.category(c) in _NO_TEXT else c for c in text)
+
+
+def distinguish(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cases whose names differ: those of one name take their path, from the folder where it begins to differ.
+
+    ``x/a.png`` and ``y/a.png`` are the cases ``x_a`` and ``y_a``; ``a.png`` beside ``a.jpg`` are ``a.png`` and
+    ``a.jpg``. A name that a datalist states stays. Cases that still have one name get the reason as ``refused``.
+
+    Args:
+        cases: cases with ``image`` and, where it is stated, ``case``.
+    """
+    forms = [(name_of_case(case), *([] if case.get("case") else longer)) for case, longer in zip(cases, _paths(cases))]
+    chosen = [0] * len(cases)
+    while True:
+        names = [form[i] for form, i in zip(forms, chosen)]
+        count = Counter(names)
+        twins = [k for k, name in enumerate(names) if count[name] > 1 and chosen[k] + 1 < len(forms[k])]
+        if not twins:
+            break
+        for k in twins:
+            chosen[k] += 1
+    distinct = [{**case, "case": name} if i else case for case, name, i in zip(cases, names, chosen)]
+    return [_refused_as_twin(case, names, cases) if count[name] > 1 else case for case, name in zip(distinct, names)]
+
+
+def _paths(cases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Names of each case by its path, without the folders that all have in common: without suffix, and with it."""
+    images = [case["image"] for case in cases]
+    places = [Path(os.path.abspath(image[0] if isinstance(image, (list, tuple)) else image)) for image in images]
+    common = Path(os.path.commonpath([place.parent for place in places])) if places else Path()
+    return [
+        [
+            text_for_names("_".join([*place.parent.relative_to(common).parts, last]))
+            for last in (case_name(image), place.name)
+        ]
+        for image, place in zip(images, places)
+    ]
+
+
+def _refused_as_twin(case: dict[str, Any], names: Sequence[str], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    own = name_of_case(case)
+    images = [other["image"] for other, name in zip(cases, names) if name == own]
+    files = [str(image[0] if isinstance(image, (list, tuple)) else image) for image in images[:3]]
+    return {**case, "refused": f"{' and '.join(files)} would give results of one name, {own}: rename one."}

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.data.datalists import read_datalist
+from medsegdiff_monai.utils import InputError, typed_text
 
 __all__ = ["Regions"]
 
@@ -59,7 +59,8 @@ class Regions(dict[str, list[int]]):
         datalist: str = "datalist.json",
         background: Sequence[int] = (0,),
     ) -> None:
-        stated = {} if dataset_dir is None else _stated(Path(dataset_dir) / datalist)
+        folder = typed_text(dataset_dir, "dataset_dir")
+        stated = {} if folder is None else _stated(Path(folder) / str(typed_text(datalist, "datalist")))
         source: Any = stated.get("regions") or values
         if not isinstance(source, Mapping):
             raise InputError(
@@ -131,10 +132,9 @@ class Regions(dict[str, list[int]]):
 def _stated(path: Path) -> dict[str, Any]:
     """What a datalist says beside its cases; that it can be read is checked where the cases are read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_datalist(path)
+    except InputError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _whole_numbers(name: str, values: Any) -> list[int]:

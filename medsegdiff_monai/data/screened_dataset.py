@@ -39,7 +39,8 @@ class ScreenedDataset(CacheDataset):
         count: number of all cases, with those that were left out.
 
     Args:
-        data: cases, each with the path of its ``image`` (or a list of paths).
+        data: cases, each with the path of its ``image`` (or a list of paths). One that has a reason as ``refused`` is
+            left out for that reason.
         transform: transforms of a case.
         cache_rate: share of the cases that is kept in memory: 1 for images, 0 for volumes.
         progress: whether the screening shows a progress bar.
@@ -79,6 +80,8 @@ class ScreenedDataset(CacheDataset):
         bar = tqdm(self.data, desc="Reading", unit="case", leave=False, disable=not self.progress)
         for index, case in enumerate(bar):
             try:
+                if case.get("refused"):
+                    raise InputError(case["refused"])
                 item = self._load_cache_item(index)
             except Exception as e:  # whatever damaged files make their readers and the transforms raise
                 name = name_of_case(case)

@@ -23,7 +23,14 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
 from medsegdiff_monai.metrics import Reliability
-from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, shared_mean, world_size
+from medsegdiff_monai.utils import (
+    check_writable,
+    is_main_process,
+    replace_atomically,
+    shared_mean,
+    typed_text,
+    world_size,
+)
 from medsegdiff_monai.visualize import save_reliability_diagram
 
 __all__ = ["CalibrationReport"]
@@ -53,9 +60,9 @@ class CalibrationReport:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], regions: Mapping[str, Sequence[int]]) -> None:
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
-            check_writable(output_dir)
+            check_writable(self.output_dir)
         self.channels = {name: c for c, (name, values) in enumerate(regions.items()) if values}
         self.cases = 0
         self.reliability: dict[str, Reliability] = {}

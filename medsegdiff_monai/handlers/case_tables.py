@@ -23,7 +23,7 @@ from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import name_in_metadata
-from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically
+from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, typed_text
 
 __all__ = ["CaseTables"]
 
@@ -42,9 +42,9 @@ class CaseTables(ABC):
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
-            check_writable(output_dir)
+            check_writable(self.output_dir)
         self.cases: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:

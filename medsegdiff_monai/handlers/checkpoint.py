@@ -25,7 +25,7 @@ from ignite.handlers import DiskSaver
 from monai.engines import Evaluator
 from torch import nn
 
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import InputError, check_writable, typed_text
 
 __all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "load_checkpoint", "load_weights"]
 
@@ -93,7 +93,7 @@ class LoadWeights:
 
     def __init__(self, network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
         self.network = network
-        self.path = path
+        self.path = typed_text(path, "checkpoint")
         self.key = key
 
     def attach(self, engine: Engine) -> None:

@@ -23,7 +23,7 @@ from monai.engines import Evaluator
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import name_in_metadata
-from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically
+from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, typed_text
 
 __all__ = ["MetricsTable"]
 
@@ -49,9 +49,9 @@ class MetricsTable:
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
-            check_writable(output_dir)
+            check_writable(self.output_dir)
         self.names: list[str] = []
 
     def attach(self, engine: Engine) -> None:

@@ -22,7 +22,7 @@ from monai.handlers import StatsHandler, TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.tensorboard import SummaryWriter
 
-from medsegdiff_monai.utils import default_device, is_main_process, shared_mean
+from medsegdiff_monai.utils import default_device, is_main_process, shared_mean, typed_text
 from medsegdiff_monai.visualize import PicturedCase, validation_picture
 
 __all__ = ["TrainingLossBoard", "ValidationBoard"]
@@ -36,7 +36,7 @@ class TrainingLossBoard:
     """
 
     def __init__(self, log_dir: str) -> None:
-        self.log_dir = log_dir
+        self.log_dir = typed_text(log_dir, "output_dir")
         self.loss = math.nan
 
     def attach(self, engine: Engine) -> None:
@@ -75,7 +75,7 @@ class ValidationBoard:
         regions: Mapping[str, Sequence[int]] | None = None,
         frame: str | None = None,
     ) -> None:
-        self.log_dir = log_dir
+        self.log_dir = typed_text(log_dir, "output_dir")
         self.images = images
         self.regions = regions
         self.frame = frame

@@ -27,7 +27,7 @@ from monai.utils import ensure_tuple
 from PIL import Image
 
 from medsegdiff_monai.data.cases import name_in_metadata
-from medsegdiff_monai.data.reading import NIFTI, ORIENTATION_TAG, read_header, stated_header
+from medsegdiff_monai.data.reading import NIFTI, as_shown, read_header, stated_header
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import check_writable, replace_atomically
 from medsegdiff_monai.visualize import region_colour, rgb
@@ -121,15 +121,8 @@ class SaveSegmentationd(MapTransform):
         else:
             picture = _label_picture(array, self.colours) if is_label else _map_picture(array)
             was_turned = result.meta.get("orientation", 1) != 1
-            write = partial(picture.save, exif=_as_shown()) if was_turned else picture.save
+            write = partial(picture.save, exif=as_shown()) if was_turned else picture.save
             replace_atomically(stem.with_name(stem.name + ".png"), write)
-
-
-def _as_shown() -> Image.Exif:
-    """EXIF that says that a picture is stored as it is to be shown."""
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = 1
-    return exif
 
 
 def _is_nifti(meta: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from .command_line import misread_folders, typed_text
 from .distributed import (
     default_device,
     is_main_process,

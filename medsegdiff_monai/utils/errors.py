@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from medsegdiff_monai.utils.command_line import typed_text
 from medsegdiff_monai.utils.text import printable
 
 __all__ = ["InputError", "check_writable", "find_input_error", "install_error_hook", "reason_of"]
@@ -81,7 +82,7 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: when it cannot be made or written to.
     """
-    path = Path(folder)
+    path = Path(typed_text(folder, "output_dir"))
     probe = path / f".write-test-{os.getpid()}"
     try:
         path.mkdir(parents=True, exist_ok=True)

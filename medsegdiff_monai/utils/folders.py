@@ -20,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from medsegdiff_monai.utils.command_line import typed_text
 from medsegdiff_monai.utils.distributed import is_main_process
 from medsegdiff_monai.utils.errors import InputError, check_writable
 from medsegdiff_monai.utils.files import PARTIAL
@@ -47,7 +48,7 @@ def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         InputError: when it cannot be written to, or another run writes to it.
     """
-    path = Path(folder)
+    path = Path(typed_text(folder, "output_dir"))
     if not is_main_process() or path.resolve() in _held:
         yield path
         return

@@ -16,6 +16,7 @@ from typing import Any
 
 from monai.utils import set_determinism
 
+from medsegdiff_monai.utils.command_line import misread_folders
 from medsegdiff_monai.utils.errors import InputError, install_error_hook
 from medsegdiff_monai.utils.memory import keep_freed_memory
 
@@ -32,9 +33,11 @@ def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mappi
             takes for yes.
 
     Raises:
-        InputError: when a switch is a word other than ``true``.
+        InputError: when a switch is a word other than ``true``, or a folder's name is read as something else.
     """
     install_error_hook()
+    for name, text in misread_folders().items():
+        raise InputError(f"--{name} {text} is not read as the name of a folder or file: write ./{text}.")
     for name, value in (switches or {}).items():
         if isinstance(value, str) and value != "true":
             raise InputError(f"{name} must be True or False, got {value!r}: write --{name} False, or leave it out.")

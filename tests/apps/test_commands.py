@@ -15,10 +15,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
+
+from medsegdiff_monai.__main__ import main
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -41,6 +44,34 @@ def test_phantoms_are_written(tmp_path: Path) -> None:
     datalist = json.loads((tmp_path / "datalist.json").read_text())
     assert [len(datalist[s]) for s in ("training", "validation", "test")] == [2, 1, 1]
     assert Image.open(tmp_path / datalist["test"][0]["image"]).size == (40, 40)
+
+
+@pytest.mark.parametrize("folder", ["2024", "1e5", "a,b", "[z]", "{a: 1}", "None", "True", "run #3", "--out=7"])
+def test_folder_of_any_name_is_what_was_typed(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["medsegdiff_monai", "phantoms", folder, "--size", "32", "--training", "1"])
+    sys.argv += ["--validation=0", "--test=0"]
+    main()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.removeprefix("--out=")]
+
+
+def test_folders_without_a_name_are_what_was_typed_and_numbers_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("medsegdiff_monai.apps.dicom.run_dicom", lambda *a: given.append(a) or 0)
+    options = ["--bundle", "1e5", "--out", "[z]", "--steps", "7", "--report"]
+    monkeypatch.setattr(sys, "argv", ["medsegdiff_monai", "dicom", "2024", "a,b", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert given == [(["2024", "a,b"], "1e5", "[z]", None, False, 7, None, None, False, True)]
+
+
+def test_option_without_its_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (["--out"], ["--out", "--size", "32"]):
+        monkeypatch.setattr(sys, "argv", ["medsegdiff_monai", "phantoms", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
 
 
 def test_phantoms_with_several_readers_are_written(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medsegdiff_monai.__main__ import main
 from medsegdiff_monai.apps.datalist import LAYOUTS, write_datalist
 from medsegdiff_monai.data import Regions, load_cases
 from medsegdiff_monai.transforms import LabelToRegionsd, LoadCased
@@ -70,7 +71,7 @@ def test_datalist_is_loaded_from_wherever_it_is_written(pairs: Path, tmp_path: P
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
     for out in (pairs / "datalist.json", tmp_path / "lists" / "new" / "mine.json", tmp_path / "link" / "datalist.json"):
-        assert write_datalist("folder", pairs, out, patient="(p[0-9]+)_", regions="nodule=1+2") == out
+        assert write_datalist("folder", pairs, out, patient="(p[0-9]+)_", regions="nodule=1+2") == 1
         content = read(out)
         entries = [entry for section in SECTIONS for entry in content[section]]
         assert not any(os.path.isabs(entry["image"]) or os.path.isabs(entry["label"]) for entry in entries)
@@ -204,8 +205,8 @@ def test_a_file_that_is_no_datalist_is_not_overwritten(pairs: Path, name: str, c
 def test_command_line(pairs: Path, tmp_path: Path) -> None:
     split = ["--split", "0.6,0.2,0.2", "--seed", "4", "--patient", "(p[0-9]+)_", "--regions", "nodule=1"]
     result = run("folder", str(pairs), "--out", "lists/datalist.json", *split, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "Warning: p9_99" in result.stdout
+    assert result.returncode == 1, result.stderr
+    assert "1 left out:\nWarning: p9_99" in result.stdout
     content = read(tmp_path / "lists" / "datalist.json")
     assert [len(content[s]) for s in SECTIONS] == [6, 2, 2]
     assert content["regions"] == {"nodule": [1]}
@@ -218,3 +219,25 @@ def test_command_line(pairs: Path, tmp_path: Path) -> None:
 def test_document_describes_every_layout() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
     assert [layout for layout in LAYOUTS if f"datalist {layout} " not in text] == []
+
+
+def test_what_is_left_out_is_counted_and_what_is_kept_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        brats_case(tmp_path / f"BraTS2021_0000{i}", (1, 2, 4), label=i > 0)
+    monkeypatch.setattr(
+        sys, "argv", ["medsegdiff_monai", "datalist", "brats", str(tmp_path), f"--out={tmp_path}/d.json"]
+    )
+    main()
+    assert "Note: BraTS2021_00000: BraTS2021_00000_seg.nii.gz is missing" in capsys.readouterr().out
+    (tmp_path / "BraTS2021_00001" / "a\nlink.nii").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 left out:" in lines
+    assert len([line for line in lines if line.startswith("Warning: ")]) == 2
+    assert r"Warning: BraTS2021_00001/a\nlink.nii: It is a link to what is not there: restore that." in lines
+    assert [len(read(tmp_path / "d.json")[s]) for s in (*SECTIONS, "unlabelled")] == [1, 0, 1, 1]

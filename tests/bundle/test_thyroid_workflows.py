@@ -12,12 +12,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fire
 import numpy as np
 import pytest
 import torch
+from monai.bundle import run as monai_run
 from PIL import Image
 
 EPOCHS = 5
@@ -114,6 +118,41 @@ def test_inference_of_a_plain_folder_with_bad_files(
     mask, probability = (Image.open(out / f"wide_{p}.png") for p in ("seg", "probability"))
     assert mask.size == probability.size == (70, 45)
     np.testing.assert_array_equal(np.asarray(mask) > 0, np.asarray(probability) >= 32768)
+
+
+def test_second_run_into_the_folder_of_the_images_gives_the_same_results(
+    thyroid_bundle: Path,
+    untrained_of: Callable[[Path], Path],
+    small_of: Callable[[Path], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The folder's name is one that Fire, which reads the options of ``monai.bundle``, takes for a number."""
+    folder = tmp_path / "1e5"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg", "b.png", "b_mask.png"):
+        Image.fromarray(np.random.default_rng(len(name)).integers(0, 255, (40, 32), np.uint8)).save(folder / name)
+    settings = {**small_of(thyroid_bundle), "num_inference_steps": 1, "num_ensemble": 2}
+    settings |= {
+        "checkpoint": untrained_of(thyroid_bundle),
+        "bundle_root": thyroid_bundle,
+        "dataset_dir": "1e5",
+        "output_dir": "1e5",
+        "logging_file": False,
+    }
+    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    command = ["run", f"--config_file={thyroid_bundle / 'configs' / 'inference.json'}", *arguments]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *command])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    runs = []
+    for _ in range(2):
+        fire.Fire({"run": monai_run}, command=command)
+        runs.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert [path.name for path in tmp_path.iterdir()] == ["1e5"]
+    results = {f"{case}_{p}.png" for case in ("a.jpg", "a.png", "b") for p in ("seg", "probability", "uncertainty")}
+    assert {*runs[0]} == results | {"a.png", "a.jpg", "b.png", "b_mask.png"}
+    assert runs[1] == runs[0]
 
 
 @pytest.mark.parametrize(

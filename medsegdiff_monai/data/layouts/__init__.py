@@ -14,5 +14,6 @@ from .ddti import read_ddti
 from .folder import read_folder
 from .layout import LayoutCase, LayoutData
 from .msd import read_msd
+from .pairs import UNITED_LABELS
 from .refuge2 import read_refuge2
 from .splits import DEFAULT_SPLIT, SECTIONS, parse_split, sections_of, split_by_patient

@@ -44,7 +44,8 @@ def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
     Raises:
         InputError: when the folder is missing or holds no XML files, or labels cannot be written.
     """
-    images, annotations = _files(existing_folder(root))
+    files, problems = files_below(existing_folder(root), 0)
+    images, annotations = _by_case(files)
     if not images or not annotations:
         raise InputError(f"{root} holds no DDTI cases: give the folder that holds <case>_<k>.jpg and <case>.xml.")
     data = LayoutData(
@@ -54,6 +55,7 @@ def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
         tensor_image_size="2D",
         regions={"nodule": [1]},
         background=[0],
+        problems=problems,
     )
     for case in tqdm(sorted({*images, *annotations}, key=natural_key), desc="Drawing", unit="case", leave=False):
         try:
@@ -65,11 +67,11 @@ def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
     return data
 
 
-def _files(root: Path) -> tuple[dict[str, dict[int, list[Path]]], dict[str, Path]]:
+def _by_case(files: list[Path]) -> tuple[dict[str, dict[int, list[Path]]], dict[str, Path]]:
     """The images by case and number, and the XML files by case."""
     images: dict[str, dict[int, list[Path]]] = {}
     annotations: dict[str, Path] = {}
-    for path in files_below(root, 0):
+    for path in files:
         match = re.fullmatch(r"(?i)(.+)_(\d+)\.jpe?g", path.name)
         if match:
             images.setdefault(match[1], {}).setdefault(int(match[2]), []).append(path)

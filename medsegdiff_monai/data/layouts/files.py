@@ -40,11 +40,13 @@ def existing_folder(root: str | os.PathLike[str]) -> Path:
     """The root of a data set.
 
     Raises:
-        InputError: when there is no such folder.
+        InputError: when there is no such folder, or it cannot be read.
     """
     folder = Path(root)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"The data set's folder {folder} does not exist: give the folder that holds its files.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(f"The data set's folder {folder} cannot be read: mend its permissions.")
     return folder
 
 
@@ -54,19 +56,39 @@ def natural_key(text: object) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], str(text)
 
 
-def files_below(root: Path, depth: int) -> list[Path]:
-    """Files of a folder and of its subfolders, sorted, without hidden ones and what macOS adds to archives.
+def files_below(root: Path, depth: int) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Files of a folder and of its subfolders, without hidden ones and what macOS adds to archives.
 
     Args:
         root: the folder.
         depth: number of levels of subfolders to go down.
+
+    Returns:
+        The files, sorted, and name and reason for each subfolder that cannot be read, each link to nothing and each
+        pipe, which would never end.
     """
-    found = []
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    found: list[Path] = []
+    problems: list[tuple[str, str]] = []
+
+    def unreadable(error: OSError) -> None:
+        reason = f"The folder cannot be read ({error.strerror}): mend its permissions."
+        problems.append((_within(root, error.filename), reason))
+
+    for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
         level = len(Path(folder).relative_to(root).parts)
         subfolders[:] = [s for s in subfolders if level < depth and not s.startswith(".") and s != "__MACOSX"]
         found += [Path(folder) / name for name in names if not name.startswith(".")]
-    return sorted(found, key=natural_key)
+    found.sort(key=natural_key)
+    for path in found:
+        if os.path.islink(path) and not os.path.exists(path):
+            problems.append((_within(root, path), "It is a link to what is not there: restore that."))
+        elif not os.path.isfile(path):
+            problems.append((_within(root, path), "It is a pipe, socket or device and no file: take it away."))
+    return [path for path in found if os.path.isfile(path)], problems
+
+
+def _within(root: Path, path: str | Path) -> str:
+    return Path(path).relative_to(root).as_posix() if Path(path) != root else root.name
 
 
 def words(items: Iterable[object], limit: int = 5) -> str:

@@ -17,30 +17,25 @@ from typing import Any
 
 from tqdm import tqdm
 
-from medsegdiff_monai.data.cases import IMAGE_SUFFIXES, case_name
-from medsegdiff_monai.data.layouts.files import (
-    existing_folder,
-    files_below,
-    grid_difference,
-    label_values,
-    volume_header,
-    words,
-)
+from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.companions import mask_of
+from medsegdiff_monai.data.layouts.files import existing_folder, grid_difference, label_values, volume_header, words
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.data.layouts.pairs import UNITED_LABELS, Pair, find_pairs
+from medsegdiff_monai.data.layouts.union import unite_masks
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["parse_regions", "read_folder"]
 
-_IMAGE_FOLDERS = ("images", "image")
-_LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "gt")
-_LABEL_SUFFIX = re.compile(r"(?i)_(?:mask|seg|label|segmentation)$")
 
-
-def read_folder(root: Path, regions: Any = None, background: Any = None, patient: Any = None) -> LayoutData:
-    """Read a folder of images and a folder of label maps beside it.
+def read_folder(
+    root: Path, regions: Any = None, background: Any = None, patient: Any = None, labels_dir: Path | None = None
+) -> LayoutData:
+    """Read a folder of images and a folder of label maps beside it, or images and their masks in one folder.
 
     ``images/`` and ``labels/`` (or ``masks``, ``annotations``, ``gt``), matched by stem; a label's stem may end in
-    ``_mask``, ``_seg``, ``_label`` or ``_segmentation``.
+    ``_mask``, ``_seg``, ``_label`` or the like. Where there are no such folders, a mask lies beside its image, in the
+    root or at most two levels down. Several masks of one image that are numbered, as in BUSI, are united.
 
     Args:
         root: the folder that holds both.
@@ -49,6 +44,7 @@ def read_folder(root: Path, regions: Any = None, background: Any = None, patient
         background: label values of no region, as ``"0"`` or ``"0+3"``; None is 0, or nothing where 0 is in a region.
         patient: regular expression that finds the patient in an image's stem, with one group; None takes every
             image as a patient of its own.
+        labels_dir: folder that united labels are written to; None makes ``united_labels`` in the root.
 
     Raises:
         InputError: when a folder is missing or there are two of a kind, there are no images, or an option is wrong.
@@ -57,20 +53,20 @@ def read_folder(root: Path, regions: Any = None, background: Any = None, patient
     rest = _parse_background(background, values)
     expression = _parse_patient(patient)
     folder = existing_folder(root)
-    images = _by_stem(_only_folder(folder, _IMAGE_FOLDERS))
-    labels = _labels_of(images, _by_stem(_only_folder(folder, _LABEL_FOLDERS)))
-    if not images:
-        raise InputError(f"The folder of images in {root} holds none ({', '.join(IMAGE_SUFFIXES)}): add them.")
-    data = LayoutData(folder.resolve().name, {"0": "image"}, _meanings(values, rest), _size(images), values, rest)
+    pairs, problems = find_pairs(folder)
+    size = _size(pairs[0].images[0])
+    data = LayoutData(folder.resolve().name, {"0": "image"}, _meanings(values, rest), size, values, rest)
+    data.problems += problems
     if expression is None:
         data.notes.append("Every image counts as a patient of its own; --patient tells which belong together.")
-    for stem in tqdm(images, desc="Checking", unit="image", leave=False):
+    united = labels_dir or folder / UNITED_LABELS
+    for pair in tqdm(pairs, desc="Checking", unit="image", leave=False):
         try:
-            data.cases.append(_case(stem, images[stem], labels.pop(stem, []), data, expression))
+            data.cases.append(_case(pair, united, data, expression))
         except InputError as e:
-            data.report(stem, str(e))
-    for stem, files in labels.items():
-        data.report(stem, f"The label {words(p.name for p in files)} has no image: add it.")
+            data.report(pair.name, str(e))
+    if several := sum(case.label is not None and case.label.parent == united for case in data.cases):
+        data.notes.append(f"{several} images have several masks, which are united in {united}.")
     return data
 
 
@@ -117,31 +113,6 @@ def _parse_patient(text: Any) -> re.Pattern[str] | None:
     return expression
 
 
-def _only_folder(root: Path, names: tuple[str, ...]) -> Path:
-    found = sorted(p for p in root.iterdir() if p.is_dir() and p.name.lower() in names)
-    if len(found) != 1:
-        several = f"{root} holds the folders {words(p.name for p in found)}, which are of one kind: leave one."
-        raise InputError(several if found else f"{root} holds no folder of the name {', '.join(names)}: add it.")
-    return found[0]
-
-
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    stems: dict[str, list[Path]] = {}
-    for path in files_below(folder, 0):
-        if path.name.lower().endswith(IMAGE_SUFFIXES):
-            stems.setdefault(case_name(path), []).append(path)
-    return stems
-
-
-def _labels_of(images: dict[str, list[Path]], labels: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Labels by the stem of their image, or by their own where they have none."""
-    matched: dict[str, list[Path]] = {}
-    for stem, files in labels.items():
-        bare = _LABEL_SUFFIX.sub("", stem)
-        matched.setdefault(bare if stem not in images and bare in images else stem, []).extend(files)
-    return matched
-
-
 def _meanings(regions: dict[str, list[int]], background: list[int]) -> dict[str, str]:
     meanings = {str(v): "background" for v in background}
     for value in sorted({v for values in regions.values() for v in values}):
@@ -149,35 +120,51 @@ def _meanings(regions: dict[str, list[int]], background: list[int]) -> dict[str,
     return meanings
 
 
-def _size(images: dict[str, list[Path]]) -> str:
-    first = next(iter(images.values()))[0]
-    if not first.name.lower().endswith((".nii", ".nii.gz")):
+def _size(image: Path) -> str:
+    if not image.name.lower().endswith((".nii", ".nii.gz")):
         return "2D"
     try:
-        return "4D" if len(volume_header(first)[0]) == 4 else "3D"
+        return "4D" if len(volume_header(image)[0]) == 4 else "3D"
     except InputError:
         return "3D"
 
 
-def _case(
-    stem: str, images: list[Path], labels: list[Path], data: LayoutData, patient: re.Pattern[str] | None
-) -> LayoutCase:
-    if len(images) > 1:
-        raise InputError(f"{words(p.name for p in images)} would give results of one name: rename them.")
-    if len(labels) != 1:
-        several = f"{images[0].name} has several labels ({words(p.name for p in labels)}): leave one."
-        raise InputError(several if labels else f"{images[0].name} has no label: add it, or take the image away.")
-    difference = grid_difference(labels[0], images[0])
-    if difference:
-        raise InputError(f"The label {labels[0].name} {difference}: give a label on the image's grid.")
+def _case(pair: Pair, united: Path, data: LayoutData, patient: re.Pattern[str] | None) -> LayoutCase:
+    image = _only_image(pair)
+    label = _label(pair, image, united, data.background)
+    if difference := grid_difference(label, image):
+        raise InputError(f"The label {label.name} {difference}: give a label on the image's grid.")
     known = {v for values in [*data.regions.values(), data.background] for v in values}
-    others = [v for v in label_values(labels[0]) if v not in known] if data.regions else []
+    others = [v for v in label_values(label) if v not in known] if data.regions else []
     if others:
         raise InputError(
-            f"The label {labels[0].name} has the values {words(f'{v:g}' for v in others)}, which are in none of the "
+            f"The label {label.name} has the values {words(f'{v:g}' for v in others)}, which are in none of the "
             "--regions and not --background: mend it or declare them."
         )
-    match = patient.search(stem) if patient else None
+    match = patient.search(case_name(image)) if patient else None
     if patient and (match is None or not match[1]):
-        raise InputError(f"--patient finds no patient in {images[0].name}: rename it or mend the expression.")
-    return LayoutCase(stem, match[1] if match else stem, (images[0],), labels[0])
+        raise InputError(f"--patient finds no patient in {image.name}: rename it or mend the expression.")
+    return LayoutCase(pair.name, match[1] if match else pair.name, (image,), label)
+
+
+def _only_image(pair: Pair) -> Path:
+    if not pair.images:
+        raise InputError(f"The label {words(p.name for p in pair.labels)} has no image: add it.")
+    if len(pair.images) > 1:
+        raise InputError(f"{words(p.name for p in pair.images)} would give results of one name: rename them.")
+    return pair.images[0]
+
+
+def _label(pair: Pair, image: Path, united: Path, background: list[int]) -> Path:
+    """The label of an image, for which several masks are united where their numbers tell that they are its parts."""
+    names = [mask_of(case_name(path)) for path in pair.labels]
+    has_own_name = [case_name(path) == case_name(image) for path in pair.labels]
+    if not pair.labels or (names == [None] and not has_own_name[0]):
+        beside = f" of its name beside {pair.labels[0].name}" if pair.labels else ""
+        raise InputError(f"{image.name} has no label{beside}: add it, or take the image away.")
+    if len(pair.labels) == 1:
+        return pair.labels[0]
+    words_of_masks = {name.word if name else "" for name in names}
+    if None in names or len(words_of_masks) > 1 or len({name.number for name in names if name}) < len(names):
+        raise InputError(f"{image.name} has several labels ({words(p.name for p in pair.labels)}): leave one.")
+    return unite_masks(pair.labels, united, pair.name, background)

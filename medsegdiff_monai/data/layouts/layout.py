@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medsegdiff_monai.data.cases import case_name
-
 __all__ = ["LayoutCase", "LayoutData", "leave_out_twins"]
 
 
@@ -52,6 +50,7 @@ class LayoutData:
         background: label values of no region.
         cases: the usable cases.
         problems: case and reason for everything that is missing or doubtful.
+        kept: those problems whose cases are kept nevertheless.
         notes: what a user should know about all of it.
     """
 
@@ -63,11 +62,25 @@ class LayoutData:
     background: list[int] = field(default_factory=list)
     cases: list[LayoutCase] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def report(self, case: str, reason: str) -> None:
-        """Keep the reason why a case, or a part of one, is left out."""
+    def report(self, case: str, reason: str, kept: bool = False) -> None:
+        """Note the reason why a case, or a part of one, is left out.
+
+        Args:
+            case: name of the case.
+            reason: one sentence.
+            kept: whether the case is in the data nevertheless.
+        """
         self.problems.append((case, reason))
+        if kept:
+            self.kept.append((case, reason))
+
+    @property
+    def left_out(self) -> int:
+        """Number of problems that cost a case, a file or a folder."""
+        return len(self.problems) - len(self.kept)
 
 
 def leave_out_twins(data: LayoutData, group: Callable[[LayoutCase], object]) -> None:
@@ -79,7 +92,7 @@ def leave_out_twins(data: LayoutData, group: Callable[[LayoutCase], object]) -> 
     """
     found: dict[tuple[object, str], list[LayoutCase]] = {}
     for case in data.cases:
-        found.setdefault((group(case), case_name(case.images[0])), []).append(case)
+        found.setdefault((group(case), case.name), []).append(case)
     for twins in found.values():
         if len(twins) > 1:
             files = " and ".join(str(case.images[0]) for case in twins)

@@ -11,13 +11,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from medsegdiff_monai.data.cases import case_name
+from medsegdiff_monai.data.datalists import read_datalist
 from medsegdiff_monai.data.layouts.files import (
     existing_folder,
     files_below,
@@ -52,7 +51,7 @@ def read_msd(root: Path) -> LayoutData:
     """
     task = existing_folder(root)
     task = task if (task / "imagesTr").is_dir() else task / _TASK
-    images, labels = _volumes(task / "imagesTr"), _volumes(task / "labelsTr")
+    (images, problems), (labels, label_problems) = (_volumes(task / part) for part in ("imagesTr", "labelsTr"))
     if not images:
         raise InputError(f"{root} holds no imagesTr with volumes: give the folder {_TASK}.")
     data = LayoutData(
@@ -62,6 +61,7 @@ def read_msd(root: Path) -> LayoutData:
         tensor_image_size="4D",
         regions={"TC": [2, 3], "WT": [1, 2, 3], "ET": [3]},
         background=[0],
+        problems=problems + label_problems,
     )
     stated = _stated_cases(task / "dataset.json", data)
     names = [*images, *(name for name in stated if name not in images)]
@@ -73,14 +73,21 @@ def read_msd(root: Path) -> LayoutData:
     for name, label in labels.items():
         if name not in images and name not in stated:
             data.report(name, f"labelsTr/{label.name} has no volume in imagesTr: add it.")
-    if _volumes(task / "imagesTs"):
+    if _volumes(task / "imagesTs")[0]:
         data.notes.append("imagesTs has no labels and is not used.")
     return data
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
-    files = files_below(folder, 0) if folder.is_dir() else []
-    return {case_name(p): p for p in files if p.name.lower().endswith((".nii", ".nii.gz"))}
+def _volumes(folder: Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
+    """The volumes of a folder by case, and name and reason for what cannot be read."""
+    files, problems = files_below(folder, 0) if folder.is_dir() else ([], [])
+    volumes: dict[str, Path] = {}
+    for path in files:
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            first = volumes.setdefault(case_name(path), path)
+            if first is not path:
+                problems.append((case_name(path), f"{path.name} is beside {first.name}, which is used: leave one."))
+    return volumes, problems
 
 
 def _stated_cases(path: Path, data: LayoutData) -> list[str]:
@@ -93,12 +100,12 @@ def _stated_cases(path: Path, data: LayoutData) -> list[str]:
         data.notes.append("There is no dataset.json: the volumes are taken to be those of Task01_BrainTumour.")
         return []
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = read_datalist(path)
         labels, modality = content["labels"], content["modality"]
         known = all(str(labels[value]).lower().startswith(word) for value, word in _STATED.items())
         known = known and [str(modality[str(i)]).lower() for i in range(4)] == [c.lower() for c in _CONTRASTS]
         names = [case_name(case["image"]) for case in content["training"]]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} cannot be read as the dataset.json of {_TASK}: restore it.") from e
     if not known:
         raise InputError(f"{path} states other channels or labels than those of {_TASK}: give the folder of that task.")

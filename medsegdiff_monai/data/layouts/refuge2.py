@@ -51,13 +51,15 @@ def read_refuge2(root: Path) -> LayoutData:
     Raises:
         InputError: when the folder is missing or holds no photographs.
     """
-    images, masks = _pictures(existing_folder(root))
+    paths, problems = files_below(existing_folder(root), _DEPTH)
+    images, masks = _pictures(root, paths)
     if not images:
         raise InputError(
             f"{root} holds no REFUGE photographs: give the folder that holds train/Images and train/gts, or "
             "Training400 and Annotation-Training400."
         )
     data = _described()
+    data.problems += problems
     stems = Counter(stem for _, stem in images)
     for section, stem in tqdm(list(images), desc="Checking masks", unit="image", leave=False):
         patient = stem if stems[stem] == 1 else f"{section}/{stem}"  # sections that number from 1 each
@@ -84,11 +86,11 @@ def _described() -> LayoutData:
     )
 
 
-def _pictures(root: Path) -> tuple[_Pictures, _Pictures]:
+def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
     """The photographs and the masks, by section (None where no folder states one) and stem."""
     images: _Pictures = {}
     masks: dict[tuple[str | None, str], dict[int, list[Path]]] = {}
-    for path in files_below(root, _DEPTH):
+    for path in paths:
         folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
         if path.suffix.lower() not in _PICTURES or any(word in part for part in folders for word in _DERIVED):
             continue

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from medsegdiff_monai.data.datalists import read_datalist
 from medsegdiff_monai.data.phantoms.brain import BRAIN_CONTRASTS, draw_brain
 from medsegdiff_monai.data.phantoms.drawing import FIELD_OF_VIEW_MM
 from medsegdiff_monai.data.phantoms.fundus import draw_fundus
@@ -137,8 +138,8 @@ def _clear_datalist(path: Path, name: str) -> None:
     if not path.exists():
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("name", "")
-    except (OSError, ValueError, AttributeError):
+        found = read_datalist(path).get("name", "")
+    except InputError:
         found = ""
     if not str(found).startswith("Phantoms of"):
         raise InputError(f"{path} belongs to another dataset, which {name} would overwrite: choose an empty folder.")

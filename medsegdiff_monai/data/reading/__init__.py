@@ -13,5 +13,5 @@ from .header import MAX_VALUES, FileHeader
 from .kinds import NIFTI
 from .labels import label_turn
 from .nifti import stated_header
-from .orientation import ORIENTATION_TAG, turned
+from .orientation import as_shown, turned
 from .reader import read_header, read_image, read_label

@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-__all__ = ["ORIENTATION_TAG", "shown_size", "turned", "valid_orientation"]
+__all__ = ["ORIENTATION_TAG", "as_shown", "shown_size", "turned", "valid_orientation"]
 
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
 
@@ -43,3 +44,10 @@ def turned(pixels: np.ndarray, orientation: int | None) -> np.ndarray:
     flips = {2: (0,), 3: (0, 1), 4: (1,), 6: (0,), 7: (0, 1), 8: (1,)}
     shown = np.swapaxes(pixels, 0, 1) if orientation is not None and orientation >= 5 else pixels
     return np.flip(shown, flips.get(orientation or 1, ()))
+
+
+def as_shown() -> Image.Exif:
+    """EXIF that says that a picture is stored as it is to be shown."""
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 1
+    return exif

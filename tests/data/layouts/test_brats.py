@@ -66,6 +66,83 @@ def test_names_and_labels_of_2018_to_2021(tmp_path: Path, parent: str, suffix: s
     assert data.modality == {"0": "FLAIR", "1": "T1w", "2": "T1gd", "3": "T2w"}
 
 
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [
+        ("{case}_{key}.nii", "{case}_{key}.nii"),
+        ("{case}_{key}.nii.gz", "{case}_{key}.nii.gz"),
+        ("{case}_{key}.nii", "00000057_brain_{key}.nii"),
+        ("{case}_{key}.nii.gz", "volume.nii"),
+        ("flair.{key}.nii", "{case}_{key}.nii"),
+        ("{case}_{key}.nii", "{case}_{key}.nii.gz"),
+        (".", "{case}_{key}.NII"),
+    ],
+)
+@pytest.mark.parametrize("parent", ["", "HGG"])
+def test_file_in_a_folder_of_its_own_name_is_what_either_says(
+    tmp_path: Path, parent: str, folder: str, file: str
+) -> None:
+    for name in ("BraTS2021_00001", "BraTS2021_00002"):
+        for key in OLDER[1:]:
+            volume(tmp_path / parent / name / folder.format(case=name, key=key) / file.format(case=name, key=key))
+        place = tmp_path / parent / name / folder.format(case=name, key="seg") / file.format(case=name, key="seg")
+        volume(place, (0, 1, 4))
+    (tmp_path / "__MACOSX" / "BraTS2021_00001").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "BraTS2021_00001" / "BraTS2021_00001_t1.nii").touch()
+    (tmp_path / "BraTS2021.zip").touch()
+    data = read_brats(tmp_path)
+    assert data.problems == []
+    assert [c.name for c in data.cases] == ["BraTS2021_00001", "BraTS2021_00002"]
+    second = [file.format(case="BraTS2021_00002", key=key) for key in ("flair", "t1", "t1ce", "t2", "seg")]
+    last = data.cases[1]
+    assert [p.name for p in (*last.images, *([last.label] if last.label else []))] == second
+
+
+def test_own_folder_with_two_files_is_ambiguous(tmp_path: Path) -> None:
+    case(tmp_path / "BraTS2021_00001", OLDER, (0, 4))
+    folder = tmp_path / "BraTS2021_00002"
+    case(folder, OLDER, (0, 4))
+    (folder / f"{folder.name}_t1.nii.gz").unlink()
+    for name in ("a", "b"):
+        volume(folder / f"{folder.name}_t1.nii" / f"{name}.nii")
+    data = read_brats(tmp_path)
+    assert [c.name for c in data.cases] == ["BraTS2021_00001"]
+    assert data.problems == [(folder.name, "a.nii, b.nii are two files of one kind: leave one.")]
+    assert data.left_out == 1
+
+
+def test_file_that_is_not_what_its_own_folder_says_is_not_used(tmp_path: Path) -> None:
+    for name in ("BraTS2021_00001", "BraTS2021_00002"):
+        case(tmp_path / name, OLDER, (0, 4))
+    folder = tmp_path / "BraTS2021_00002"
+    (folder / f"{folder.name}_t1.nii").mkdir()
+    (folder / f"{folder.name}_t1.nii.gz").rename(folder / f"{folder.name}_t1.nii" / f"{folder.name}_t2.nii.gz")
+    data = read_brats(tmp_path)
+    assert [c.name for c in data.cases] == ["BraTS2021_00001"]
+    assert data.problems == [
+        (folder.name, "It has no T1w (BraTS2021_00002_t1.nii.gz): add what is missing."),
+    ]
+
+
+def test_names_that_differ_in_upper_and_lower_case_are_of_one_case(tmp_path: Path) -> None:
+    for i, key in enumerate(OLDER[1:]):
+        name = "BraTS_1" if i else "BRATS_1"
+        volume(tmp_path / "x" / f"{name}_{key.upper() if i else key}.nii.gz")
+    (found,) = read_brats(tmp_path).cases
+    assert [p.name.lower() for p in found.images] == [f"brats_1_{key}.nii.gz" for key in ("flair", "t1", "t1ce", "t2")]
+
+
+def test_only_other_file_that_says_that_it_is_the_label_map_and_fits_is_taken(tmp_path: Path) -> None:
+    name = "BraTS20_Training_355"
+    case(tmp_path / name, OLDER, (0, 4), ".nii")
+    label = tmp_path / name / "W39_1998.09.19_Segm.nii"
+    (tmp_path / name / f"{name}_seg.nii").rename(label)
+    data = read_brats(tmp_path)
+    assert [c.label for c in data.cases] == [label]
+    assert data.problems == [(name, "W39_1998.09.19_Segm.nii is taken for its label map: rename it if it is.")]
+    assert data.left_out == 0
+
+
 def test_names_labels_and_timepoints_from_2023_on(tmp_path: Path) -> None:
     for name in ("BraTS-GLI-00005-100", "BraTS-GLI-00005-101", "BraTS-GLI-00017-000"):
         case(tmp_path / name, NEWER, (0, 1, 2, 3))
@@ -185,7 +262,8 @@ def test_case_without_label_is_kept_to_be_segmented_and_a_stranger_is_named(tmp_
     assert [(c.name, c.label) for c in data.cases] == [("BraTS20_Training_354", None), ("BraTS20_Training_355", None)]
     reasons = dict(data.problems)
     assert reasons["BraTS20_Training_354"].endswith("_seg.nii.gz is missing, so it can only be segmented: add it.")
-    assert "is W39_1998.09.19_Segm.nii the label map? then rename it" in reasons["BraTS20_Training_355"]
+    assert "Segm.nii has the values 7, but the labels of 2018-2021 are" in reasons["BraTS20_Training_355"]
+    assert data.left_out == 0
 
 
 def test_folder_of_other_names_is_reported(tmp_path: Path) -> None:

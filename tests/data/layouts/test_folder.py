@@ -152,3 +152,112 @@ def test_folders_that_are_missing_or_ambiguous_are_refused(tmp_path: Path) -> No
     (tmp_path / "masks").mkdir()
     with pytest.raises(InputError, match="holds the folders labels, masks, which are of one kind: leave one"):
         read_folder(tmp_path)
+
+
+def mask(path: Path, *boxes: tuple[int, int, int, int], value: int = 255, size: tuple[int, int] = (9, 7)) -> np.ndarray:
+    """A mask with boxes of columns and rows, from and to; returns it as an array of rows."""
+    array = np.zeros(size[::-1], np.uint8)
+    for left, right, top, bottom in boxes:
+        array[top:bottom, left:right] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return array
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [("images", "masks"), ("", ""), ("benign", "benign"), ("BUSI/benign", "BUSI/benign")]
+)
+def test_several_masks_of_one_image_are_united_wherever_they_lie(tmp_path: Path, images: str, masks: str) -> None:
+    picture(tmp_path / images / "benign (4).png")
+    picture(tmp_path / images / "benign (5).png")
+    first = mask(tmp_path / masks / "benign (4)_mask.png", (0, 2, 0, 2))
+    second = mask(tmp_path / masks / "benign (4)_mask_1.png", (1, 5, 1, 4))
+    third = mask(tmp_path / masks / "benign (4)_mask_2.png", (8, 9, 6, 7))
+    mask(tmp_path / masks / "benign (5)_mask.png", (3, 4, 3, 4))
+    for _ in range(2):
+        data = read_folder(tmp_path, regions="lesion=255")
+        assert data.problems == []
+        assert [c.name for c in data.cases] == ["benign (4)", "benign (5)"]
+        united = data.cases[0].label
+        assert united == tmp_path / "united_labels" / "benign (4).png"
+        np.testing.assert_array_equal(np.asarray(Image.open(united)), first | second | third)
+        assert data.cases[1].label == tmp_path / masks / "benign (5)_mask.png"
+        assert "1 images have several masks, which are united in" in data.notes[-1]
+
+
+def test_one_bit_masks_and_volumes_are_united_as_they_are(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    bits = [
+        mask(tmp_path / "masks" / f"a_mask{end}.png", box) > 0
+        for end, box in (("", (0, 2, 0, 2)), ("_1", (4, 5, 4, 5)))
+    ]
+    for end, array in zip(("", "_1"), bits):
+        Image.fromarray(array).save(tmp_path / "masks" / f"a_mask{end}.png")
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    parts = np.zeros((2, 3, 4, 5), np.int16)
+    parts[0, 0], parts[1, 2] = 1, 2
+    nib.save(nib.Nifti1Image(parts[0], affine), tmp_path / "images" / "b.nii.gz")
+    for end, part in zip(("_1", "_2"), parts):
+        nib.save(nib.Nifti1Image(part, affine), tmp_path / "masks" / f"b_seg{end}.nii.gz")
+    flat, solid = (case.label for case in read_folder(tmp_path, labels_dir=tmp_path / "made").cases)
+    np.testing.assert_array_equal(np.asarray(Image.open(flat)), bits[0] | bits[1])
+    volume_label = nib.load(solid)
+    np.testing.assert_array_equal(np.asarray(volume_label.dataobj), parts[0] + parts[1])
+    np.testing.assert_array_equal(volume_label.affine, affine)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("a_mask", "a_seg_1"), "a.png has several labels .a_mask.png, a_seg_1.png.: leave one"),
+        (("a", "a_1"), "a.png has several labels .a.png, a_1.png.: leave one"),
+        (("a_1",), "a.png has no label of its name beside a_1.png: add it"),
+        (("a_mask", "a_mask_1"), "a_mask_1.png has another value than a further mask at one place"),
+    ],
+    ids=["two words", "numbers alone", "a number alone", "contradiction"],
+)
+def test_masks_that_cannot_be_united_cost_the_image_and_are_never_half_used(
+    tmp_path: Path, names: tuple[str, ...], reason: str
+) -> None:
+    picture(tmp_path / "images" / "a.png")
+    picture(tmp_path / "images" / "z.png")
+    for value, name in enumerate((*names, "z"), start=1):
+        mask(tmp_path / "masks" / f"{name}.png", (0, 3, 0, 3), value=value)
+    data = read_folder(tmp_path)
+    assert [c.name for c in data.cases] == ["z"]
+    ((name, text),) = data.problems
+    assert name == "a"
+    assert re.search(reason, text)
+    assert not (tmp_path / "united_labels").exists()
+
+
+def test_images_of_one_name_in_two_folders_are_cases_of_two_names(tmp_path: Path) -> None:
+    for part in ("benign", "malignant"):
+        picture(tmp_path / part / "1.png")
+        mask(tmp_path / part / "1_mask.png", (0, 2, 0, 2))
+        mask(tmp_path / part / "1_mask_1.png", (4, 6, 4, 6))
+    data = read_folder(tmp_path, patient=r"(\d)")
+    assert [(c.name, c.patient, c.label and c.label.name) for c in data.cases] == [
+        ("benign_1", "1", "benign_1.png"),
+        ("malignant_1", "1", "malignant_1.png"),
+    ]
+
+
+def test_results_of_a_run_in_one_folder_are_neither_images_nor_labels(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / f"{name}.png")
+    mask(tmp_path / "a_mask.png", (0, 2, 0, 2))
+    mask(tmp_path / "b_seg.png", (0, 2, 0, 2))
+    for postfix in ("seg", "probability", "uncertainty"):
+        picture(tmp_path / f"a_{postfix}.png")
+    data = read_folder(tmp_path)
+    assert data.problems == []
+    assert [c.label and c.label.name for c in data.cases] == ["a_mask.png", "b_seg.png"]
+
+
+def test_file_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        picture(tmp_path / "images" / f"{stem}.png")
+        picture(tmp_path / "labels" / f"{stem}.png")
+    (tmp_path / "images" / "b.png").rename(tmp_path / "images" / "b.webp")
+    assert [name for name, _ in read_folder(tmp_path).problems] == ["b.webp", "b"]

@@ -1,0 +1,134 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from medsegdiff_monai.data.cases import IMAGE_SUFFIXES, case_name, text_for_names
+from medsegdiff_monai.data.companions import mask_of
+from medsegdiff_monai.utils import InputError, typed_text
+
+__all__ = ["load_cases", "read_datalist"]
+
+
+def read_datalist(path: Path) -> dict[str, Any]:
+    """Content of a datalist in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The content; nothing where the file holds JSON of another kind.
+
+    Raises:
+        InputError: when it cannot be read, has another encoding or is not JSON.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        raise InputError(f"Cannot read the datalist {path}: it is no file.")
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as e:
+        raise InputError(f"Cannot read the datalist {path} ({e.strerror}): give the folder that holds it.") from e
+    except UnicodeDecodeError as e:
+        raise InputError(f"The datalist {path} is neither UTF-8 nor UTF-16: save it as UTF-8.") from e
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"The datalist {path} is not valid JSON ({e}): write it again.") from e
+    return content if isinstance(content, dict) else {}
+
+
+def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str = "datalist.json") -> list[dict]:
+    """The cases of one section of a datalist in the form of the Medical Segmentation Decathlon.
+
+    Paths start from the folder of the datalist, or are absolute; ``\\`` in a path that is not there so separates
+    folders, as on Windows.
+
+    Args:
+        dataset_dir: folder that the paths in the datalist start from.
+        section: ``"training"``, ``"validation"`` or ``"test"``.
+        datalist: file name of the datalist in the folder.
+
+    Returns:
+        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``, which is a
+        list with a path for each reader where several have drawn it. Whether the files are there is found case by case
+        when they are read. A case whose label is one of several masks has the reason why it cannot be used as
+        ``refused``.
+
+    Raises:
+        InputError: when the datalist is missing or not readable, or the section is missing or empty.
+    """
+    path = Path(typed_text(dataset_dir, "dataset_dir")) / str(typed_text(datalist, "datalist"))
+    content = read_datalist(path)
+    name = str(typed_text(section, "section"))
+    cases = content.get(name)
+    if not isinstance(cases, list) or not cases:
+        known = ", ".join(k for k, v in content.items() if isinstance(v, list))
+        raise InputError(f"The datalist {path} has no cases under {name!r}; it has {known or 'none'}.")
+    listed: dict[Path, list[str]] = {}
+    return [_with_whole_label(_absolute(case, path, i), listed) for i, case in enumerate(cases)]
+
+
+def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
+    case = {"image": case} if isinstance(case, str) else case
+    if not isinstance(case, dict) or not case.get("image"):
+        raise InputError(f"Entry {index} of a section of {datalist} has no 'image': add the path of its image.")
+    resolved = dict(case)
+    for key in ("label", "case"):
+        if resolved.get(key, "") is None:
+            del resolved[key]
+    if "case" in resolved:
+        resolved["case"] = _name(resolved["case"], datalist)
+    for key in ("image", "label"):
+        if key in resolved:
+            files = case[key] if isinstance(case[key], list) else [case[key]]
+            if not files or not all(isinstance(f, str) for f in files):
+                raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
+            paths = [_path(f, datalist.parent) for f in files]
+            resolved[key] = paths if isinstance(case[key], list) else paths[0]
+    return resolved
+
+
+def _path(text: str, folder: Path) -> str:
+    path = folder / text
+    if "\\" in text and not os.path.lexists(path):
+        path = folder / text.replace("\\", "/")
+    return str(path)
+
+
+def _name(case: Any, datalist: Path) -> str:
+    name = text_for_names(str(case))
+    if not name or any(separator in name for separator in "/\\"):
+        raise InputError(f"The case {name!r} in {datalist} cannot be the name of a file: take a name without slashes.")
+    return name
+
+
+def _with_whole_label(case: dict[str, Any], listed: dict[Path, list[str]]) -> dict[str, Any]:
+    """A case, refused where its label is the first of several masks, such as ``x_mask.png`` beside ``x_mask_1.png``."""
+    label = case.get("label")
+    mask = mask_of(case_name(label)) if isinstance(label, str) else None
+    if mask is None or mask.number is not None:
+        return case
+    folder, name = Path(str(label)).parent, Path(str(label)).name
+    if folder not in listed:
+        listed[folder] = sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
+    masks = {file: mask_of(case_name(file)) for file in listed[folder] if file.lower().endswith(IMAGE_SUFFIXES)}
+    further = [file for file, m in masks.items() if m and m.number is not None and replace(m, number=None) == mask]
+    if not further:
+        return case
+    reason = (
+        f"{name} is one of several masks of this image ({', '.join(further[:3])}): unite them, as the command datalist "
+        "does with the layout folder, or state all as a list where they are those of several readers."
+    )
+    return {**case, "refused": reason}

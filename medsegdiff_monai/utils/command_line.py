@@ -1,0 +1,64 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fire.parser import DefaultParseValue
+
+__all__ = ["misread_folders", "typed_text"]
+
+# Options whose values expressions of the configurations join with file names, before any code of ours sees them.
+_OPTIONAL = "finetune_from"
+_JOINED = ("bundle_root", "ckpt_dir", _OPTIONAL)
+_FOLDERS = (*_JOINED, "dataset_dir", "output_dir", "checkpoint", "datalist")
+
+
+def _typed_options() -> dict[str, str]:
+    """The options of this program's command line with their values as they were typed: ``--name value``."""
+    options: dict[str, str] = {}
+    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""]):
+        if argument.startswith("--"):
+            name, equals, value = argument.removeprefix("--").partition("=")
+            options[name.replace("-", "_")] = value if equals else following
+    return options
+
+
+def typed_text(value: Any, option: str) -> Any:
+    """The value of an option as it was typed, where Fire has made something else of it.
+
+    ``python -m monai.bundle`` has Fire read the values of its options, which takes the folder ``2024`` for a number,
+    ``a,b`` for a tuple and ``run #3`` for ``run`` with a comment.
+
+    Args:
+        value: what a configuration holds.
+        option: name of the option that it may have come from.
+
+    Returns:
+        The text, or the value itself where it is not what Fire makes of the option.
+    """
+    text = _typed_options().get(option)
+    if text is None:
+        return value
+    read = DefaultParseValue(text)
+    return text if type(read) is type(value) and read == value else value
+
+
+def misread_folders() -> dict[str, str]:
+    """The options for folders and files, with what was typed, that :func:`typed_text` cannot mend.
+
+    A bundle passes over ``None`` as if nothing had been typed, and joins some folders with file names by itself.
+    """
+    read = {name: (text, DefaultParseValue(text)) for name, text in _typed_options().items() if name in _FOLDERS}
+    lost = {name: text for name, (text, value) in read.items() if text and value is None and name != _OPTIONAL}
+    return lost | {name: text for name, (text, value) in read.items() if name in _JOINED and value not in (text, None)}
