@@ -28,7 +28,7 @@ from monai.utils.enums import CommonKeys as Keys
 
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.loaders import FAILURES
-from medsegdiff_monai.utils import InputError, printable, world_size
+from medsegdiff_monai.utils import InputError, printable, return_freed_memory, world_size
 
 __all__ = ["DiffusionSegmentationEvaluator", "MemberMeasurements"]
 
@@ -165,10 +165,13 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
     def _measure(self, inputs: torch.Tensor, members: torch.Tensor) -> None:
         """Let members ``(B, n, C, *spatial)`` go through their postprocessing, a few at a time where they are large."""
         postprocessing: Any = self.member_postprocessing
-        for some in members.split(_members_at_a_time(inputs, members), dim=1):
+        count = max(1, _LARGEST_GROUP // _elements(inputs, members))
+        for some in members.split(count, dim=1):
             batch = {Keys.IMAGE: inputs, "members": convert_to_dst_type(some, inputs, dtype=some.dtype)[0]}
             for case, found in zip(decollate_batch(batch), self._by_case, strict=True):
                 found["member_measurements"].items.extend(postprocessing(case)["measured"])
+            if count == 1:
+                return_freed_memory()
 
     def _fail(self, images: Sequence[Any], error: Exception) -> None:
         for image in images:
@@ -181,9 +184,8 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
         self.on_failure(case, error)
 
 
-def _members_at_a_time(inputs: Any, members: torch.Tensor) -> int:
-    """Number of members that go together onto the grid of the image's file, which may be far larger than theirs."""
+def _elements(inputs: Any, members: torch.Tensor) -> int:
+    """Number of elements of a member on the grid of the image's file, which may be far larger than the network's."""
     operations = getattr(inputs, "applied_operations", None) or [[]]
     sizes = [operation["orig_size"] for operation in operations[0] if "orig_size" in operation]
-    elements = max(math.prod(int(s) for s in size) for size in [*sizes, members.shape[3:]]) * members.shape[2]
-    return max(1, _LARGEST_GROUP // elements)
+    return max(math.prod(int(s) for s in size) for size in [*sizes, members.shape[3:]]) * members.shape[2]

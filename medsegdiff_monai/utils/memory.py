@@ -19,7 +19,7 @@ import psutil
 
 from medsegdiff_monai.utils.errors import InputError
 
-__all__ = ["check_memory", "free_memory", "keep_freed_memory"]
+__all__ = ["check_memory", "free_memory", "keep_freed_memory", "return_freed_memory"]
 
 # What the results of an image take at most, with its reading and preparing, in images of 32-bit numbers.
 _IMAGES = 6
@@ -43,6 +43,16 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+def return_freed_memory() -> None:
+    """Give the memory of tensors that are freed back to the system, where the C library is glibc.
+
+    After large images, what :func:`keep_freed_memory` keeps lies in pieces that no other large tensor fits into.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def free_memory() -> int:
