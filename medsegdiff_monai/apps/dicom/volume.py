@@ -24,7 +24,8 @@ from monai.transforms import SpatialResample
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.discovery import Series
-from medsegdiff_monai.apps.dicom.headers import complete_header, decimals, text
+from medsegdiff_monai.apps.dicom.headers import decimals, text
+from medsegdiff_monai.apps.dicom.identity import complete_header
 from medsegdiff_monai.apps.dicom.pixels import decode_frames
 from medsegdiff_monai.apps.dicom.stack import Slice, Stack, stack_series
 from medsegdiff_monai.transforms.load import grid_difference
@@ -113,16 +114,30 @@ def _image(stack: Stack, which: str) -> MetaTensor:
     for s in stack.slices:
         key = id(s.instance)
         if key not in decoded:
-            decoded[key] = decode_frames(s.instance, which)
+            decoded[key] = decode_frames(s.instance, which, mask_padding=True)
         planes.append(_plane(decoded[key], s, which))
-    array = to_image_axes(np.stack(planes))
+    array = to_image_axes(_without_padding(planes))
     affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))
     return MetaTensor(torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
+
+
+def _without_padding(planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Planes as one array; voxels that are padding have the lowest value of the others, so that they are background."""
+    if not any(isinstance(plane, np.ma.MaskedArray) for plane in planes):
+        return np.stack(planes)
+    stacked: Any = np.ma.stack(planes)
+    lowest = stacked.min()
+    return stacked.filled(0 if lowest is np.ma.masked else lowest)
 
 
 def _plane(frames: np.ndarray, s: Slice, which: str) -> np.ndarray:
     if frames.ndim != 3:
         raise InputError(f"{which} is in colour, grey images are expected: give the original series.")
+    described = len(s.instance.header.get("PerFrameFunctionalGroupsSequence") or [0])
+    if len(frames) != described:
+        raise InputError(
+            f"{which} holds {len(frames)} frames in an object that describes {described}: give all of them."
+        )
     return frames[s.frame] * s.slope + s.intercept
 
 
