@@ -120,7 +120,7 @@ def _order(series: Series) -> float:
 
 def _refusal(header: Dataset, codes: BundleCodes) -> tuple[str, bool]:
     """Why an object is no image for the bundle, empty where it is one, and whether it may have been meant as one."""
-    modality, sop_class = text(header, "Modality").upper(), text(header, "SOPClassUID")
+    modality, sop_class = text(header, "Modality"), text(header, "SOPClassUID")
     if modality in ("SEG", "SR", "KO", "PR"):
         return f"is no image ({modality})", False
     if modality not in codes.modalities:

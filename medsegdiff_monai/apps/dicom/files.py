@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.headers import text
+from medsegdiff_monai.apps.dicom.limits import bounded_memory
 from medsegdiff_monai.apps.dicom.pixels import pixel_digest
 from medsegdiff_monai.apps.dicom.privacy import Privacy
 from medsegdiff_monai.apps.dicom.reading import Instance, looks_like_dicom, read_header
@@ -167,28 +168,28 @@ def _read(file: Path) -> Instance | None:
 
 
 def _completed(header: Dataset, file: Path) -> tuple[str, ...]:
-    """Put into a header what it lacks to belong to a study and a series, and say what that was."""
+    """Put into a header what it lacks to belong to a study and a series, and say what had to be made up for that."""
     meta = getattr(header, "file_meta", Dataset())
-    lacking = [
-        k for k in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID") if not text(header, k)
-    ]
-    if not text(header, "SOPClassUID") and (sop_class := text(meta, "MediaStorageSOPClassUID")):
-        header.SOPClassUID = sop_class
+    made: dict[str, str] = {}
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if not text(header, keyword) and (stated := text(meta, f"MediaStorage{keyword}")):
+            setattr(header, keyword, stated)
     if not text(header, "SOPInstanceUID"):
-        stated = text(meta, "MediaStorageSOPInstanceUID")
-        header.SOPInstanceUID = stated or derived_uid("object", hashlib.sha256(file.read_bytes()).hexdigest())
+        made["SOPInstanceUID"] = derived_uid("object", hashlib.sha256(file.read_bytes()).hexdigest())
     if not text(header, "StudyInstanceUID"):
         known = [text(header, keyword) for keyword in _STUDY_KEYS]
-        known += [] if any(known) else [text(header, "SeriesInstanceUID") or header.SOPInstanceUID]
-        header.StudyInstanceUID = derived_uid("study", *known)
+        if not any(known):
+            known = [text(header, "SeriesInstanceUID") or made.get("SOPInstanceUID") or text(header, "SOPInstanceUID")]
+        made["StudyInstanceUID"] = derived_uid("study", *known)
     if not text(header, "SeriesInstanceUID"):
-        header.SeriesInstanceUID = derived_uid(
-            "series", header.StudyInstanceUID, *(text(header, keyword) for keyword in _SERIES_KEYS)
-        )
-    if not text(header, "Modality") and (modality := MODALITIES.get(text(header, "SOPClassUID"))):
-        header.Modality = modality
-        lacking.append("Modality")
-    return (f"{', '.join(lacking)} is not stated by the images and was made for them",) if lacking else ()
+        study = made.get("StudyInstanceUID") or text(header, "StudyInstanceUID")
+        made["SeriesInstanceUID"] = derived_uid("series", study, *(text(header, keyword) for keyword in _SERIES_KEYS))
+    modality = text(header, "Modality").upper()
+    if not modality and (modality := MODALITIES.get(text(header, "SOPClassUID"), "")):
+        made["Modality"] = modality
+    for keyword, value in {**made, "Modality": modality}.items():
+        setattr(header, keyword, value)
+    return (f"{', '.join(made)} is not stated by the images and was made up for them",) if made else ()
 
 
 def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path]]:
@@ -216,8 +217,9 @@ def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path
 
 def _digest(instance: Instance) -> str:
     try:
-        return pixel_digest(instance)
-    except InputError:  # no image, or one that will be refused for this reason
+        with bounded_memory():
+            return pixel_digest(instance)
+    except (InputError, MemoryError):  # no image, or one that will be refused for this reason
         return hashlib.sha256(instance.path.read_bytes()).hexdigest()
 
 

@@ -25,7 +25,7 @@ from medsegdiff_monai.apps.dicom.headers import number, text, value_of
 from medsegdiff_monai.apps.dicom.sop_classes import RETIRED_CLASSES
 from medsegdiff_monai.apps.dicom.uids import is_valid_uid, valid_uid
 
-__all__ = ["COPIED", "complete_header", "identity_note"]
+__all__ = ["COPIED", "complete_header", "identity_note", "reference_header"]
 
 # Nothing that is nested is copied: whatever lies in a sequence of the source stays there.
 _TYPE_2 = (
@@ -90,6 +90,24 @@ def complete_header(header: Dataset) -> Dataset:
     return _completed(header, [], [])
 
 
+def reference_header(header: Dataset) -> Dataset:
+    """What is needed of an object to refer to it: its UIDs, its class, as highdicom knows it, and its size.
+
+    Args:
+        header: header of an image.
+    """
+    made = Dataset()
+    for keyword in _UIDS:
+        if stated := text(header, keyword):
+            setattr(made, keyword, valid_uid(stated))
+    if sop_class := text(header, "SOPClassUID"):
+        made.SOPClassUID = RETIRED_CLASSES.get(sop_class, sop_class)
+    for keyword in ("Rows", "Columns", "NumberOfFrames"):
+        if (size := number(header, keyword)) is not None:
+            setattr(made, keyword, int(size))
+    return made
+
+
 def identity_note(headers: Iterable[Dataset]) -> str:
     """One sentence on what :func:`complete_header` does not copy as it is; empty where there is nothing to say.
 
@@ -104,7 +122,7 @@ def identity_note(headers: Iterable[Dataset]) -> str:
             _completed(header, emptied, made)
             terms = _texts(header, "SpecificCharacterSet")
         else:
-            made += [k for k in _UIDS if not is_valid_uid(text(header, k)) and text(header, k)]
+            made += _invalid_uids(header)
     parts = []
     if any(term and term not in python_encoding for term in terms):
         parts.append("SpecificCharacterSet guessed")
@@ -131,16 +149,13 @@ def _completed(header: Dataset, emptied: list[str], made: list[str]) -> Dataset:
         if keyword not in complete:
             setattr(complete, keyword, "")
     _complete_modules(header, complete)
-    for keyword in _UIDS:
-        if stated := text(header, keyword):
-            setattr(complete, keyword, valid_uid(stated))
-            made += [] if is_valid_uid(stated) else [keyword]
-    if sop_class := text(header, "SOPClassUID"):
-        complete.SOPClassUID = RETIRED_CLASSES.get(sop_class, sop_class)
-    for keyword in ("Rows", "Columns", "NumberOfFrames"):
-        if (size := number(header, keyword)) is not None:
-            setattr(complete, keyword, int(size))
+    complete.update(reference_header(header))
+    made += _invalid_uids(header)
     return complete
+
+
+def _invalid_uids(header: Dataset) -> list[str]:
+    return [k for k in _UIDS if (stated := text(header, k)) and not is_valid_uid(stated)]
 
 
 def _complete_modules(header: Dataset, complete: Dataset) -> None:

@@ -61,7 +61,8 @@ def check_declared_size(header: Dataset, file_size: int, which: str) -> int:
     smallest = _SMALLEST_STREAM if syntax.is_encapsulated else max(1, frame * 2 // 3)  # the latter with halved colours
     if smallest > held:
         raise InputError(
-            f"The pixels of {which} are truncated: the file is too small for them: copy or export it again."
+            f"The file of {which} is too small for the {rows} x {columns} pixels that its header declares: it is "
+            "truncated, or its header is wrong."
         )
     frames = min(number_of_frames(header), held // smallest)
     if frames * values > LARGEST_IMAGE:
@@ -103,7 +104,7 @@ def check_pixels(ds: FileDataset, which: str) -> None:
     frames = _streams(ds, which) if _syntax(ds).is_encapsulated else _whole_frames(len(content), frame_bytes, stated)
     if not frames or (frames > 1 and stated == 1 and not _syntax(ds).is_encapsulated):
         raise InputError(
-            f"The pixels of {which} are {len(content)} bytes, but {stated} frames of {ds.Rows} x {ds.Columns} with "
+            f"The pixels of {which} are {len(content)} bytes, but {stated} x {ds.Rows} x {ds.Columns} with "
             f"{ds.SamplesPerPixel} x {ds.BitsAllocated} bits are {stated * frame_bytes}: the file is truncated, or its "
             "header is wrong."
         )

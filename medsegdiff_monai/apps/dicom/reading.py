@@ -33,6 +33,7 @@ from pydicom.uid import (
 from pydicom.valuerep import VR
 
 from medsegdiff_monai.apps.dicom.character_sets import decoded_text, python_encodings
+from medsegdiff_monai.apps.dicom.headers import value_of
 from medsegdiff_monai.apps.dicom.identity import COPIED
 
 __all__ = ["INFLATION", "PIXEL_DATA", "Instance", "looks_like_dicom", "read_header", "read_with_pixels"]
@@ -41,7 +42,7 @@ PIXEL_DATA = Tag(0x7FE0, 0x0010)
 _FIRST_PIXELS = Tag(0x7FE0, 0x0008)  # of floating point, which no image of a bundle has
 _UNDEFINED = 0xFFFFFFFF
 _LARGEST_HEADER = 2**26  # bytes: ten thousand frames described in all details need about as much
-_MOST_READS = 8_000_000  # that many parts of a header take about ten seconds
+_MOST_READS = 2_000_000  # parts of a header: what undefined lengths hold is read piece by piece
 INFLATION = 1032  # times, at most, that deflate makes data smaller
 _DEFLATED, _NATIVE = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 _MARK_AT, _MARK = 128, b"DICM"
@@ -202,9 +203,8 @@ def _inflated(file: BinaryIO, limit: int) -> BinaryIO:
 
 def _decode(header: FileDataset) -> None:
     """Replace texts of whatever representation the file states by their decoded form in that of the dictionary."""
-    stated = header.get_item("SpecificCharacterSet")
-    terms = [] if stated is None or not stated.value else _raw_bytes(stated).decode("latin_1").split("\\")
-    encodings = python_encodings(terms)
+    stated = value_of(header, "SpecificCharacterSet") or ""
+    encodings = python_encodings([stated] if isinstance(stated, str) else [str(term) for term in stated])
     for element in list(header.elements()):
         if not isinstance(element, RawDataElement) or element.value is None or element.VR in _BINARY:
             continue
@@ -212,7 +212,3 @@ def _decode(header: FileDataset) -> None:
         if representation in _TEXTS:
             value = decoded_text(element.value, encodings).strip(" \0")
             header[element.tag] = DataElement(element.tag, representation, value, validation_mode=config.IGNORE)
-
-
-def _raw_bytes(element: Any) -> bytes:
-    return element.value if isinstance(element.value, bytes) else str(element.value).encode()

@@ -25,7 +25,7 @@ from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.discovery import Series
 from medsegdiff_monai.apps.dicom.headers import decimals, text
-from medsegdiff_monai.apps.dicom.identity import complete_header
+from medsegdiff_monai.apps.dicom.identity import complete_header, reference_header
 from medsegdiff_monai.apps.dicom.pixels import decode_frames
 from medsegdiff_monai.apps.dicom.stack import Slice, Stack, stack_series
 from medsegdiff_monai.transforms.load import grid_difference
@@ -99,7 +99,7 @@ def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bo
         image=MetaTensor(torch.cat([i.as_tensor() for i in images]), affine=images[0].affine),
         geometry=stacks[0].geometry,
         sources=source_headers(stacks[0]),
-        further=[complete_header(i.header) for one in series[1:] for i in one.instances],
+        further=[reference_header(i.header) for one in series[1:] for i in one.instances],
     )
 
 
@@ -162,7 +162,12 @@ def source_headers(stack: Stack) -> list[Dataset]:
     """
     first = stack.slices[0]
     if not first.instance.header.get("PerFrameFunctionalGroupsSequence"):
-        return [_single(s, stack) for s in stack.slices]
+        # What is copied of patient and study comes from the first.
+        made = [
+            complete_header(first.instance.header),
+            *(reference_header(s.instance.header) for s in stack.slices[1:]),
+        ]
+        return [_placed(header, s, stack) for header, s in zip(made, stack.slices)]
     by_object: dict[int, list[Slice]] = {}
     for s in stack.slices:
         by_object.setdefault(id(s.instance), []).append(s)
@@ -171,8 +176,7 @@ def source_headers(stack: Stack) -> list[Dataset]:
     return [_multiframe(next(iter(by_object.values())), stack)]
 
 
-def _single(s: Slice, stack: Stack) -> Dataset:
-    header = complete_header(s.instance.header)
+def _placed(header: Dataset, s: Slice, stack: Stack) -> Dataset:
     header.ImageOrientationPatient = decimals(stack.slices[0].orientation)
     header.ImagePositionPatient = decimals(s.position)
     header.PixelSpacing = decimals(stack.slices[0].spacing)

@@ -20,7 +20,6 @@ import pytest
 from apps.dicom import objects
 
 from medsegdiff_monai.apps.dicom import DicomCase, LeftOut, Privacy, find_dicom_cases, read_codes, read_headers
-from medsegdiff_monai.utils import InputError
 
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 VOLUME = np.arange(8 * 8 * 3, dtype=float).reshape(8, 8, 3)
@@ -134,13 +133,6 @@ def test_private_attributes_alone_make_no_image(tmp_path: Path, ultrasound: Any)
     cases, left_out = find(tmp_path, *ultrasound)
     assert cases == []
     assert "has no pixels" in left_out[0].reason
-
-
-def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        read_headers([tmp_path / "nowhere"], Privacy())
-    with pytest.raises(InputError, match="There is no file"):
-        read_headers([tmp_path], Privacy())
 
 
 def test_paths_are_shown_without_the_patient(tmp_path: Path, ultrasound: Any) -> None:
