@@ -75,20 +75,22 @@ def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) ->
     instances: list[Instance] = []
     others: list[Path] = []
     given = {Path(folder) for folder in folders}
-    for file in tqdm(files, desc="Reading headers", unit="file", leave=False, disable=len(files) < _BAR_FROM):
-        try:
-            instance = _read(file)
-        except _UnreadableError as e:
-            problems.append((file, str(e)))
-            continue
-        if instance is not None:
-            privacy.learn(instance.header)
-            instances.append(instance)
-        elif file.suffix.lower() in _SUFFIXES or file in given:
-            problems.append((file, "is no DICOM file (or has lost its beginning)"))
-        else:
-            others.append(file)
-    unique, copies = _each_once(instances)
+    bar = tqdm(files, desc="Reading headers", unit="file", leave=False, disable=len(files) < _BAR_FROM)
+    with bounded_memory():
+        for file in bar:
+            try:
+                instance = _read(file)
+            except _UnreadableError as e:
+                problems.append((file, str(e)))
+                continue
+            if instance is not None:
+                privacy.learn(instance.header)
+                instances.append(instance)
+            elif file.suffix.lower() in _SUFFIXES or file in given:
+                problems.append((file, "is no DICOM file (or has lost its beginning)"))
+            else:
+                others.append(file)
+        unique, copies = _each_once(instances)
     left_out = [LeftOut(privacy.shown(file), f"{problem}.", True) for file, problem in problems]
     left_out += [LeftOut(privacy.shown(file), "is a copy of another file.") for file in copies]
     if others:
@@ -153,7 +155,7 @@ def _read(file: Path) -> Instance | None:
     if not looks_like_dicom(start):
         return None
     try:
-        header, pixels = read_header(file)
+        header, has_pixels = read_header(file)
         notes = _completed(header, file)
     except MemoryError as e:
         raise _UnreadableError("has a header that is larger than any that describes an image") from e
@@ -162,7 +164,7 @@ def _read(file: Path) -> Instance | None:
     except Exception as e:  # pydicom raises a dozen kinds of errors for damaged files
         raise _UnreadableError("is damaged or truncated: copy or export it again") from e
     is_image = text(header, "SOPClassUID") in IMAGE_CLASSES or "Rows" in header or "Modality" not in header
-    if pixels is None and is_image:
+    if is_image and not has_pixels:
         raise _UnreadableError("is truncated or no image, for it has no pixels: copy or export it again")
     return Instance(file, header, notes)
 
@@ -217,8 +219,7 @@ def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path
 
 def _digest(instance: Instance) -> str:
     try:
-        with bounded_memory():
-            return pixel_digest(instance)
+        return pixel_digest(instance)
     except (InputError, MemoryError):  # no image, or one that will be refused for this reason
         return hashlib.sha256(instance.path.read_bytes()).hexdigest()
 

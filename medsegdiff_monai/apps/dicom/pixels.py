@@ -22,6 +22,7 @@ from medsegdiff_monai.apps.dicom.headers import first_value, text
 from medsegdiff_monai.apps.dicom.limits import is_out_of_memory
 from medsegdiff_monai.apps.dicom.pixel_sizes import check_declared_size, check_pixels, number_of_frames
 from medsegdiff_monai.apps.dicom.reading import Instance, read_with_pixels
+from medsegdiff_monai.apps.dicom.uids import is_valid_uid
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["decode_frames", "is_multiframe", "number_of_frames", "pixel_digest"]
@@ -135,9 +136,9 @@ def _check_decoder(instance: Instance, which: str) -> None:
     try:
         available = get_decoder(syntax).is_available
     except NotImplementedError:
+        shown = f" (transfer syntax {syntax})" if is_valid_uid(syntax) else ""
         raise InputError(
-            f"The pixels of {which} are compressed in a way that cannot be read (transfer syntax {syntax}): export it "
-            "without compression."
+            f"The pixels of {which} are compressed in a way that cannot be read{shown}: export it without compression."
         ) from None
     if not available:
         package = _PACKAGES.get(syntax, "a decoder for it")

@@ -99,7 +99,7 @@ class _BoundedFile:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        """As of files; what lies behind the bounds raises an :class:`EOFError`."""
+        """As of files; what lies behind the bounds raises a :class:`MemoryError`."""
         content = self._file.read(min(size, self._bytes) if size >= 0 else self._bytes)
         self._bytes -= len(content)
         self._reads -= 1
@@ -127,24 +127,24 @@ def looks_like_dicom(start: bytes) -> bool:
     return (little == 2 and explicit) or (little == 8 and start[3] < 0x20 and implicit_length <= 64)
 
 
-def read_header(path: Path) -> tuple[Dataset, tuple[Any, int] | None]:
+def read_header(path: Path) -> tuple[Dataset, bool]:
     """Read those attributes of a file that an image needs, with their texts decoded.
 
     Args:
         path: the file.
 
     Returns:
-        The header, and tag and length of the pixels; None where the file ends before them.
+        The header, and whether pixels follow it: the file may end before them.
 
     Raises:
         Exception: of many kinds where the file is damaged.
     """
-    reached: list[tuple[Any, int]] = []
+    lengths: list[int] = []  # of the pixels
 
     def at_pixels(tag: Any, representation: str | None, length: int) -> bool:
         if tag >= _FIRST_PIXELS:
-            reached.append((tag, length))
-        return bool(reached)
+            lengths.append(length)
+        return bool(lengths)
 
     with path.open("rb") as file:
         stream = _inflated(file, _LARGEST_HEADER)
@@ -153,11 +153,11 @@ def read_header(path: Path) -> tuple[Dataset, tuple[Any, int] | None]:
     if stream is not file:
         header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     _decode(header)
-    if "TransferSyntaxUID" not in header.file_meta and reached and reached[0][1] != _UNDEFINED:
-        little, implicit = header.original_encoding[1], header.original_encoding[0]
+    if "TransferSyntaxUID" not in header.file_meta and lengths and lengths[0] != _UNDEFINED:
+        implicit, little = header.original_encoding
         native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         header.file_meta.TransferSyntaxUID = native if little else ExplicitVRBigEndian
-    return header, reached[0] if reached else None
+    return header, bool(lengths)
 
 
 def read_with_pixels(path: Path, pixel_bytes: int) -> FileDataset:
