@@ -155,12 +155,15 @@ class Commands:
         device: str | None = None,
         report: bool = False,
         overwrite: bool = False,
+        resume: bool = False,
+        case_timeout: float = 1800,
     ) -> None:
         """Segment DICOM images with a bundle and write DICOM SEG, uncertainty maps and a structured report.
 
         Every study in the folders is a case for the MRI bundle, every image object for the 2D bundles; what is no
         image for the bundle is named and left out. A case's files are in a folder of its own, case_001 and so on,
-        and summary.json lists them. The exit status is 1 where a case failed; the others are written nevertheless.
+        and summary.json lists them. The exit status is 1 where a case failed, or a file was left out that may have been
+        an image; the others are written nevertheless.
 
         Args:
             folders: folders with DICOM objects; those below them are searched as well.
@@ -175,13 +178,15 @@ class Commands:
             report: write an HTML page of each case as well: contours, probability and uncertainty on the image, and the
                 measurements with their 90 % intervals.
             overwrite: replace the results of an earlier run in the output folder.
+            resume: go on with an earlier run in the output folder that was interrupted, without doing cases twice.
+            case_timeout: seconds that reading a case may take, and making and writing its results.
         """
         try:
             from medsegdiff_monai.apps.dicom import run_dicom
         except ImportError as e:
             raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
-        _check_flags(resample=resample, report=report, overwrite=overwrite)
-        settings = (contrasts, resample, steps, members, device, overwrite, report)
+        _check_flags(resample=resample, report=report, overwrite=overwrite, resume=resume)
+        settings = (contrasts, resample, steps, members, device, overwrite, report, resume, case_timeout)
         sys.exit(run_dicom(list(folders), bundle, out, *settings))
 
     def dicomweb(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,18 @@ from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, read_codes
 from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts, choose_contrasts
 from medsegdiff_monai.apps.dicom.discovery import DicomCase
 from medsegdiff_monai.apps.dicom.equipment import Equipment
+from medsegdiff_monai.apps.dicom.identity import identity_note
+from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time
 from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
+from medsegdiff_monai.apps.dicom.pixel_sizes import number_of_frames
 from medsegdiff_monai.apps.dicom.results import DicomObjects, make_objects
 from medsegdiff_monai.apps.dicom.segmenter import BundleSegmenter, SegmentationResult
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
 from medsegdiff_monai.apps.dicom.volume import VolumeInput, read_volume
 
-__all__ = ["DicomSegmenter", "SegmentedCase"]
+__all__ = ["TIME_LIMIT", "DicomSegmenter", "SegmentedCase", "note_on"]
+
+TIME_LIMIT = 1800.0  # seconds: a hundred times what the largest study takes
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class DicomSegmenter:
         overrides: other entries of the bundle's configuration.
 
     Attributes:
+        time_limit: seconds that reading a case may take, and making its objects; None for no limit.
         segmenter: the bundle.
         codes: how its input and output are called in DICOM.
         equipment: what makes the objects.
@@ -69,6 +76,7 @@ class DicomSegmenter:
         device: str | None = None,
         **overrides: Any,
     ) -> None:
+        self.time_limit: float | None = TIME_LIMIT
         self.segmenter = BundleSegmenter(bundle, num_inference_steps, num_ensemble, device, **overrides)
         self.codes: BundleCodes = read_codes(bundle, self.segmenter.regions, self.segmenter.contrasts)
         checksum = hashlib.sha256(Path(self.segmenter.checkpoint).read_bytes()).hexdigest()
@@ -88,10 +96,11 @@ class DicomSegmenter:
         Raises:
             InputError: when they cannot be used; its sentence holds no patient data.
         """
-        if self.codes.kind is ImageKind.VOLUME:
-            series = choose_contrasts(case.series, self.codes.contrasts, named)
-            return read_volume(series, self.codes.contrasts, resample)
-        return read_picture(case.series[0].instances[0], self.codes.kind)
+        with bounded_memory(), bounded_time(self.time_limit, "Reading the images"):
+            if self.codes.kind is ImageKind.VOLUME:
+                series = choose_contrasts(case.series, self.codes.contrasts, named)
+                return read_volume(series, self.codes.contrasts, resample)
+            return read_picture(case.series[0].instances[0], self.codes.kind)
 
     def segment(
         self,
@@ -114,5 +123,26 @@ class DicomSegmenter:
         images = [source.image] if isinstance(source, VolumeInput) else source.images
         shown = show_progress and len(images) > 1
         bar = tqdm(images, desc="Frames", unit="frame", leave=False, disable=not shown)
-        results = [self.segmenter.segment(image, members) for image in bar]
-        return SegmentedCase(source, results, make_objects(source, results, self.codes, self.equipment, uids))
+        # A GPU maps address space far beyond what it takes of the memory, so there is no limit to that.
+        with bounded_memory() if self.segmenter.device.type == "cpu" else nullcontext():
+            results = [self.segmenter.segment(image, members) for image in bar]
+        with bounded_memory(), bounded_time(self.time_limit, "Making the DICOM objects"):
+            return SegmentedCase(source, results, make_objects(source, results, self.codes, self.equipment, uids))
+
+
+def note_on(case: DicomCase, source: VolumeInput | PictureInput) -> str:
+    """One line on what of a case's images is not as DICOM allows it, and what was done; empty where all is.
+
+    Args:
+        case: the case.
+        source: what was read of it.
+    """
+    instances = [i for series in case.series for i in series.instances]
+    notes = [note for i in instances for note in i.notes]
+    if identity := identity_note(i.header for i in instances):
+        notes.append(identity)
+    if isinstance(source, PictureInput) and len(source.images) != number_of_frames(source.header):
+        notes.append(
+            f"there are {len(source.images)} frames, not the {number_of_frames(source.header)} that are stated"
+        )
+    return "; ".join(dict.fromkeys(notes))

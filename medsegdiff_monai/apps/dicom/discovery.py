@@ -12,57 +12,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
+from medsegdiff_monai.apps.dicom.files import LeftOut, read_headers
 from medsegdiff_monai.apps.dicom.headers import number, text, uid_suffix, words
 from medsegdiff_monai.apps.dicom.privacy import Privacy
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.apps.dicom.reading import Instance
+from medsegdiff_monai.apps.dicom.sop_classes import PICTURE_CLASSES, SECONDARY_CAPTURE, VOLUME_CLASSES
+from medsegdiff_monai.apps.dicom.uids import valid_uid
 
 __all__ = ["DicomCase", "Instance", "LeftOut", "Series", "find_dicom_cases", "image_classes", "read_headers"]
 
-_SC = "1.2.840.10008.5.1.4.1.1.7"
-_VOLUME_CLASSES = {  # classic, Enhanced, and Legacy Converted Enhanced MR (PS3.4 B.5)
-    "1.2.840.10008.5.1.4.1.1.4",
-    "1.2.840.10008.5.1.4.1.1.4.1",
-    "1.2.840.10008.5.1.4.1.1.4.4",
-}
-_PICTURE_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.6.1",  # ultrasound
-    "1.2.840.10008.5.1.4.1.1.3.1",  # ultrasound, multi-frame
-    "1.2.840.10008.5.1.4.1.1.77.1.4",  # photograph
-    "1.2.840.10008.5.1.4.1.1.77.1.5.1",  # ophthalmic photograph, 8 bits
-    "1.2.840.10008.5.1.4.1.1.77.1.5.2",  # ophthalmic photograph, 16 bits
-    _SC,
-    f"{_SC}.2",  # multi-frame grey byte
-    f"{_SC}.4",  # multi-frame true colour
-}
-_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "SURVEY"}
-_BAR_FROM = 200  # files: about the number that takes longer than a few seconds to read
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A file, series or study that gives no result, and why, in one sentence without patient data."""
-
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Instance:
-    """A DICOM object: its file and its header without pixels."""
-
-    path: Path
-    header: Dataset
 
 
 @dataclass
@@ -92,7 +57,7 @@ class Series:
         """Its number and size, for messages."""
         images = f"{len(self.instances)} images" if len(self.instances) > 1 else "1 object"
         stated = number(self.header, "SeriesNumber")
-        return f"series {uid_suffix(self.uid) if stated is None else f'{stated:g}'} ({images})"
+        return f"series {uid_suffix(valid_uid(self.uid)) if stated is None else f'{stated:g}'} ({images})"
 
 
 @dataclass
@@ -111,80 +76,10 @@ class DicomCase:
         """Study Instance UID."""
         return text(self.header, "StudyInstanceUID")
 
-
-def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) -> tuple[list[Instance], list[LeftOut]]:
-    """Read the headers of all files in folders and the folders below; what is no DICOM image is left out.
-
-    Args:
-        folders: folders, or single files.
-        privacy: learns who the headers are about.
-
-    Returns:
-        The objects, each SOP Instance UID once, and the files that are left out.
-
-    Raises:
-        InputError: when a folder does not exist or none holds a file.
-    """
-    files = [file for folder in folders for file in _files(Path(folder))]
-    if not files:
-        raise InputError(f"There is no file in {', '.join(map(str, folders))}: give folders that hold DICOM objects.")
-    found: dict[str, Instance] = {}
-    problems: list[tuple[Path, str]] = []
-    for file in tqdm(files, desc="Reading headers", unit="file", leave=False, disable=len(files) < _BAR_FROM):
-        header, problem = _read(file)
-        if header is None:
-            problems.append((file, problem))
-            continue
-        privacy.learn(header)
-        uid = text(header, "SOPInstanceUID")
-        if uid in found:
-            problems.append((file, "is a copy of another file (same SOP Instance UID)"))
-        else:
-            found[uid] = Instance(file, header)
-    left_out = [LeftOut(privacy.shown(file), f"{problem}.") for file, problem in problems]
-    return list(found.values()), left_out
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    if folder.is_file():
-        yield folder
-        return
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist: give a folder with DICOM objects.")
-    yield from sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR" and p.name[0] != ".")
-
-
-def _read(file: Path) -> tuple[Dataset | None, str]:
-    """A file's header, or why there is none."""
-    try:
-        with file.open("rb") as f:
-            marked = f.read(132)[128:] == b"DICM"
-    except OSError as e:
-        return None, f"cannot be read ({e.strerror})"
-    if not marked:
-        return None, "is no DICOM file (or has lost its beginning)"
-    try:
-        header = dcmread(file, stop_before_pixels=True)
-        _decode(header)
-    except Exception:  # pydicom raises a dozen kinds of errors for damaged files
-        return None, "is damaged or truncated: export it again"
-    for keyword in _REQUIRED:
-        if not text(header, keyword):
-            return None, f"has no {keyword}, so it is truncated or no image: export it again"
-    return header, ""
-
-
-def _decode(header: Dataset) -> None:
-    """Read every attribute that is not private, so that damaged values are found here and not half-way.
-
-    Those that no image needs are taken out with a damaged value; the others stay and are reported where they are used.
-    """
-    header.file_meta.get("TransferSyntaxUID")
-    for tag in list(header.keys()):
-        try:
-            header[tag]
-        except Exception:  # whatever the conversion raises
-            del header[tag]
+    @property
+    def study_suffix(self) -> str:
+        """End of the Study Instance UID of the results, for messages; what is no UID may be anybody's number."""
+        return uid_suffix(valid_uid(self.study_uid))
 
 
 def find_dicom_cases(
@@ -208,14 +103,14 @@ def find_dicom_cases(
     usable: list[Series] = []
     left_out: list[LeftOut] = []
     for one in sorted(series.values(), key=lambda s: (text(s.header, "StudyInstanceUID"), _order(s), s.uid)):
-        kept: dict[str, list[Instance]] = {}
+        kept: dict[tuple[str, bool], list[Instance]] = {}
         for instance in one.instances:
             kept.setdefault(_refusal(instance.header, codes), []).append(instance)
-        for reason, refused in kept.items():
+        for (reason, counts), refused in kept.items():
             if reason:
-                left_out.append(LeftOut(f"{Series(refused).title} in {one.place}", f"{reason}."))
-        if "" in kept:
-            usable.append(Series(kept[""], one.place))
+                left_out.append(LeftOut(f"{Series(refused).title} in {one.place}", f"{reason}.", counts))
+            else:
+                usable.append(Series(refused, one.place))
     return (_studies(usable) if codes.kind is ImageKind.VOLUME else _pictures(usable)), left_out
 
 
@@ -223,29 +118,28 @@ def _order(series: Series) -> float:
     return number(series.header, "SeriesNumber") or 0.0
 
 
-def _refusal(header: Dataset, codes: BundleCodes) -> str:
-    """Why an object is no image for the bundle; empty where it is one."""
+def _refusal(header: Dataset, codes: BundleCodes) -> tuple[str, bool]:
+    """Why an object is no image for the bundle, empty where it is one, and whether it may have been meant as one."""
     modality, sop_class = text(header, "Modality"), text(header, "SOPClassUID")
     if modality in ("SEG", "SR", "KO", "PR"):
-        return f"is no image ({modality})"
+        return f"is no image ({modality})", False
     if modality not in codes.modalities:
-        named = modality if modality.isalpha() and len(modality) <= 16 else "not stated"
-        return f"has the modality {named}, this bundle takes {' or '.join(codes.modalities)}"
+        named = modality if modality.isalpha() and modality.isascii() and len(modality) <= 16 else "not stated"
+        return f"has the modality {named}, this bundle takes {' or '.join(codes.modalities)}", not modality
     if _LOCALIZERS & set(words(header, "ImageType")):
-        return "is a localizer, no image to segment"
+        return "is a localizer, no image to segment", False
     burned_in = text(header, "BurnedInAnnotation").upper()
-    if (sop_class == _SC or sop_class.startswith(f"{_SC}.")) and burned_in != "NO":
-        return "is a secondary capture that may have annotation burned in: give the original images"
+    if (sop_class == SECONDARY_CAPTURE or sop_class.startswith(f"{SECONDARY_CAPTURE}.")) and burned_in != "NO":
+        return "is a secondary capture that may have annotation burned in: give the original images", False
+    is_image = bool(number(header, "Rows") and number(header, "Columns"))
     if sop_class not in image_classes(codes):
-        return "is of an object class that this bundle does not take"
-    if not number(header, "Rows") or not number(header, "Columns"):
-        return "has no Rows and Columns, so it is truncated or no image"
-    return ""
+        return "is of an object class that this bundle does not take", is_image
+    return ("", False) if is_image else ("has no Rows and Columns, so it is truncated or no image", True)
 
 
 def image_classes(codes: BundleCodes) -> frozenset[str]:
     """SOP Class UIDs of the objects that can be an image for the bundle."""
-    return frozenset(_VOLUME_CLASSES if codes.kind is ImageKind.VOLUME else _PICTURE_CLASSES)
+    return VOLUME_CLASSES if codes.kind is ImageKind.VOLUME else PICTURE_CLASSES
 
 
 def _studies(series: Sequence[Series]) -> list[DicomCase]:

@@ -22,12 +22,13 @@ from highdicom.volume import VolumeGeometry
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from medsegdiff_monai.apps.dicom.headers import complete_header, decimals
+from medsegdiff_monai.apps.dicom.headers import decimals, text
+from medsegdiff_monai.apps.dicom.identity import complete_header
 from medsegdiff_monai.apps.dicom.picture import PictureInput
-from medsegdiff_monai.apps.dicom.pixels import number_of_frames
+from medsegdiff_monai.apps.dicom.sop_classes import RETIRED_CLASSES
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
 
-__all__ = ["PictureGrid", "SourceGrid", "VolumeGrid"]
+__all__ = ["PictureGrid", "SourceGrid", "VolumeGrid", "refer_to_class"]
 
 _TEMPORAL_POSITION = Tag(0x0020, 0x9128)
 _FRAME_CONTENT = Tag(0x0020, 0x9111)
@@ -118,7 +119,8 @@ class PictureGrid(SourceGrid):
     def __init__(self, picture: PictureInput, body_part: str) -> None:
         self.body_part = body_part
         self.spacing = picture.spacing
-        self.frames = number_of_frames(picture.header)
+        self.frames = len(picture.images)
+        self.sop_class = text(picture.header, "SOPClassUID")
         self.sources, self.further = [self._stacked(picture.header)], []
 
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
@@ -165,6 +167,7 @@ class PictureGrid(SourceGrid):
                 index.DimensionDescriptionLabel = "Temporal Position Index"
         for group in made.PerFrameFunctionalGroupsSequence:
             self._finish_frame(group)
+        refer_to_class(made, self.sources[0].SOPInstanceUID, self.sop_class)
 
     def _finish_frame(self, group: Dataset) -> None:
         frame = 1 - round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]))
@@ -175,3 +178,21 @@ class PictureGrid(SourceGrid):
                 image.ReferencedFrameNumber = frame
             elif "ReferencedFrameNumber" in image:
                 del image.ReferencedFrameNumber
+
+
+def refer_to_class(made: Dataset, instance: str, sop_class: str) -> None:
+    """Let an object refer to a source by the source's own class, also where highdicom does not know it any more.
+
+    Args:
+        made: the object.
+        instance: SOP Instance UID of the source.
+        sop_class: its SOP Class UID.
+    """
+    if sop_class not in RETIRED_CLASSES:
+        return
+
+    def mend(item: Dataset, element: Any) -> None:
+        if element.keyword == "ReferencedSOPClassUID" and item.get("ReferencedSOPInstanceUID") == instance:
+            element.value = sop_class
+
+    made.walk(mend)

@@ -15,14 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydicom import config
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.valuerep import STR_VR, VR, PersonName, validate_value
+from pydicom.valuerep import PersonName
 
 __all__ = [
-    "complete_header",
     "decimals",
     "first_value",
     "number",
@@ -32,12 +28,6 @@ __all__ = [
     "value_of",
     "words",
 ]
-
-_TYPE_2 = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
-)
-_MISPLACED = ("RequestingService",)  # highdicom would copy it into objects that may not have it
 
 
 def value_of(ds: Dataset, keyword: str) -> Any:
@@ -85,34 +75,6 @@ def numbers(value: Any, count: int) -> list[float] | None:
     except (TypeError, ValueError):
         return None
     return found if len(found) == count and all(abs(v) < 1e12 for v in found) else None
-
-
-def complete_header(header: Dataset) -> Dataset:
-    """A header with every attribute that is copied into what is written; those of type 2 may be empty (PS3.5 7.4).
-
-    Values that break the rules of their representation (an age of "42") are not handed on, except where they say who
-    and when.
-    """
-    complete = Dataset()
-    complete.update(header)
-    for element in list(complete):
-        if element.keyword not in _TYPE_2 and (element.keyword in _MISPLACED or not _is_valid(element)):
-            del complete[element.tag]
-    for keyword in _TYPE_2:
-        if keyword not in complete:
-            setattr(complete, keyword, "")
-    return complete
-
-
-def _is_valid(element: DataElement) -> bool:
-    values = element.value if isinstance(element.value, MultiValue) else [element.value]
-    checked = element.VR in STR_VR and element.VR not in (VR.DS, VR.IS, VR.PN)
-    try:
-        for value in values if checked and element.value else ():
-            validate_value(str(element.VR), value if isinstance(value, str) else str(value), config.RAISE)
-    except ValueError:
-        return False
-    return True
 
 
 def decimals(values: Sequence[float]) -> list[str]:

@@ -24,36 +24,45 @@ from typing import Any
 from medsegdiff_monai.apps.dicom.results import DicomObjects
 from medsegdiff_monai.apps.report import ReportCase, write_report
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+from medsegdiff_monai.utils.files import PARTIAL
 
-__all__ = ["prepare_folder", "write_case", "write_summary"]
+__all__ = ["SUMMARY", "case_folder", "prepare_folder", "write_case", "write_summary"]
 
 SUMMARY = "summary.json"
-_PARTIAL = ".partial-"
 _CASE = re.compile(r"case_\d{3,}$")
 
 
-def prepare_folder(out: str | os.PathLike[str], overwrite: bool) -> Path:
+def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = False) -> Path:
     """Make the output folder; results of an earlier run are taken away where that is asked for.
 
     Args:
         out: the folder.
         overwrite: whether an earlier run's results may go.
+        resume: whether they are to stay and be completed.
 
     Raises:
-        InputError: when it holds anything and ``overwrite`` is not given, or anything else than such results.
+        InputError: when it holds anything and neither is given, or anything else than such results.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file: choose a folder.")
     found = sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
     earlier = [p for p in found if p.name == SUMMARY or (p.is_dir() and _CASE.match(p.name))]
-    if found and (not overwrite or len(earlier) != len(found)):
-        advice = "choose another folder" if len(earlier) != len(found) else "choose another folder or give --overwrite"
-        raise InputError(f"The output folder {folder} is not empty: {advice}.")
-    broken_off = list(folder.glob(f"{_PARTIAL}*")) if folder.is_dir() else []  # by a run that was killed
-    for path in [*earlier, *broken_off]:
+    if len(earlier) != len(found):
+        raise InputError(f"The output folder {folder} is not empty: choose another folder.")
+    if found and not overwrite and not resume:
+        raise InputError(
+            f"The output folder {folder} is not empty: choose another folder or give --overwrite, or --resume to go on "
+            "with a run that was interrupted."
+        )
+    for path in [] if resume else earlier:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return check_writable(folder)
+
+
+def case_folder(folder: Path, number: int) -> Path:
+    """Folder of a case's results, with a name that does not tell whose they are."""
+    return folder / f"case_{number:03d}"
 
 
 def write_case(
@@ -75,8 +84,8 @@ def write_case(
     Raises:
         InputError: when they cannot be written.
     """
-    place = folder / f"case_{number:03d}"  # no name that tells whose it is
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_PARTIAL))
+    place = case_folder(folder, number)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=PARTIAL))
     try:
         for name, ds in made.objects.items():
             ds.save_as(temporary / f"{name}.dcm", enforce_file_format=True)

@@ -22,9 +22,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.codes import ImageKind
-from medsegdiff_monai.apps.dicom.discovery import Instance
 from medsegdiff_monai.apps.dicom.headers import number, numbers, text, value_of
 from medsegdiff_monai.apps.dicom.pixels import decode_frames
+from medsegdiff_monai.apps.dicom.reading import Instance
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["PictureInput", "pixel_spacing", "read_picture"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.headers import words
+from medsegdiff_monai.utils import printable
 
 __all__ = ["Privacy", "without_values_in_logs"]
 
@@ -47,11 +48,11 @@ class Privacy:
                 self._words |= {part for part in (*parts, value) if len(part) >= _SHORTEST}
 
     def shown(self, path: Path) -> str:
-        """A path without the words of patients; the case of letters does not matter."""
+        """A path without the words of patients and in one line; the case of letters does not matter."""
         if not self._words:
-            return str(path)
+            return printable(path)
         pattern = "|".join(re.escape(word) for word in sorted(self._words, key=len, reverse=True))
-        return re.sub(pattern, "***", str(path), flags=re.IGNORECASE)
+        return printable(re.sub(pattern, "***", str(path), flags=re.IGNORECASE))
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from pydicom.dataset import Dataset
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
 from medsegdiff_monai.apps.dicom.equipment import Equipment, SeriesPlace
 from medsegdiff_monai.apps.dicom.findings import picture_findings, volume_findings
-from medsegdiff_monai.apps.dicom.grid import PictureGrid, SourceGrid, VolumeGrid
-from medsegdiff_monai.apps.dicom.headers import complete_header
+from medsegdiff_monai.apps.dicom.grid import PictureGrid, SourceGrid, VolumeGrid, refer_to_class
+from medsegdiff_monai.apps.dicom.headers import text
+from medsegdiff_monai.apps.dicom.identity import complete_header
 from medsegdiff_monai.apps.dicom.picture import PictureInput
 from medsegdiff_monai.apps.dicom.seg import (
     make_binary,
@@ -86,6 +87,7 @@ def make_objects(
         findings = volume_findings(masks, codes, source.geometry.pixel_spacing, source.geometry.voxel_volume)
     else:
         grid, evidence = PictureGrid(source, codes.body_part), [complete_header(source.header)]
+        evidence[0].NumberOfFrames = len(source.images)
         findings = picture_findings(masks, codes, source.spacing)
     common = (grid, codes, tracking, equipment)
     seg = make_binary(masks, *common, places[901])
@@ -97,6 +99,8 @@ def make_objects(
     else:
         objects["uncertainty"] = make_uncertainty_segmentation(uncertainty, *common, places[903])
     objects["sr"] = make_report(findings, seg, evidence, codes, tracking, equipment, places[904])
+    if isinstance(source, PictureInput):
+        refer_to_class(objects["sr"], evidence[0].SOPInstanceUID, text(source.header, "SOPClassUID"))
     return DicomObjects(objects, findings)
 
 

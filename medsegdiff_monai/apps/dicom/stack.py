@@ -20,9 +20,10 @@ from highdicom.spatial import get_volume_positions
 from highdicom.volume import VolumeGeometry
 from pydicom.dataset import Dataset
 
-from medsegdiff_monai.apps.dicom.discovery import Instance, Series
+from medsegdiff_monai.apps.dicom.discovery import Series
 from medsegdiff_monai.apps.dicom.headers import first_value, number, numbers, text, value_of, words
-from medsegdiff_monai.apps.dicom.pixels import number_of_frames
+from medsegdiff_monai.apps.dicom.reading import Instance
+from medsegdiff_monai.apps.dicom.uids import valid_uid
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["Slice", "Stack", "stack_series"]
@@ -89,8 +90,11 @@ def stack_series(series: Series, which: str) -> Stack:
     spacing, places = get_volume_positions([s.position for s in slices], orientation, rtol=_UNEVEN)
     frame = text(series.header, "FrameOfReferenceUID")
     if spacing is None or places is None or not frame:
-        what = "has no Frame of Reference UID" if not frame else "has slices that do not make a regular volume"
-        raise InputError(f"{which} {what}: export the original series again.")
+        if frame:
+            raise InputError(f"{which} has slices that do not make a regular volume: give the original series.")
+        raise InputError(
+            f"{which} has no Frame of Reference UID, so how it lies to other series is not known: give one that has it."
+        )
     ordered = tuple(s for _, s in sorted(zip(places, slices), key=lambda pair: pair[0]))
     header = ordered[0].instance.header
     geometry = VolumeGeometry.from_attributes(
@@ -102,7 +106,7 @@ def stack_series(series: Series, which: str) -> Stack:
         spacing_between_slices=spacing,
         number_of_frames=len(ordered),
         coordinate_system="PATIENT",
-        frame_of_reference_uid=frame,
+        frame_of_reference_uid=valid_uid(frame),
     )
     return Stack(ordered, geometry)
 
@@ -112,8 +116,6 @@ def _slices(instance: Instance, which: str) -> list[Slice]:
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if not per_frame:
         return [_slice(instance, 0, [header], words(header, "ImageType"), which)]
-    if len(per_frame) != number_of_frames(header):
-        raise InputError(f"{which} states another number of frames than it describes: export it again.")
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
     return [_frame(instance, i, [group, *shared], which) for i, group in enumerate(per_frame)]
 
@@ -138,12 +140,16 @@ def _slice(instance: Instance, index: int, parts: Sequence[Dataset], kind: tuple
     for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
         values = next((v for v in (value_of(part, keyword) for part in parts) if v is not None), None)
         if (these := numbers(values, count)) is None:
-            raise InputError(f"{which} has an image without a usable {keyword}: export the original series again.")
+            raise InputError(
+                f"{which} has an image without a usable {keyword}, which says where it lies: give the original series."
+            )
         found[keyword] = tuple(these)
     rows, columns = np.reshape(found["ImageOrientationPatient"], (2, 3))
     lengths = np.linalg.norm([rows, columns], axis=1)
     if np.abs([*(lengths - 1.0), rows @ columns]).max() > 10 * _TURN or min(found["PixelSpacing"]) <= 0:
-        raise InputError(f"{which} states directions or spacings of its pixels that cannot be: export it again.")
+        raise InputError(
+            f"{which} states directions or spacings of its pixels that cannot be: give the original series."
+        )
     position, orientation, spacing = found.values()
     return Slice(instance, index, kind, position, orientation, spacing, slope=1.0, intercept=0.0)
 

@@ -11,14 +11,35 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, field
 
 from highdicom.uid import UID
 
-__all__ = ["ResultUIDs"]
+__all__ = ["ResultUIDs", "derived_uid", "is_valid_uid", "valid_uid"]
 
 _NAMESPACE = uuid.UUID("5b0f8a4e-6f0b-4c5c-9d53-1a8f3f7d2c60")  # drawn once, for this package
+_FORM = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
+_LONGEST = 64
+
+
+def is_valid_uid(text: str) -> bool:
+    """Whether a text is a UID by the rules of DICOM (PS3.5 9.1)."""
+    return len(text) <= _LONGEST and _FORM.fullmatch(text) is not None
+
+
+def valid_uid(text: str) -> str:
+    """A text as it is where it is a UID, or else a UID that is always made of the same text."""
+    return text if is_valid_uid(text) else derived_uid("source", text)
+
+
+def derived_uid(*parts: str) -> UID:
+    """A UID that follows from texts, which cannot be read from it.
+
+    It is a UUID made from names (RFC 9562, 5.5) under the root for UUIDs (PS3.5 B.2).
+    """
+    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}")
 
 
 def _random_key() -> str:
@@ -29,8 +50,7 @@ def _random_key() -> str:
 class ResultUIDs:
     """UIDs of all that is made for a case, derived from two keys, so that equal keys name equal objects.
 
-    Without keys they are new, as UIDs usually are. They are UUIDs made from names (RFC 9562, 5.5) under the root for
-    UUIDs (PS3.5 B.2), from which the keys cannot be read.
+    Without keys they are new, as UIDs usually are.
 
     Args:
         case: what tells the case and what segmented it from all others; random by default.
@@ -42,16 +62,12 @@ class ResultUIDs:
 
     def series(self, number: int) -> UID:
         """Series Instance UID of the series of a number."""
-        return self._derived("series", self.case, str(number))
+        return derived_uid("series", self.case, str(number))
 
     def instance(self, number: int, index: int) -> UID:
         """SOP Instance UID of an object of that series, counted from 1."""
-        return self._derived("instance", self.case, self.settings, str(number), str(index))
+        return derived_uid("instance", self.case, self.settings, str(number), str(index))
 
     def tracking(self, name: str) -> UID:
         """Tracking UID of a segment."""
-        return self._derived("tracking", self.case, self.settings, name)
-
-    @staticmethod
-    def _derived(*parts: str) -> UID:
-        return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}")
+        return derived_uid("tracking", self.case, self.settings, name)

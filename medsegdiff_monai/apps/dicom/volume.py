@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from highdicom.volume import VolumeGeometry
 from monai.data import MetaTensor
-from monai.transforms import SpatialResample
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.discovery import Series
-from medsegdiff_monai.apps.dicom.headers import complete_header, decimals, text
+from medsegdiff_monai.apps.dicom.headers import decimals, text
+from medsegdiff_monai.apps.dicom.identity import complete_header, reference_header
 from medsegdiff_monai.apps.dicom.pixels import decode_frames
 from medsegdiff_monai.apps.dicom.stack import Slice, Stack, stack_series
-from medsegdiff_monai.transforms.load import grid_difference
+from medsegdiff_monai.transforms.load import grid_difference, on_grid_of
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["VolumeInput", "from_image_axes", "ras_affine", "read_volume", "source_headers", "to_image_axes"]
@@ -98,7 +98,7 @@ def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bo
         image=MetaTensor(torch.cat([i.as_tensor() for i in images]), affine=images[0].affine),
         geometry=stacks[0].geometry,
         sources=source_headers(stacks[0]),
-        further=[complete_header(i.header) for one in series[1:] for i in one.instances],
+        further=[reference_header(i.header) for one in series[1:] for i in one.instances],
     )
 
 
@@ -113,16 +113,30 @@ def _image(stack: Stack, which: str) -> MetaTensor:
     for s in stack.slices:
         key = id(s.instance)
         if key not in decoded:
-            decoded[key] = decode_frames(s.instance, which)
+            decoded[key] = decode_frames(s.instance, which, mask_padding=True)
         planes.append(_plane(decoded[key], s, which))
-    array = to_image_axes(np.stack(planes))
+    array = to_image_axes(_without_padding(planes))
     affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))
     return MetaTensor(torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
+
+
+def _without_padding(planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Planes as one array; voxels that are padding have the lowest value of the others, so that they are background."""
+    if not any(isinstance(plane, np.ma.MaskedArray) for plane in planes):
+        return np.stack(planes)
+    stacked: Any = np.ma.stack(planes)
+    lowest = stacked.min()
+    return stacked.filled(0 if lowest is np.ma.masked else lowest)
 
 
 def _plane(frames: np.ndarray, s: Slice, which: str) -> np.ndarray:
     if frames.ndim != 3:
         raise InputError(f"{which} is in colour, grey images are expected: give the original series.")
+    described = len(s.instance.header.get("PerFrameFunctionalGroupsSequence") or [0])
+    if len(frames) != described:
+        raise InputError(
+            f"{which} holds {len(frames)} frames in an object that describes {described}: give all of them."
+        )
     return frames[s.frame] * s.slope + s.intercept
 
 
@@ -134,8 +148,7 @@ def _on_grid(image: MetaTensor, first: MetaTensor, which: str, first_name: str, 
         raise InputError(
             f"{which} is on another grid than the {first_name} ({difference}): resample it, or give --resample."
         )
-    placed: Any = SpatialResample()(image, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")
-    return MetaTensor(placed.as_tensor(), affine=first.affine)
+    return MetaTensor(on_grid_of(first, image).as_tensor(), affine=first.affine)
 
 
 def source_headers(stack: Stack) -> list[Dataset]:
@@ -147,7 +160,12 @@ def source_headers(stack: Stack) -> list[Dataset]:
     """
     first = stack.slices[0]
     if not first.instance.header.get("PerFrameFunctionalGroupsSequence"):
-        return [_single(s, stack) for s in stack.slices]
+        # What is copied of patient and study comes from the first.
+        made = [
+            complete_header(first.instance.header),
+            *(reference_header(s.instance.header) for s in stack.slices[1:]),
+        ]
+        return [_placed(header, s, stack) for header, s in zip(made, stack.slices)]
     by_object: dict[int, list[Slice]] = {}
     for s in stack.slices:
         by_object.setdefault(id(s.instance), []).append(s)
@@ -156,8 +174,7 @@ def source_headers(stack: Stack) -> list[Dataset]:
     return [_multiframe(next(iter(by_object.values())), stack)]
 
 
-def _single(s: Slice, stack: Stack) -> Dataset:
-    header = complete_header(s.instance.header)
+def _placed(header: Dataset, s: Slice, stack: Stack) -> Dataset:
     header.ImageOrientationPatient = decimals(stack.slices[0].orientation)
     header.ImagePositionPatient = decimals(s.position)
     header.PixelSpacing = decimals(stack.slices[0].spacing)

@@ -12,11 +12,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 PATIENT_NAME = "Testmann^Gertrude"
@@ -240,3 +242,35 @@ def palette(colours: np.ndarray) -> dict[str, Any]:
         attributes[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
         attributes[f"{name}PaletteColorLookupTableData"] = (colours[:, i].astype(np.uint16) * 257).tobytes()
     return attributes
+
+
+def replace_value(path: Path, keyword: str, value: bytes) -> None:
+    """Put any bytes in the place of an attribute's value, of which pydicom would refuse some."""
+    content = path.read_bytes()
+    tag = Tag(keyword)
+    start = content.index(struct.pack("<HH", tag.group, tag.element), 132)
+    (length,) = struct.unpack("<H", content[start + 6 : start + 8])  # of a representation with two bytes for it
+    padded = value + b" " * (len(value) % 2)
+    path.write_bytes(
+        content[: start + 6] + struct.pack("<H", len(padded)) + padded + content[start + 8 + length :],
+    )
+
+
+def nested_sequence(depth: int, undefined: bool, inside: bytes = b"") -> bytes:
+    """Referenced Image Sequence in itself, so many times, with defined or undefined lengths, explicit little endian."""
+    start, end = struct.pack("<HH2sH", 0x0008, 0x1140, b"SQ", 0), struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    for _ in range(depth):
+        if undefined:
+            item = struct.pack("<HHL", 0xFFFE, 0xE000, 2**32 - 1) + inside + struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+            inside = start + struct.pack("<L", 2**32 - 1) + item + end
+        else:
+            item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inside)) + inside
+            inside = start + struct.pack("<L", len(item)) + item
+    return inside
+
+
+def insert_before(path: Path, keyword: str, content: bytes) -> None:
+    """Put encoded attributes before another one in a file."""
+    tag = Tag(keyword)
+    before, mark, after = path.read_bytes().partition(struct.pack("<HH", tag.group, tag.element))
+    path.write_bytes(before + content + mark + after)

@@ -106,6 +106,126 @@ def test_the_status_is_1_where_a_case_failed(bundles: Path, tmp_path: Path) -> N
     assert run_dicom([str(tmp_path / "in")], str(bundles / THYROID), str(tmp_path / "out"), steps=1, members=1) == 1
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value", "kept"),
+    [
+        ("PatientBirthDate", b"00/00/0000", ""),
+        ("PatientName", b"N" * 90, ""),
+        ("PatientName", b"M\xc3\xbcller^Hans", "Müller^Hans"),
+        ("PatientSex", b"Male", ""),
+        ("StudyDate", b"anonymized", ""),
+        ("StudyInstanceUID", b"1.2.3.04.5", None),
+        ("SeriesInstanceUID", b"PID4711007", None),
+        ("SOPInstanceUID", b"1.2." + b"1" * 61, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_formal_fault_that_the_pixels_do_not_need_costs_a_note(
+    segmenter_of: Callable[[str], DicomSegmenter],
+    ultrasound_image: np.ndarray,
+    tmp_path: Path,
+    validate: Callable[[Path], str],
+    keyword: str,
+    value: bytes,
+    kept: str | None,
+) -> None:
+    study = objects.new_study()
+    path = objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, study)
+    objects.replace_value(path, keyword, value)
+    said: list[str] = []
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    assert result.problem is None
+    assert sum(keyword in line for line in said) == (0 if kept else 1)
+    assert not [line for line in said if "again" in line or "PID" in line]
+    for file in result.files:
+        made = pydicom.dcmread(tmp_path / "out" / file)
+        expected = {"PatientName": objects.PATIENT_NAME, "PatientID": objects.PATIENT_ID, "PatientSex": "F"}
+        expected |= {"StudyInstanceUID": study["StudyInstanceUID"], "PatientBirthDate": objects.BIRTH_DATE}
+        expected |= {} if kept is None else {keyword: kept}
+        for name, wanted in expected.items():
+            if kept is not None or name != keyword:
+                assert str(made[name].value) == wanted
+        problems = validate(tmp_path / "out" / file).splitlines()
+        assert [line for line in problems if "DICOMDIR" not in line] == []
+
+
+def test_objects_of_a_retired_class_are_segmented_and_referred_to_as_what_they_are(
+    segmenter_of: Callable[[str], DicomSegmenter],
+    ultrasound_image: np.ndarray,
+    tmp_path: Path,
+    validate: Callable[[Path], str],
+) -> None:
+    retired = "1.2.840.10008.5.1.4.1.1.6"
+    objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, objects.new_study(), retired)
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out")
+    assert result.problem is None
+    assert [validate(tmp_path / "out" / file) for file in result.files] == [""] * 4
+    source = pydicom.dcmread(tmp_path / "in" / "1.dcm").SOPInstanceUID
+    for file in result.files:
+        classes: set[str] = set()
+
+        def collect(item: pydicom.Dataset, element: pydicom.DataElement, found: set[str] = classes) -> None:
+            if element.keyword == "ReferencedSOPInstanceUID" and element.value == source:
+                found.add(str(item.ReferencedSOPClassUID))
+
+        pydicom.dcmread(tmp_path / "out" / file).walk(collect)
+        assert classes == {retired}
+
+
+def test_frames_that_are_there_are_segmented_however_many_are_stated(
+    segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path
+) -> None:
+    cine = np.stack([ultrasound_image, ultrasound_image[::-1]])
+    path = objects.picture(tmp_path / "in" / "1.dcm", cine, objects.new_study(), objects.ULTRASOUND_MULTIFRAME)
+    objects.replace_value(path, "NumberOfFrames", b"7")
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out")
+    assert result.problem is None
+    assert "there are 2 frames, not the 7 that are stated" in result.note
+    assert pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm").NumberOfFrames == 2
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_deep_nesting_with_a_fault_inside_costs_at_most_a_line(
+    segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path, undefined: bool
+) -> None:
+    study = objects.new_study()
+    objects.picture(tmp_path / "in" / "good.dcm", ultrasound_image, study)
+    path = objects.picture(tmp_path / "in" / "nested.dcm", ultrasound_image[::-1], study)
+    fault = b"\x08\x00\x16\x00ZZ\x04\x00abcd"
+    objects.insert_before(path, "PatientName", objects.nested_sequence(300, undefined, fault))
+    said: list[str] = []
+    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    assert [r.problem for r in results] == [None] * (1 if undefined else 2)
+    assert sum("nested too deeply" in line for line in said) == (1 if undefined else 0)
+    assert all((tmp_path / "out" / file).stat().st_size < 200_000 for r in results for file in r.files)
+
+
+def test_what_is_left_out_is_counted_and_the_status_says_so(
+    bundles: Path, ultrasound_image: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, objects.new_study())
+    cut = objects.picture(tmp_path / "in" / "2.dcm", ultrasound_image, objects.new_study())
+    cut.write_bytes(cut.read_bytes()[:400])
+    (tmp_path / "in" / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    arguments = ([str(tmp_path / "in")], str(bundles / THYROID), str(tmp_path / "out"))
+    assert run_dicom(*arguments, steps=1, members=1) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"1 of 1 cases segmented, 2 files left out, in {tmp_path / 'out'}."
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert [one["counts"] for one in summary["left_out"]] == [True, True]
+
+
+def test_results_of_an_earlier_run_beside_the_images_are_no_loss(
+    bundles: Path, ultrasound_image: np.ndarray, tmp_path: Path
+) -> None:
+    objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, objects.new_study())
+    for out in ("in/results", "again"):
+        arguments = ([str(tmp_path / "in")], str(bundles / THYROID), str(tmp_path / out))
+        assert run_dicom(*arguments, steps=1, members=1) == 0
+    summary = json.loads((tmp_path / "again" / "summary.json").read_text(encoding="utf-8"))
+    assert len(summary["cases"]) == 1
+
+
 def test_a_second_run_does_not_replace_the_first_unasked(
     segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path
 ) -> None:

@@ -16,7 +16,6 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.headers import (
-    complete_header,
     decimals,
     first_value,
     number,
@@ -48,18 +47,6 @@ def test_values_of_any_multiplicity_are_read_as_text() -> None:
 @pytest.mark.parametrize("value", [None, 3, "a", [1, 2], [1, 2, "x"], [1, 2, float("nan")], [1, 2, float("inf")]])
 def test_what_is_not_so_many_finite_numbers_is_none(value: object) -> None:
     assert numbers(value, 3) is None
-
-
-def test_a_completed_header_has_what_is_copied_and_no_broken_values() -> None:
-    ds = header(PatientAge="42", PatientWeight="70", StudyDate="20240105", SeriesDescription="x" * 80)
-    complete = complete_header(ds)
-    assert complete.PatientID == ""
-    assert complete.AccessionNumber == ""
-    assert complete.StudyDate == "20240105"
-    assert "PatientAge" not in complete  # an age has a unit: 042Y
-    assert "SeriesDescription" not in complete  # 64 characters at most
-    assert complete.PatientWeight == 70
-    assert ds.PatientAge == "42"
 
 
 @pytest.mark.parametrize("value", [-123.456789012345678, 1e-17, 0.1, 1 / 3, -2.5e-300, 123456789.123456789])

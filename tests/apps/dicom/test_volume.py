@@ -135,3 +135,65 @@ def test_of_a_real_enhanced_object_the_magnitude_is_read(real_mr: Path) -> None:
     ours = read.image.numpy()[0].transpose(2, 1, 0)
     ours = ours[::-1] if read.image.affine[2, 2] < 0 else ours
     np.testing.assert_allclose(ours, expected[order], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stated", "padding"),
+    [
+        ({"PixelPaddingValue": -2000}, [-2000]),
+        ({"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1990}, [-2000, -1995, -1990]),
+        ({"PixelPaddingValue": -1990, "PixelPaddingRangeLimit": -2000}, [-2000, -1995, -1990]),
+    ],
+)
+@pytest.mark.parametrize("form", ["signed", "unsigned"])
+def test_padding_becomes_the_lowest_value_of_the_rest(
+    tmp_path: Path, stated: dict[str, int], padding: list[int], form: str
+) -> None:
+    """The value may stand in the file as an unsigned number, though the pixels are signed."""
+    volume = VOLUME + 10
+    volume[0, :2, :] = np.resize(padding, (2, 7))
+    volume[1, 0, 3] = -7
+    paths = objects.mr_series(
+        tmp_path, volume, objects.OBLIQUE, objects.new_study(), RescaleSlope=2, RescaleIntercept=1
+    )
+    for path in paths:
+        ds = pydicom.dcmread(path)
+        for keyword, value in stated.items():
+            ds.add_new(keyword, *(("SS", value) if form == "signed" else ("US", value % 2**16)))
+        ds.save_as(path)
+    read = read_volume(one(tmp_path), ["T1w"]).image.numpy()[0]
+    expected = volume * 2 + 1
+    expected[0, :2, :] = -7 * 2 + 1
+    np.testing.assert_array_equal(np.sort(read, axis=None), np.sort(expected.astype(np.float32), axis=None))
+    assert (read == -13).sum() == 15
+
+
+def test_what_is_outside_the_range_of_padding_stays(tmp_path: Path) -> None:
+    objects.mr_series(tmp_path, VOLUME, objects.OBLIQUE, objects.new_study(), PixelPaddingValue=5000)
+    read = read_volume(one(tmp_path), ["T1w"]).image.numpy()
+    np.testing.assert_array_equal(np.sort(read, axis=None), np.sort(VOLUME, axis=None).round())
+
+
+def test_a_volume_of_invalid_uids_is_read_and_refers_to_valid_ones(tmp_path: Path) -> None:
+    study = {**objects.new_study(), "FrameOfReferenceUID": "1.2.03", "StudyInstanceUID": "1.2.04"}
+    for i, path in enumerate(objects.mr_series(tmp_path, VOLUME, objects.OBLIQUE, study)):
+        objects.replace_value(path, "SOPInstanceUID", f"1.0{i}".encode())
+    volume = read_volume(one(tmp_path), ["T1w"])
+    assert len({s.SOPInstanceUID for s in volume.sources}) == 7
+    assert len({s.StudyInstanceUID for s in volume.sources}) == 1
+    assert {s.FrameOfReferenceUID for s in volume.sources} == {volume.geometry.frame_of_reference_uid}
+    for source in volume.sources:
+        assert pydicom.uid.UID(source.SOPInstanceUID).is_valid
+        assert pydicom.uid.UID(source.StudyInstanceUID).is_valid
+
+
+def test_an_enhanced_object_that_states_another_number_of_frames_is_read_by_those_it_has(tmp_path: Path) -> None:
+    path = objects.enhanced_mr(tmp_path / "a.dcm", VOLUME, objects.OBLIQUE, objects.new_study())
+    objects.replace_value(path, "NumberOfFrames", b"9")
+    assert read_volume(one(tmp_path), ["T1w"]).image.shape[1:] == (6, 5, 7)
+    ds = pydicom.dcmread(path)
+    ds.NumberOfFrames = 6
+    ds.PixelData = ds.PixelData[: 6 * 6 * 5 * 2]
+    ds.save_as(path)
+    with pytest.raises(InputError, match="holds 6 frames in an object that describes 7"):
+        read_volume(one(tmp_path), ["T1w"])
