@@ -116,10 +116,11 @@ def main(
         memory: most address space of a process, in GB.
     """
     whole = parts_of(int(_checked("count", count, 1)), int(_checked("seed", seed, 0)), _kinds(kinds))
-    folder, limit = check_writable(out), int(GIGABYTE * _checked("memory", memory, 1))
+    limit, workers = int(GIGABYTE * _checked("memory", memory, 1)), int(_checked("jobs", jobs, 1))
+    folder = check_writable(out)
     left = [part for part in whole if part.read(folder) is None]
     with interrupted_by_signals():
-        _run(left, folder, limit, int(_checked("jobs", jobs, 1)))
+        _run(left, folder, limit, workers)
     about = (
         f"{sum(len(part.inputs) for part in whole):,} inputs, seed {seed}, {memory:g} GB a process; "
         f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"

@@ -94,8 +94,8 @@ def _broken(ended: Ended, log: str, out: Path) -> list[str]:
     elif ended.status > 1:
         broken.append(f"exit status {ended.status}: {log.strip()[-300:]}")
     if "Traceback (most recent call last)" in log:
-        raised = re.findall(r"^\w[\w.]*(?:Error|Exception|Interrupt)\b.*", log, re.MULTILINE)
-        broken.append(f"traceback: {raised[-1][:300] if raised else log.strip()[-300:]}")
+        raised = re.findall(r"^\w[\w.]*(?:Error|Exception|Interrupt)\b.*", log, re.MULTILINE)  # the cause comes first
+        broken.append(f"traceback: {raised[0][:300] if raised else log.strip()[-300:]}")
     left = sorted(path.name for path in out.rglob("*") if _LEFTOVERS.match(path.name))
     if left and not broken:
         broken.append(f"half written: {', '.join(left)}")

@@ -97,8 +97,8 @@ def _maps(out: Path) -> Results:
     for path in sorted(out.iterdir()):
         match = _MAPS.search(path.name)
         if match:
-            volume = path.name.endswith(".nii.gz")
-            values = nib.load(path).get_fdata() if volume else np.asarray(Image.open(path))
+            image: Any = nib.load(path) if path.name.endswith(".nii.gz") else Image.open(path)
+            values = np.asarray(getattr(image, "dataobj", image))
             found.setdefault(path.name[: match.start()], {})[path.name[match.start() + 1 :].split(".")[0]] = values
     return found
 

@@ -47,6 +47,8 @@ def _in_syntax(syntax: uid.UID, ds: FileDataset) -> None:
     if syntax.is_compressed and not syntax.is_deflated:
         ds.compress(syntax, generate_instance_uid=False)
     ds.file_meta.TransferSyntaxUID = syntax
+    if not syntax.is_little_endian:
+        ds["PixelData"].VR = "OB"  # as words, which it is else, bytes would have to change places
 
 
 def _as_jpeg(ds: FileDataset) -> None:

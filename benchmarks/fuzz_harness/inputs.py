@@ -39,7 +39,7 @@ _BY_SUFFIX: dict[str, tuple[Mutator, ...]] = {
     ".nii.gz": NIFTI_MUTATORS,
     ".dcm": DICOM_MUTATORS,
 }
-_NO_FILES = ("fifo", "dangling link", "link to itself", "folder")
+_NO_FILES = ("fifo", "dangling link", "link to itself")
 _RARELY = 0.02
 
 
@@ -126,8 +126,6 @@ class MutatedFile:
             whole.symlink_to("nothing")
         elif self.instead == "link to itself":
             whole.symlink_to(whole.name)
-        elif self.instead == "folder":
-            whole.mkdir()
         else:
             whole.write_bytes(self.content)
         return whole

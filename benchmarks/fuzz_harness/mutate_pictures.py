@@ -27,7 +27,7 @@ __all__ = ["BMP_MUTATORS", "JPEG_MUTATORS", "PNG_MUTATORS", "TIFF_MUTATORS"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x112
-_BOMB = 40_000_000  # bytes that a stream of some 200 KB stands for
+_BOMB = 10_000_000  # bytes that a stream of some 50 KB stands for
 
 PngChunk = tuple[bytes, bytes]
 JpegSegment = tuple[int, bytes]
@@ -227,7 +227,7 @@ def same_picture_elsewhere(content: bytes, rng: np.random.Generator) -> bytes:
     """Pixels of extremes in a file of the same format: constant, one pixel wide, or many times larger."""
     picture = Image.open(io.BytesIO(content))
     kind, mode = picture.format, picture.mode
-    shape = [(1, 1), (1, 40), (40, 1), (2, 3), (3000, 20), (1500, 1500)][int(rng.integers(0, 6))]
+    shape = [(1, 1), (1, 40), (40, 1), (2, 3), (3000, 20), (500, 700)][int(rng.integers(0, 6))]
     changed = picture.convert("L").resize(shape) if rng.random() < 0.6 else Image.new("L", (40, 40), 7)
     out = io.BytesIO()
     changed.convert(mode if mode in ("L", "RGB") else "L").save(out, kind)
