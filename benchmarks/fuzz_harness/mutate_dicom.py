@@ -15,20 +15,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+from .dicom_elements import DEFLATED, PREAMBLE, TRANSFER_SYNTAX, Element, elements_of, file_of, with_value
 from .mutate_bytes import BYTE_MUTATORS, Mutator, limit_number
 
 __all__ = ["DICOM_MUTATORS"]
 
-_PREAMBLE = 132
-_UNDEFINED = 2**32 - 1
-_LONG = (b"OB", b"OW", b"OF", b"OD", b"OL", b"SQ", b"UN", b"UT", b"UC", b"UR")
-_PIXEL_DATA, _TRANSFER_SYNTAX, _SOP_CLASS = 0x7FE00010, 0x00020010, 0x00080016
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PIXEL_DATA, _SOP_CLASS = 0x7FE00010, 0x00080016
 _BOMB = 40_000_000
 _DEEPEST = 3000
 
@@ -76,78 +73,11 @@ _PIXEL_FIELDS: dict[str, tuple[int | str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Element:
-    """An element of the highest level as it is stored.
-
-    Attributes:
-        tag: group and element.
-        vr: value representation; None where the transfer syntax leaves it out.
-        value: bytes of the value; of one of undefined length all that follows.
-        undefined: whether its length is undefined.
-    """
-
-    tag: int
-    vr: bytes | None
-    value: bytes
-    undefined: bool = False
-
-    def stored(self, length: int | None = None) -> bytes:
-        """Its bytes, with another length than the true one where that is given."""
-        size = _UNDEFINED if self.undefined else len(self.value) if length is None else length
-        tag = struct.pack("<HH", self.tag >> 16, self.tag & 0xFFFF)
-        if self.vr is None:
-            return tag + struct.pack("<I", size) + self.value
-        if self.vr in _LONG:
-            return tag + self.vr + b"\0\0" + struct.pack("<I", size) + self.value
-        return tag + self.vr + struct.pack("<H", min(size, 65534)) + self.value[:65534]
-
-
-def _elements(content: bytes) -> tuple[list[Element], bytes]:
-    """Elements in little endian, and what follows where the file goes on in another way (deflated, big endian)."""
-    elements: list[Element] = []
-    place = _PREAMBLE
-    while place + 8 <= len(content):
-        group, number = struct.unpack("<HH", content[place : place + 4])
-        letters = content[place + 4 : place + 6]
-        vr = letters if letters.isalpha() and letters.isupper() else None
-        if elements and not elements[-1].tag <= (group << 16) + number:
-            break
-        if group > 2 and _text(elements, _TRANSFER_SYNTAX) == _DEFLATED:
-            break
-        start = place + (12 if vr in _LONG else 8)
-        size = content[place + 6 : start] if vr is not None and vr not in _LONG else content[start - 4 : start]
-        length = int.from_bytes(size, "little")
-        undefined = length == _UNDEFINED
-        end = len(content) if undefined else start + length
-        if end > len(content):
-            break
-        elements.append(Element((group << 16) + number, vr, content[start:end], undefined))
-        place = end
-    return elements, content[place:]
-
-
-def _text(elements: list[Element], tag: int) -> bytes:
-    return next((e.value.rstrip(b"\0 ") for e in elements if e.tag == tag), b"")
-
-
-def _file(content: bytes, elements: list[Element], rest: bytes) -> bytes:
-    return content[:_PREAMBLE] + b"".join(e.stored() for e in elements) + rest
-
-
 def _encoded(value: int | str) -> bytes:
     if isinstance(value, int):
         return struct.pack("<H", value)
     raw = value.encode("utf-8", "surrogateescape")
     return raw + b" " * (len(raw) % 2)
-
-
-def _put(elements: list[Element], tag: int, value: bytes) -> list[Element]:
-    """The elements with a value under a tag, in the order of their tags."""
-    implicit = any(e.vr is None for e in elements)
-    vr = None if implicit else dictionary_VR(tag).split()[0].encode()
-    kept = [e for e in elements if e.tag != tag]
-    return sorted([*kept, Element(tag, vr, value)], key=lambda e: e.tag)
 
 
 def _chosen(elements: list[Element], rng: np.random.Generator) -> int:
@@ -156,7 +86,7 @@ def _chosen(elements: list[Element], rng: np.random.Generator) -> int:
 
 def dicom_value(content: bytes, rng: np.random.Generator) -> bytes:
     """Nonsense of their representation in one to three attributes, or the attribute left out."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     for _ in range(int(rng.integers(1, 4))):
         tags = [e.tag for e in elements if e.tag != _PIXEL_DATA]
         tag = tags[int(rng.integers(0, len(tags)))]
@@ -166,8 +96,8 @@ def dicom_value(content: bytes, rng: np.random.Generator) -> bytes:
         if rng.random() < 0.15:
             elements = [e for e in elements if e.tag != tag]
         else:
-            elements = _put(elements, tag, _encoded(nonsense[int(rng.integers(0, len(nonsense)))]))
-    return _file(content, elements, rest)
+            elements = with_value(elements, tag, _encoded(nonsense[int(rng.integers(0, len(nonsense)))]))
+    return file_of(content, elements, rest)
 
 
 def _representation(tag: int) -> str:
@@ -179,7 +109,7 @@ def _representation(tag: int) -> str:
 
 def dicom_pixel_description(content: bytes, rng: np.random.Generator) -> bytes:
     """Another size, depth, number of frames, kind of colour or geometry than the pixels have."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     names = list(_PIXEL_FIELDS)
     for _ in range(int(rng.integers(1, 3))):
         name = names[int(rng.integers(0, len(names)))]
@@ -187,13 +117,13 @@ def dicom_pixel_description(content: bytes, rng: np.random.Generator) -> bytes:
         value = values[int(rng.integers(0, len(values)))]
         if isinstance(value, int) and rng.random() < 0.3:
             value = limit_number(rng, 16)
-        elements = _put(elements, int(tag_for_keyword(name) or 0), _encoded(value))
-    return _file(content, elements, rest)
+        elements = with_value(elements, int(tag_for_keyword(name) or 0), _encoded(value))
+    return file_of(content, elements, rest)
 
 
 def dicom_pixels(content: bytes, rng: np.random.Generator) -> bytes:
     """Pixels that are fewer, more, of odd length, constant, noise, or missing."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     if not elements or elements[-1].tag != _PIXEL_DATA:
         return BYTE_MUTATORS[_index(BYTE_MUTATORS, rng)](content, rng)
     value = elements[-1].value
@@ -206,7 +136,7 @@ def dicom_pixels(content: bytes, rng: np.random.Generator) -> bytes:
         b"",
     )
     changed = replace(elements[-1], value=values[_index(values, rng)])
-    return _file(content, [*elements[:-1], changed] if rng.random() < 0.9 else elements[:-1], rest)
+    return file_of(content, [*elements[:-1], changed] if rng.random() < 0.9 else elements[:-1], rest)
 
 
 def _index(choices: tuple, rng: np.random.Generator) -> int:
@@ -215,7 +145,7 @@ def _index(choices: tuple, rng: np.random.Generator) -> int:
 
 def dicom_length(content: bytes, rng: np.random.Generator) -> bytes:
     """An element whose length or representation is not that of its value."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     i = _chosen(elements, rng)
     element, length = elements[i], None
     if element.vr is None or rng.random() < 0.6:
@@ -224,24 +154,24 @@ def dicom_length(content: bytes, rng: np.random.Generator) -> bytes:
         element = replace(element, vr=(b"UN", b"SQ", b"OB", b"FD", b"AT", b"DS", b"zz")[int(rng.integers(0, 7))])
     parts = [e.stored() for e in elements]
     parts[i] = element.stored(length)
-    return content[:_PREAMBLE] + b"".join(parts) + rest
+    return content[:PREAMBLE] + b"".join(parts) + rest
 
 
 def dicom_order(content: bytes, rng: np.random.Generator) -> bytes:
     """An element repeated, put elsewhere or cut out with all that follows."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     i = _chosen(elements, rng)
     if rng.random() < 0.2:
-        return _file(content, elements[:i], b"")
+        return file_of(content, elements[:i], b"")
     moved = elements[i]
     others = elements if rng.random() < 0.5 else [*elements[:i], *elements[i + 1 :]]
     place = _chosen(elements, rng)
-    return _file(content, [*others[:place], moved, *others[place:]], rest)
+    return file_of(content, [*others[:place], moved, *others[place:]], rest)
 
 
 def dicom_nested(content: bytes, rng: np.random.Generator) -> bytes:
     """A sequence nested up to thousands of levels, at times with a fault at its bottom."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     inner = b"" if rng.random() < 0.5 else Element(0x00080060, b"CS", b"x" * 30).stored()[: int(rng.integers(1, 30))]
     tag = int(rng.choice((0x00081140, 0x00082112, 0x00400275, 0x00321064, 0x00189346, 0x00101002)))
     vr = None if any(e.vr is None for e in elements) else b"SQ"
@@ -249,12 +179,12 @@ def dicom_nested(content: bytes, rng: np.random.Generator) -> bytes:
         item = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(inner)) + inner
         inner = Element(tag, vr, item).stored()
     nested = Element(tag, vr, inner[8 if vr is None else 12 :])
-    return _file(content, sorted([*elements, nested], key=lambda e: e.tag), rest)
+    return file_of(content, sorted([*elements, nested], key=lambda e: e.tag), rest)
 
 
 def dicom_syntax(content: bytes, rng: np.random.Generator) -> bytes:
     """Another transfer syntax or SOP class than the object has."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     ends = ("", ".1", ".2", ".1.99", ".5", ".4.50", ".4.57", ".4.70", ".4.80", ".4.90", ".4.102", ".4.201", ".4.999")
     classes = (
         ".1.4",
@@ -270,18 +200,18 @@ def dicom_syntax(content: bytes, rng: np.random.Generator) -> bytes:
         ".1.88.22",
     )
     if rng.random() < 0.6:
-        elements = _put(elements, _TRANSFER_SYNTAX, _encoded("1.2.840.10008.1.2" + ends[_index(ends, rng)]))
+        elements = with_value(elements, TRANSFER_SYNTAX, _encoded("1.2.840.10008.1.2" + ends[_index(ends, rng)]))
     else:
-        elements = _put(elements, _SOP_CLASS, _encoded("1.2.840.10008.5.1.4.1" + classes[_index(classes, rng)]))
-    return _file(content, elements, rest)
+        elements = with_value(elements, _SOP_CLASS, _encoded("1.2.840.10008.5.1.4.1" + classes[_index(classes, rng)]))
+    return file_of(content, elements, rest)
 
 
 def dicom_deflated(content: bytes, rng: np.random.Generator) -> bytes:
     """The data set deflated: whole, with mutated bytes within, or with megabytes of zeros behind the pixels."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     if any(e.vr is None for e in elements):
         return dicom_length(content, rng)
-    meta = _put([e for e in elements if e.tag >> 16 == 2], _TRANSFER_SYNTAX, _encoded(_DEFLATED.decode()))
+    meta = with_value([e for e in elements if e.tag >> 16 == 2], TRANSFER_SYNTAX, _encoded(DEFLATED.decode()))
     data = b"".join(e.stored() for e in elements if e.tag >> 16 != 2) + rest
     kind = int(rng.integers(0, 3))
     if kind == 0:
@@ -289,18 +219,18 @@ def dicom_deflated(content: bytes, rng: np.random.Generator) -> bytes:
     elif kind == 1:
         data += b"\0" * _BOMB
     packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
-    return _file(content, meta, packer.compress(data) + packer.flush())
+    return file_of(content, meta, packer.compress(data) + packer.flush())
 
 
 def dicom_beginning(content: bytes, rng: np.random.Generator) -> bytes:
     """A file without its preamble, or without or with another meta information."""
-    elements, rest = _elements(content)
+    elements, rest = elements_of(content)
     kind = int(rng.integers(0, 3))
     if kind == 0:
-        return content[_PREAMBLE:]
+        return content[PREAMBLE:]
     if kind == 1:
-        return _file(content, [e for e in elements if e.tag >> 16 != 2], rest)
-    return _file(content, [e for e in elements if e.tag != _TRANSFER_SYNTAX], rest)
+        return file_of(content, [e for e in elements if e.tag >> 16 != 2], rest)
+    return file_of(content, [e for e in elements if e.tag != TRANSFER_SYNTAX], rest)
 
 
 DICOM_MUTATORS: tuple[Mutator, ...] = (
