@@ -36,20 +36,20 @@ class Examined:
         outcomes: see :class:`~fuzz_harness.check.Verdict`; a traceback and the like is that of the input to blame.
         faults: what is wrong with runs and cannot be put down to one input.
         peak_memory: most bytes that a process had in memory.
-        seconds: time of all processes.
+        processor_seconds: time of the processor in all processes.
     """
 
     outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     peak_memory: int = 0
-    seconds: float = 0.0
+    processor_seconds: float = 0.0
 
     def add(self, other: Examined) -> None:
         """Take in what became of other inputs."""
         self.outcomes |= other.outcomes
         self.faults += [fault for fault in other.faults if fault not in self.faults]
         self.peak_memory = max(self.peak_memory, other.peak_memory)
-        self.seconds += other.seconds
+        self.processor_seconds += other.processor_seconds
 
 
 class Campaign:
@@ -89,7 +89,7 @@ class Campaign:
 
     def _examine(self, command: Command, inputs: list[Input], expected: Results) -> Examined:
         verdict, ended = self._run(command, inputs, expected)
-        whole = Examined({}, list(verdict.faults), ended.peak_memory, ended.seconds)
+        whole = Examined({}, list(verdict.faults), ended.peak_memory, ended.processor_seconds)
         if not verdict.broken:
             whole.outcomes = verdict.outcomes
             for one in inputs:

@@ -23,7 +23,7 @@ import numpy as np
 
 from .dicom_seeds import STUDY_FORMS, ULTRASOUND_FORMS, study_files, ultrasound_file
 from .mutate_bytes import BYTE_MUTATORS, Mutator
-from .mutate_dicom import DICOM_MUTATORS
+from .mutate_dicom import DICOM_MUTATORS, dicom_pixel_description, dicom_value
 from .mutate_nifti import NIFTI_MUTATORS
 from .mutate_pictures import BMP_MUTATORS, JPEG_MUTATORS, PNG_MUTATORS, TIFF_MUTATORS
 from .seeds import Form, forms_of
@@ -68,7 +68,7 @@ KINDS = {
     "nifti_2d": Kind("NIfTI, 2D", "pictures", 0.1, 100),
     "nifti_3d": Kind("NIfTI, 3D, one of four contrasts", "volumes", 0.1, 50),
     "ultrasound": Kind("DICOM, ultrasound", "dicom_pictures", 0.15, 50),
-    "study": Kind("DICOM, a file of four MR series", "dicom_volumes", 0.06, 20),
+    "study": Kind("DICOM, four MR series", "dicom_volumes", 0.06, 20),
     "label": Kind("label that is scored against", "evaluation", 0.07, 50),
     "folder": Kind("picture or label of a new datalist", "datalist", 0.07, 100),
 }
@@ -166,10 +166,17 @@ def mutated_file(one: Input) -> tuple[MutatedFile, np.random.Generator]:
 
 
 def mutated_study(one: Input) -> dict[str, MutatedFile]:
-    """The files of a study, one or two of which are mutated, by their names without suffix."""
+    """The files of a study by their names without suffix: one or two are mutated in any way, or all in one and the same.
+
+    The latter is what a scanner or an archive does that writes an attribute wrongly.
+    """
     rng = one.rng()
     files = study_files(one.number, int(rng.integers(0, len(STUDY_FORMS))))
     made = {name.removesuffix(".dcm"): MutatedFile(".dcm", content) for name, content in files.items()}
+    if rng.random() < 0.5:
+        mutate = (dicom_value, dicom_pixel_description)[int(rng.random() < 0.2)]
+        same = int(rng.integers(2**32))
+        return {n: MutatedFile(".dcm", mutate(f.content, np.random.default_rng(same))) for n, f in made.items()}
     for name in rng.choice(sorted(made), size=int(rng.integers(1, 3)), replace=False):
         made[str(name)] = _finished(Form(".dcm", made[str(name)].content), rng)
     return made

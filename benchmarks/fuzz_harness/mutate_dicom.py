@@ -23,7 +23,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from .dicom_elements import DEFLATED, PREAMBLE, TRANSFER_SYNTAX, Element, elements_of, file_of, with_value
 from .mutate_bytes import BYTE_MUTATORS, Mutator, limit_number
 
-__all__ = ["DICOM_MUTATORS"]
+__all__ = ["DICOM_MUTATORS", "dicom_pixel_description", "dicom_value"]
 
 _PIXEL_DATA, _SOP_CLASS = 0x7FE00010, 0x00080016
 _BOMB = 40_000_000

@@ -37,7 +37,7 @@ _COLUMNS = (
     "kills",
     "other faults",
     "peak memory GB",
-    "seconds",
+    "processor seconds",
 )
 
 
@@ -112,7 +112,7 @@ def _numbers(examined: Iterable[Examined]) -> list[str]:
     kills = sum("traceback: " not in reason and ("killed by" in reason or "not finished" in reason) for reason in why)
     counts = (len(total.outcomes), kinds[DONE], kinds[FORESEEN], kinds[UNFORESEEN], tracebacks, kills)
     others = len(why) - tracebacks - kills + together
-    return [*(f"{n:,}" for n in (*counts, others)), f"{memory / 1e9:.2f}", f"{total.seconds:,.0f}"]
+    return [*(f"{n:,}" for n in (*counts, others)), f"{memory / 1e9:.2f}", f"{total.processor_seconds:,.0f}"]
 
 
 def write_table(out: Path, head: str, parts: Sequence[Part]) -> bool:

@@ -82,8 +82,9 @@ def _jpeg_forms() -> list[Form]:
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     kinds: tuple[dict[str, Any], ...] = ({}, {"exif": exif}, {"progressive": True})
-    images = [grey.convert(mode) for mode in ("L", "RGB", "CMYK")]
-    return [Form(".jpg", _saved(image, "JPEG", quality=90, **options)) for image in images for options in kinds]
+    images = [(grey.convert(mode), options) for mode in ("L", "RGB") for options in kinds]
+    images.append((grey.convert("CMYK"), {}))
+    return [Form(".jpg", _saved(image, "JPEG", quality=90, **options)) for image, options in images]
 
 
 def _bmp_forms() -> list[Form]:

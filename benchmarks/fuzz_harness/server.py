@@ -65,12 +65,14 @@ class Ended:
         too_long: whether it was killed because its time was over.
         peak_memory: most bytes that it had in memory.
         seconds: its time.
+        processor_seconds: that of the processor alone.
     """
 
     status: int
     too_long: bool
     peak_memory: int
     seconds: float
+    processor_seconds: float
 
 
 class CommandServer:
@@ -126,7 +128,8 @@ def _wait(process: int, seconds: float) -> Ended:
         os.close(handle)
         _, status, used = os.wait4(process, 0)
     code = os.waitstatus_to_exitcode(status)
-    return Ended(code, too_long, 1024 * used.ru_maxrss, round(time.monotonic() - start, 3))
+    seconds = round(time.monotonic() - start, 3)
+    return Ended(code, too_long, 1024 * used.ru_maxrss, seconds, round(used.ru_utime + used.ru_stime, 3))
 
 
 def _become(job: dict[str, Any]) -> str:

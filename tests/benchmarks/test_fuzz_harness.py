@@ -54,7 +54,7 @@ STRUCTURAL = {
     "nifti_3d": NIFTI_MUTATORS,
     "ultrasound": DICOM_MUTATORS,
 }
-WELL, LEFT_OUT = (Ended(status, False, 10**8, 1.0) for status in (0, 1))
+WELL, LEFT_OUT = (Ended(status, False, 10**8, 1.0, 1.0) for status in (0, 1))
 
 
 def valid_files(kind: str) -> list[bytes]:
@@ -170,11 +170,11 @@ def test_run_without_a_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ended", "log", "fault"),
     [
-        (Ended(-9, False, 0, 1.0), NAMED, "killed by SIGKILL"),
-        (Ended(-9, True, 0, 7.0), NAMED, "not finished after 7 seconds"),
-        (Ended(2, False, 0, 1.0), "Usage", "exit status 2: Usage"),
+        (Ended(-9, False, 0, 1.0, 1.0), NAMED, "killed by SIGKILL"),
+        (Ended(-9, True, 0, 7.0, 1.0), NAMED, "not finished after 7 seconds"),
+        (Ended(2, False, 0, 1.0, 1.0), "Usage", "exit status 2: Usage"),
         (
-            Ended(1, False, 0, 1.0),
+            Ended(1, False, 0, 1.0, 1.0),
             f"{NAMED}\nTraceback (most recent call last):\n  File\nnumpy.LinAlgError: Singular\n\nRuntimeError: x",
             "traceback: numpy.LinAlgError: Singular",
         ),
@@ -236,7 +236,7 @@ class PlayedServer:
             (Path(job.arguments[1]) / f"{name}.json").write_text(json.dumps(MASK))
         broken = bool(names & self.guilty) or (bool(self.pair) and self.pair <= names)
         Path(job.log).write_text("Traceback (most recent call last):\nValueError: bad" if broken else END)
-        return Ended(int(broken), False, 10**8 * len(names), 1.0)
+        return Ended(int(broken), False, 10**8 * len(names), 1.0, 1.0)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_input_to_blame_is_found_and_kept(tmp_path: Path) -> None:
     assert failed == dict.fromkeys(["png00003", "png00010"], "traceback: ValueError: bad")
     assert len(examined.outcomes) == 16
     assert examined.faults == []
-    assert examined.seconds == server.runs - 1  # that of the good cases alone is not counted
+    assert examined.processor_seconds == server.runs - 1  # that of the good cases alone is not counted
     assert sorted(os.listdir(tmp_path / "failures")) == ["png00003", "png00010"]
     assert (tmp_path / "failures" / "png00003" / "data" / "png00003").is_file()
     assert "python -m played" in (tmp_path / "failures" / "png00003" / "README.md").read_text()

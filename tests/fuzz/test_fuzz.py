@@ -27,7 +27,7 @@ from fuzz_harness.inputs import KINDS, Input
 from fuzz_harness.server import CommandServer, Job
 
 SEED = 21
-COUNT = 200
+COUNT = 160
 MEMORY = 6 * 10**9
 
 
