@@ -166,7 +166,7 @@ def mutated_file(one: Input) -> tuple[MutatedFile, np.random.Generator]:
 
 
 def mutated_study(one: Input) -> dict[str, MutatedFile]:
-    """The files of a study by their names without suffix: one or two are mutated in any way, or all in one and the same.
+    """The files of a study by their names without suffix: one or two are mutated in any way, or all in the same way.
 
     The latter is what a scanner or an archive does that writes an attribute wrongly.
     """
