@@ -63,7 +63,7 @@ def test_folders_without_a_name_are_what_was_typed_and_numbers_are_numbers(monke
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    assert given == [(["2024", "a,b"], "1e5", "[z]", None, False, 7, None, None, False, True)]
+    assert given == [(["2024", "a,b"], "1e5", "[z]", None, False, 7, None, None, False, True, False, 1800)]
 
 
 def test_option_without_its_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

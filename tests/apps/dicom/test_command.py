@@ -196,7 +196,10 @@ def test_deep_nesting_with_a_fault_inside_costs_at_most_a_line(
     said: list[str] = []
     results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
     assert [r.problem for r in results] == [None] * (1 if undefined else 2)
-    assert sum("nested too deeply" in line for line in said) == (1 if undefined else 0)
+    # Whether Python's limit or the fault comes first depends on how deep the caller is.
+    reasons = ("nested too deeply", "damaged or truncated")
+    left_out = [line for line in said if "nested.dcm" in line]
+    assert [any(reason in line for reason in reasons) for line in left_out] == [True] * undefined
     assert all((tmp_path / "out" / file).stat().st_size < 200_000 for r in results for file in r.files)
 
 
