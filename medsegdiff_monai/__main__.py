@@ -11,22 +11,20 @@
 
 from __future__ import annotations
 
-import sys
+from medsegdiff_monai.apps.program import run_program
 
-import fire
 
-from medsegdiff_monai.apps.commands import Commands
-from medsegdiff_monai.utils import InputError, keep_freed_memory
+def _commands() -> object:
+    from medsegdiff_monai.apps.commands import Commands
+    from medsegdiff_monai.utils import keep_freed_memory
+
+    keep_freed_memory()
+    return Commands()
 
 
 def main() -> None:
-    """Run a command; bad input ends it with one sentence and exit status 2."""
-    keep_freed_memory()
-    try:
-        fire.Fire(Commands(), name="medsegdiff_monai")
-    except InputError as e:
-        print(f"Error: {e}", file=sys.stderr)
-        sys.exit(2)
+    """Run a command."""
+    run_program("medsegdiff_monai", _commands)
 
 
 if __name__ == "__main__":

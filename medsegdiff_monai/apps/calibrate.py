@@ -29,7 +29,14 @@ from medsegdiff_monai.apps.calibration_record import CalibrationRecord, Measured
 from medsegdiff_monai.data import ScreenedDataset, find_cases
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.metrics import TEMPERATURE_BOUNDS, MemberLogits, fit_temperature
-from medsegdiff_monai.utils import InputError, check_writable, checked_device, find_input_error, replace_atomically
+from medsegdiff_monai.utils import (
+    InputError,
+    check_writable,
+    checked_device,
+    find_input_error,
+    printable,
+    replace_atomically,
+)
 from medsegdiff_monai.visualize import save_reliability_diagram
 
 __all__ = ["calibrate_bundle"]
@@ -95,12 +102,13 @@ def calibrate_bundle(
     if out is not None:
         shown = {"temperature 1": record.before.bins, f"temperature {record.temperature:g}": record.after.bins}
         title = f"How often probabilities came true ({record.cases} {section} cases)"
-        print(f"Wrote {save_reliability_diagram(Path(str(out)) / 'reliability.png', shown, title)}")
+        diagram = save_reliability_diagram(Path(str(out)) / "reliability.png", shown, title)
+        print(f"Wrote {printable(diagram)}")
     if not dry_run:
         beside = "calibration.json" if place.stem == "inference" else f"{place.stem}_calibration.json"
         record.write(place.with_name(beside))
         _write_temperature(place, record.temperature)
-        print(f"Wrote the temperature into {place} and the record {place.with_name(beside)}")
+        print(f"Wrote the temperature into {printable(place)} and the record {printable(place.with_name(beside))}")
     sampler.dataset.report()
     return record
 

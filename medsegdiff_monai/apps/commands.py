@@ -25,7 +25,7 @@ from medsegdiff_monai.apps.export import export_bundle
 from medsegdiff_monai.apps.film import make_film
 from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, printable
 
 __all__ = ["Commands"]
 
@@ -203,6 +203,8 @@ class Commands:
         again: bool = False,
         credentials: str | None = None,
         timeout: float = 60,
+        max_time: float = 600,
+        max_size: float = 4,
     ) -> None:
         """Segment studies of a PACS with a bundle and store DICOM SEG, uncertainty maps and a report in them.
 
@@ -227,16 +229,19 @@ class Commands:
             credentials: file with lines "user = ..." and "password = ...", or "token = ...", which nobody else may
                 read; it is used in place of the environment.
             timeout: longest wait for a connection and for data, in seconds.
+            max_time: longest time of one request, such as that for a series, in seconds.
+            max_size: largest size of the images of a study, in gigabytes.
         """
         try:
-            from medsegdiff_monai.apps.dicomweb import run_dicomweb
+            from medsegdiff_monai.apps.dicomweb import Limits, run_dicomweb
             from medsegdiff_monai.apps.dicomweb.command import read_studies
         except ImportError as e:
             raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
         _check_flags(resample=resample, again=again)
         studies = read_studies(study, sys.argv[1:])
         given = (out, contrasts, resample, steps, members, device, again)
-        sys.exit(run_dicomweb(url, studies, bundle, *given, credentials, timeout))
+        limits = Limits(timeout, max_time, max_size)
+        sys.exit(run_dicomweb(url, studies, bundle, *given, credentials, limits))
 
     def calibrate(
         self,
@@ -292,7 +297,7 @@ class Commands:
             opset: version of ONNX's operators, 18 to 21.
             device: device that runs the network, and on which a TorchScript file keeps its weights.
         """
-        print(f"Wrote {export_bundle(bundle, out, checkpoint, overlay, steps, members, opset, device)}")
+        print(f"Wrote {printable(export_bundle(bundle, out, checkpoint, overlay, steps, members, opset, device))}")
 
     def film(
         self,
@@ -315,7 +320,7 @@ class Commands:
             overlay: further file of the bundle's folder configs, such as disc.json.
             device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
         """
-        print(f"Wrote {make_film(bundle, image, out, member, steps, overlay, device)}")
+        print(f"Wrote {printable(make_film(bundle, image, out, member, steps, overlay, device))}")
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.

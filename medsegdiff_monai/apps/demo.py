@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from PIL import Image
 
 from medsegdiff_monai.data import case_name, load_cases
 from medsegdiff_monai.data.phantoms import write_phantoms
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import INTERRUPTED, InputError, check_writable, printable
 from medsegdiff_monai.visualize import OverviewRow, save_overview
 
 __all__ = ["run_demo"]
@@ -31,6 +32,7 @@ __all__ = ["run_demo"]
 _PHANTOMS = {"num_training": 200, "num_validation": 20, "num_test": 20, "size": 96}
 _TRAINING_IMAGES = 6000  # images seen in training: about three minutes on two cores
 _ROWS = 6
+_PATIENCE = 5.0  # seconds
 
 
 def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: int) -> None:
@@ -72,11 +74,12 @@ def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: 
     _bundle_run([*inference, configs / "evaluate.json"], **trained, output_dir=folder / "evaluation")
     _draw(dataset, folder)
     dice = pd.read_csv(folder / "evaluation" / "metrics.csv")["dice"].mean()
+    shown = printable(folder)
     print(
         f"\nTest Dice {dice:.3f} after {(time.monotonic() - start) / 60:.1f} minutes in all. Look at:\n"
-        f"  {folder / 'overview.png'}: image, reference, prediction and uncertainty side by side\n"
-        f"  {folder / 'results'}: mask, probability map and uncertainty map of each test image\n"
-        f"  {folder / 'evaluation' / 'metrics.csv'}: metrics of each test image; summary in metrics.md beside it"
+        f"  {shown}/overview.png: image, reference, prediction and uncertainty side by side\n"
+        f"  {shown}/results: mask, probability map and uncertainty map of each test image\n"
+        f"  {shown}/evaluation/metrics.csv: metrics of each test image; summary in metrics.md beside it"
     )
 
 
@@ -86,10 +89,25 @@ def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
     for key, value in overrides.items():
         # Relative names such as 2024 would be read as numbers.
         command += [f"--{key}", str(value.absolute() if isinstance(value, Path) else value)]
-    print("\n$", " ".join(["python", *command[1:]]), flush=True)
-    result = subprocess.run(command, check=False)
-    if result.returncode != 0:
-        raise InputError(f"The step above ended with exit status {result.returncode}; its message says why.")
+    print("\n$", printable(" ".join(["python", *command[1:]])), flush=True)
+    process = subprocess.Popen(command)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        status = _stopped(process)
+    if status in (INTERRUPTED, -signal.SIGINT):
+        sys.exit(INTERRUPTED)
+    if status != 0:
+        raise InputError(f"The step above ended with exit status {status}; its message says why.")
+
+
+def _stopped(process: subprocess.Popen[bytes]) -> int:
+    """Exit status of a step after Ctrl-C, which a terminal sends to both processes."""
+    try:
+        return process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        return process.wait()
 
 
 def _draw(dataset: Path, folder: Path) -> None:

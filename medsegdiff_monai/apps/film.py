@@ -27,7 +27,7 @@ from medsegdiff_monai.data import IMAGE_SUFFIXES, case_name
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.transforms import LoadCased, ShownImage, in_dims
-from medsegdiff_monai.utils import InputError, check_writable, checked_device, find_input_error
+from medsegdiff_monai.utils import InputError, checked_device, find_input_error, locked_folder
 from medsegdiff_monai.visualize import FILM_SUFFIXES, PicturedCase, save_film
 
 __all__ = ["make_film"]
@@ -64,7 +64,6 @@ def make_film(
     target = Path(out)
     if target.suffix.lower() not in FILM_SUFFIXES:
         raise InputError(f"The film must be a file {' or '.join(FILM_SUFFIXES)}, got {out}.")
-    check_writable(target.parent)
     files = _files_of_case(Path(image))
     settings = {"num_inference_steps": steps, "device": None if device is None else checked_device(device)}
     parser = read_bundle(bundle, bundle_files(bundle, overlay), **settings)
@@ -73,7 +72,7 @@ def make_film(
     parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
     prepared = _prepared(parser, files)
     inferer: DiffusionSegmentationInferer = parsed(parser, "inferer")
-    with tqdm(total=2, desc="Filming", unit="step") as bar:
+    with locked_folder(target.parent), tqdm(total=2, desc="Filming", unit="step") as bar:
         bar.set_postfix_str("sampling")
         estimates = _estimates(parser, inferer, prepared, member)
         bar.update()

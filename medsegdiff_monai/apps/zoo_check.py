@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsegdiff_monai.apps.zoo_rules import RULES, BundleCopy, explain
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, printable
 
 __all__ = ["Verdict", "check_bundle", "run_zoo_check"]
 
@@ -111,11 +111,11 @@ def run_zoo_check(bundles: Sequence[str], schema: str | None = None) -> None:
         raise InputError("Give the folder of at least one bundle.")
     verdicts: list[Verdict] = []
     for folder in [_folder_of(bundle) for bundle in bundles]:
-        print(f"Checking {folder.name} ...", flush=True)
+        print(f"Checking {printable(folder.name)} ...", flush=True)
         verdicts += check_bundle(folder, schema)
     width = max(len(v.bundle) for v in verdicts)
     for v in verdicts:
-        print(f"{v.bundle:<{width}}  {v.rule:<11}  {v.problem or 'ok'}")
+        print(f"{printable(v.bundle):<{width}}  {v.rule:<11}  {printable(v.problem or 'ok')}")
     failed = [f"{v.bundle}/{v.rule}" for v in verdicts if v.problem]
     if failed:
         raise InputError(f"{len(failed)} of {len(verdicts)} rules are not met ({', '.join(failed)}): see the table.")

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,17 @@ def _sampler(dataset: Any, shuffle: bool, even_divisible: bool) -> DistributedSa
     return DistributedSampler(dataset, even_divisible, num_replicas=world_size(), rank=process_rank(), shuffle=shuffle)
 
 
-class TrainingLoader(DataLoader):
+class _Loader(DataLoader):
+    def __iter__(self) -> Any:
+        """Start the workers with Ctrl-C blocked in them: it is this process that gets it and ends them."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class TrainingLoader(_Loader):
     """Batches of shuffled cases; the order of an epoch depends on its number alone (``sampler.set_epoch``).
 
     Under ``torchrun`` each process gets its share of the cases. The last batch of an epoch is left out where it is
@@ -89,7 +100,7 @@ class TrainingLoader(DataLoader):
         super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler, drop_last=full)
 
 
-class EvaluationLoader(DataLoader):
+class EvaluationLoader(_Loader):
     """Every case once and in order; under ``torchrun`` each process gets its share of them.
 
     Cases that can no longer be read or prepared come as a list of :class:`FailedCase` under ``FAILURES`` in the batch.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medsegdiff_monai.data.datalists import read_datalist
-from medsegdiff_monai.utils import InputError, typed_text
+from medsegdiff_monai.utils import InputError, printable, typed_text
 
 __all__ = ["Regions"]
 
@@ -76,7 +76,7 @@ class Regions(dict[str, list[int]]):
         own = {name: _whole_numbers(name, numbers) for name, numbers in values.items()}
         super().__init__({name: whole.get(name, []) if own[name] else [] for name in own})
         if stated.get("regions") and dict(self) != own:
-            logger.info("Label values as the datalist in %s states them: %s", dataset_dir, dict(self))
+            logger.info("Label values as the datalist in %s states them: %s", printable(dataset_dir), dict(self))
         self.background = _whole_numbers("background", stated.get("background", background))
         self.declared = sorted({*self.background, *(v for numbers in whole.values() for v in numbers)})
         if not any(self.values()):

@@ -22,15 +22,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
+from medsegdiff_monai.handlers.spreadsheet import save_csv
 from medsegdiff_monai.metrics import Reliability
-from medsegdiff_monai.utils import (
-    check_writable,
-    is_main_process,
-    replace_atomically,
-    shared_mean,
-    typed_text,
-    world_size,
-)
+from medsegdiff_monai.utils import check_writable, is_main_process, shared_mean, typed_text, world_size
 from medsegdiff_monai.visualize import save_reliability_diagram
 
 __all__ = ["CalibrationReport"]
@@ -96,8 +90,7 @@ class CalibrationReport:
         every = {**self.reliability, _POOLED: pooled}
         rows = [{"region": name, **r.errors(), "cases": cases} for name, r in every.items()]
         table = pd.DataFrame(rows)
-        place = self.output_dir / "calibration.csv"
-        replace_atomically(place, lambda p: table.to_csv(p, index=False, float_format="%.6g"))
+        save_csv(self.output_dir / "calibration.csv", table)
         shown = self.reliability if len(self.reliability) > 1 else {_POOLED: pooled}
         diagrams = {name: r.bins() for name, r in shown.items()}
         title = f"How often probabilities came true ({cases} cases)"

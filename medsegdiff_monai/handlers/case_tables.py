@@ -18,12 +18,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import name_in_metadata
-from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, typed_text
+from medsegdiff_monai.utils import check_writable, is_main_process, printable, replace_atomically, typed_text
 
 __all__ = ["CaseTables"]
 
@@ -69,10 +68,6 @@ class CaseTables(ABC):
             cases: of each case of all processes its name, under ``case``, and what :meth:`found` kept.
         """
 
-    def save_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table with a header, numbers to six digits and nothing where there is no value."""
-        replace_atomically(self.output_dir / name, lambda p: table.to_csv(p, index=False, float_format="%.6g"))
-
     def save_json(self, name: str, content: Any) -> None:
         """Write what JSON can hold; numbers that are none become null."""
         text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False) + "\n"
@@ -83,7 +78,8 @@ class CaseTables(ABC):
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        self.cases += [{"case": name_in_metadata(item["image"].meta), **self.found(item)} for item in output]
+        names = [printable(name_in_metadata(item["image"].meta)) for item in output]
+        self.cases += [{"case": name, **self.found(item)} for name, item in zip(names, output, strict=True)]
 
     def _finish(self, engine: Engine) -> None:
         cases = [case for text in string_list_all_gather([json.dumps(self.cases)]) for case in json.loads(text)]

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import operator
@@ -21,11 +22,17 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import DiskSaver
 from monai.engines import Evaluator
 from torch import nn
 
-from medsegdiff_monai.utils import InputError, check_writable, typed_text
+from medsegdiff_monai.utils import (
+    InputError,
+    check_writable,
+    is_main_process,
+    printable,
+    replace_atomically,
+    typed_text,
+)
 
 __all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "load_checkpoint", "load_weights"]
 
@@ -103,7 +110,7 @@ class LoadWeights:
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""
         load_weights(self.network, self.path, self.key)
-        logger.info("Loaded weights from %s", self.path)
+        logger.info("Loaded weights from %s", printable(self.path))
 
 
 class FineTune:
@@ -135,15 +142,19 @@ class FineTune:
         if self.path is not None:
             for network in self.networks:
                 load_weights(network, self.path)
-            logger.info("Fine-tuning from %s", self.path)
+            logger.info("Fine-tuning from %s", printable(self.path))
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint at once or not at all (MONAI's ``CheckpointSaver`` writes in place)."""
-    try:
-        DiskSaver(str(path.parent), atomic=True, require_empty=False)(content, path.name)
-    except (OSError, RuntimeError) as e:
-        raise InputError(f"Cannot write the checkpoint {path} ({e}): free space or choose another folder.") from e
+    """Write a checkpoint at once or not at all, in the main process.
+
+    PyTorch writes it into memory: into a file on a full disk, it fails in ways that cannot all be caught.
+    """
+    if not is_main_process():
+        return
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_atomically(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
 
 
 class BestModelSaver:
@@ -181,7 +192,7 @@ class BestModelSaver:
         if self.better(value, self.best):
             self.best = value
             _write(self.network.state_dict(), self.path)
-            logger.info("Best %s so far: %.4f, saved to %s", name, value, self.path)
+            logger.info("Best %s so far: %.4f, saved to %s", name, value, printable(self.path))
 
     def state_dict(self) -> dict[str, float]:
         """The best value so far."""
@@ -203,6 +214,9 @@ class ResumableCheckpoint:
         objects: what to save, by name: anything with ``state_dict`` and ``load_state_dict``.
         resume: whether to go on from the file when the trainer starts.
 
+    Attributes:
+        is_of_this_run: whether the file is one that this run has written or has gone on from.
+
     Raises:
         InputError: when the folder cannot be written to, or there is nothing to resume from.
     """
@@ -211,6 +225,7 @@ class ResumableCheckpoint:
         self.path = Path(path)
         self.objects = dict(objects)
         self.resume = resume
+        self.is_of_this_run = False
         check_writable(self.path.parent)
         if resume and not self.path.is_file():
             raise InputError(f"There is no run to resume: {self.path} does not exist; start without --resume.")
@@ -229,6 +244,7 @@ class ResumableCheckpoint:
     def _save(self, engine: Engine) -> None:
         states = {name: item.state_dict() for name, item in self._all_objects(engine).items()}
         _write({**states, "trainer": dict(engine.state_dict())}, self.path)
+        self.is_of_this_run = True
 
     def _load(self, engine: Engine) -> None:
         content = load_checkpoint(self.path)
@@ -249,4 +265,5 @@ class ResumableCheckpoint:
                 item.load_state_dict(content[name])
         engine.load_state_dict(content["trainer"])
         engine.state.max_epochs = max_epochs
-        logger.info("Resumed from %s after epoch %d", self.path, engine.state.epoch)
+        self.is_of_this_run = True
+        logger.info("Resumed from %s after epoch %d", printable(self.path), engine.state.epoch)

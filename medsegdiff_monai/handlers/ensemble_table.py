@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from medsegdiff_monai.handlers.case_tables import CaseTables
+from medsegdiff_monai.handlers.spreadsheet import save_csv
 from medsegdiff_monai.inferers.prediction import CaseScores
 
 __all__ = ["EnsembleTable"]
@@ -57,7 +58,7 @@ class EnsembleTable(CaseTables):
         """Write the scores of all cases."""
         entries = [{"case": case["case"], **scores} for case in cases for scores in case["scores"]]
         table = pd.DataFrame(entries, columns=["case", "region", *_COLUMNS])
-        self.save_table("uncertainty.csv", table)
+        save_csv(self.output_dir / "uncertainty.csv", table)
         self.save_json("uncertainty.json", entries)
         if entries and all(entry["pairwise_dice"] is None for entry in entries):
             logger.info("The uncertainty is unavailable with a single member: give num_ensemble at least 2.")

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from medsegdiff_monai.handlers.case_tables import CaseTables
+from medsegdiff_monai.handlers.spreadsheet import save_csv
 from medsegdiff_monai.measurements import Measurement
 
 __all__ = ["MeasurementsTable"]
@@ -53,7 +54,7 @@ class MeasurementsTable(CaseTables):
     def write(self, cases: list[dict[str, Any]]) -> None:
         """Write the measurements of all cases."""
         entries = [{"case": case["case"], **entry} for case in cases for entry in case["measurements"]]
-        self.save_table("measurements.csv", _wide(entries))
+        save_csv(self.output_dir / "measurements.csv", _wide(entries))
         self.save_json("measurements.json", entries)
         pixels = len({entry["case"] for entry in entries if entry["unit"] in ("pixels", "voxels")})
         if pixels:

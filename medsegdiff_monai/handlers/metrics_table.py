@@ -23,7 +23,8 @@ from monai.engines import Evaluator
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import name_in_metadata
-from medsegdiff_monai.utils import check_writable, is_main_process, replace_atomically, typed_text
+from medsegdiff_monai.handlers.spreadsheet import save_csv
+from medsegdiff_monai.utils import check_writable, is_main_process, printable, replace_atomically, typed_text
 
 __all__ = ["MetricsTable"]
 
@@ -65,7 +66,7 @@ class MetricsTable:
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        self.names += [name_in_metadata(item["image"].meta) for item in output]
+        self.names += [printable(name_in_metadata(item["image"].meta)) for item in output]
 
     def _write(self, engine: Evaluator) -> None:
         if not engine.state.metric_details:
@@ -81,7 +82,7 @@ class MetricsTable:
                 table[title] = column
         table = table.replace([np.inf, -np.inf], np.nan)
         summary = _summary(table)
-        replace_atomically(self.output_dir / "metrics.csv", lambda p: table.to_csv(p, index=False, float_format="%.6g"))
+        save_csv(self.output_dir / "metrics.csv", table)
         replace_atomically(self.output_dir / "metrics.md", lambda p: p.write_text(summary, encoding="utf-8"))
         logger.info("Metrics of %d cases:\n%s", len(table), summary)
 

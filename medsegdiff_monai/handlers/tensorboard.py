@@ -38,14 +38,21 @@ class TrainingLossBoard:
     def __init__(self, log_dir: str) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
         self.loss = math.nan
+        self.is_open = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI trainer, in every process."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._average)
         if is_main_process():
+            engine.add_event_handler(Events.STARTED, self._open)
+
+    def _open(self, engine: Engine) -> None:
+        """Open the file: not before the run starts, which may be refused."""
+        if not self.is_open:
             TensorBoardStatsHandler(
                 log_dir=self.log_dir, tag_name="train_loss", output_transform=lambda _: self.loss
             ).attach(engine)
+            self.is_open = True
 
     def _average(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -79,13 +86,21 @@ class ValidationBoard:
         self.images = images
         self.regions = regions
         self.frame = frame
+        self.is_open = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI evaluator; of several processes one writes."""
         if not is_main_process():
             return
+        _Stats(name="validation", iteration_log=False).attach(engine)
+        engine.add_event_handler(Events.STARTED, self._open)
+
+    def _open(self, engine: Engine) -> None:
+        """Open the file: not before the first validation, for the training may be refused."""
+        if self.is_open:
+            return
+        self.is_open = True
         writer = SummaryWriter(self.log_dir)
-        StatsHandler(name="validation", iteration_log=False).attach(engine)
         TensorBoardStatsHandler(writer, iteration_log=False).attach(engine)
         if self.images:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw, writer)
@@ -115,6 +130,14 @@ class ValidationBoard:
             members=members >= 0.5 if several and members is not None else None,
             frame=self.frame,
         )
+
+
+class _Stats(StatsHandler):
+    """MONAI's, without the traceback that it logs of what ends a validation, also of Ctrl-C."""
+
+    def exception_raised(self, _engine: Engine, e: Exception) -> None:
+        """Let the error go on, which ignite has stopped."""
+        raise e
 
 
 def _array(item: torch.Tensor) -> np.ndarray:

@@ -20,7 +20,15 @@ from .distributed import (
     stop_distributed,
     world_size,
 )
-from .errors import InputError, check_writable, find_input_error, install_error_hook, reason_of
+from .errors import (
+    INTERRUPTED,
+    InputError,
+    check_writable,
+    find_input_error,
+    find_interrupt,
+    install_error_hook,
+    reason_of,
+)
 from .files import PARTIAL, replace_atomically
 from .folders import locked_folder, remove_leftovers
 from .hardware import checked_device, fast_cpu_dtype, has_gpu

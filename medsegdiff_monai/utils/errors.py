@@ -11,8 +11,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +23,18 @@ from types import TracebackType
 from medsegdiff_monai.utils.command_line import typed_text
 from medsegdiff_monai.utils.text import printable
 
-__all__ = ["InputError", "check_writable", "find_input_error", "install_error_hook", "reason_of"]
+__all__ = [
+    "INTERRUPTED",
+    "InputError",
+    "check_writable",
+    "find_input_error",
+    "find_interrupt",
+    "install_error_hook",
+    "reason_of",
+]
+
+_ONCE_MORE = 0.1  # seconds
+INTERRUPTED = 128 + signal.SIGINT  # exit status of what Ctrl-C ended, as shells report it
 
 
 class InputError(ValueError):
@@ -45,6 +59,13 @@ def find_input_error(error: BaseException) -> InputError | None:
     return next((e for e in _chain(error) if isinstance(e, InputError)), None)
 
 
+def find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C behind an exception, or None; also where tidying up after it has raised that exception."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def reason_of(error: BaseException) -> str:
     """One line that says why: the message of the :class:`InputError` behind an exception, or else of its root."""
     root = find_input_error(error) or list(_chain(error))[-1]
@@ -53,21 +74,31 @@ def reason_of(error: BaseException) -> str:
 
 
 def install_error_hook() -> None:
-    """Let a program that ends by an :class:`InputError` print its one sentence in place of a traceback.
+    """Let a program that ends by an :class:`InputError` or by Ctrl-C print one sentence in place of a traceback.
 
     Configuration files run in programs that are not ours (``python -m monai.bundle``), which wrap an exception several
-    times. The exit status stays that of an uncaught exception, 1. Every other exception is shown as before.
+    times. The exit status is that of an uncaught exception, 1, or 130 after Ctrl-C. Every other exception is shown as
+    before.
     """
-    previous = sys.excepthook
+    previous, unraisable_before = sys.excepthook, sys.unraisablehook
+
+    def unraisable_hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):  # it came while an object was deleted, and is lost
+            threading.Timer(_ONCE_MORE, _thread.interrupt_main).start()
+        else:
+            unraisable_before(unraisable)
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        cause = find_input_error(error)
-        if cause is None:
-            previous(kind, error, traceback)
-        else:
+        interrupt, cause = find_interrupt(error), find_input_error(error)
+        if interrupt is not None:
+            print(str(interrupt) or "Stopped.", file=sys.stderr)
+            sys.exit(INTERRUPTED)  # Python would end itself by the signal, of which some callers make -2
+        elif cause is not None:
             print(f"Error: {cause}", file=sys.stderr)
+        else:
+            previous(kind, error, traceback)
 
-    sys.excepthook = hook
+    sys.excepthook, sys.unraisablehook = hook, unraisable_hook
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:

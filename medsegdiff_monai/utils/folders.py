@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(
             f"Another run is writing to the folder {path}: wait until it has ended, or choose another folder."
         ) from e
+    except (OSError, NotImplementedError) as e:  # another user's lock, or a file system without locks
+        raise InputError(f"Cannot lock the folder {path} ({e}): choose another folder.") from e
     _held.add(place)
     try:
         remove_leftovers(place)
@@ -76,8 +79,9 @@ def remove_leftovers(folder: Path) -> None:
     Args:
         folder: the folder, which no other run may be writing to.
     """
+    is_shared = folder == Path(tempfile.gettempdir()).resolve()  # temporary files are other programs' there
     for path in folder.iterdir():
-        empty = path.is_file() and path.stat().st_size == 0 and _TEMPORARY.fullmatch(path.name)
+        empty = not is_shared and path.is_file() and path.stat().st_size == 0 and _TEMPORARY.fullmatch(path.name)
         if path.is_dir() and not path.is_symlink() and path.name.startswith(PARTIAL):
             shutil.rmtree(path)
         elif empty or path.name.startswith((PARTIAL, ".write-test-")):

@@ -11,16 +11,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch.distributed as dist
 from monai.utils import set_determinism
 
 from medsegdiff_monai.utils.command_line import misread_folders
+from medsegdiff_monai.utils.distributed import world_size
 from medsegdiff_monai.utils.errors import InputError, install_error_hook
+from medsegdiff_monai.utils.folders import locked_folder
 from medsegdiff_monai.utils.memory import keep_freed_memory
 
 __all__ = ["run_and_report", "start_run"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mapping[str, Any] | None = None) -> None:
@@ -47,16 +58,60 @@ def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mappi
         set_determinism(seed)
 
 
-def run_and_report(engine: Any, datasets: Sequence[Any]) -> None:
+def run_and_report(
+    engine: Any, datasets: Sequence[Any], folder: str | os.PathLike[str], checkpoint: Any = None
+) -> None:
     """Run an engine to its end, then name the cases that could not be used.
+
+    The folder belongs to this run until then, see :func:`~medsegdiff_monai.utils.locked_folder`.
 
     Args:
         engine: MONAI trainer or evaluator.
         datasets: the :class:`~medsegdiff_monai.data.ScreenedDataset` that it used.
+        folder: where it writes what a second run would replace.
+        checkpoint: :class:`~medsegdiff_monai.handlers.ResumableCheckpoint` of a training, from which it can go on
+            after Ctrl-C.
 
     Raises:
-        InputError: when a case could not be used; the others have been processed by then.
+        InputError: when another run writes to the folder, or when a case could not be used; the others have been
+            processed by then.
+        KeyboardInterrupt: after Ctrl-C, with the line that says how to go on.
     """
-    engine.run()
-    for dataset in datasets:
-        dataset.report()
+    with locked_folder(folder), _without_tracebacks():
+        if world_size() > 1:
+            dist.barrier()  # the main process holds the folder now, and no other has begun to write
+        try:
+            engine.run()
+        except KeyboardInterrupt as e:
+            go_on = checkpoint is not None and checkpoint.is_of_this_run
+            raise KeyboardInterrupt("Stopped; go on with --resume true." if go_on else "Stopped.") from e
+        except OSError as e:
+            if e.errno not in _FULL:
+                raise
+            what = e.filename or "the results"
+            raise InputError(f"Cannot write {what} ({e.strerror}): free space or choose another output folder.") from e
+        for dataset in datasets:
+            dataset.report()
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Keep out of log and terminal what engines log of Ctrl-C, and what TensorBoard's thread prints of a full disk."""
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return not isinstance(sys.exc_info()[1], KeyboardInterrupt)
+
+    def of_thread(arguments: threading.ExceptHookArgs) -> None:
+        if getattr(arguments.exc_value, "errno", None) not in _FULL:  # the engine gets it as well
+            previous(arguments)
+
+    handlers, previous = list(logging.root.handlers), threading.excepthook
+    for handler in handlers:
+        handler.addFilter(is_shown)
+    threading.excepthook = of_thread
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
+        for handler in handlers:
+            handler.removeFilter(is_shown)

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.drawing import displayable
+from medsegdiff_monai.visualize.drawing import displayable, plain
 
 __all__ = ["PicturedCase"]
 
@@ -95,7 +95,7 @@ class PicturedCase:
     def title(self) -> str:
         """The name of the case, and below it what the scores say about each region."""
         several = len(self.regions) > 1
-        lines = [self.name]
+        lines = [plain(self.name)]
         for i, region in enumerate(self.regions):
             said = [*_said("predicted Dice", self.predicted_dice, i), *_said("members agree", self.agreement, i)]
             if said:

@@ -20,9 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from medsegdiff_monai.utils import check_writable, replace_atomically
+from medsegdiff_monai.utils import check_writable, printable, replace_atomically
 
-__all__ = ["DPI", "displayable", "draw_contour", "draw_image", "new_figure", "pixels_of", "save_figure"]
+__all__ = ["DPI", "displayable", "draw_contour", "draw_image", "new_figure", "pixels_of", "plain", "save_figure"]
 
 DPI = 150
 # What lies beyond these percentiles is shown as black or white: one bright vessel would leave everything else dark.
@@ -39,6 +39,11 @@ def displayable(image: np.ndarray) -> np.ndarray:
         low, high = float(finite.min()), float(finite.max())
     stretched = (image.astype(float) - low) / (high - low if high > low else 1.0)
     return np.clip(np.nan_to_num(stretched), 0.0, 1.0)
+
+
+def plain(text: str) -> str:
+    """Text in one line that Matplotlib draws as it is and does not read as a formula, such as the name of a file."""
+    return printable(text).replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> Figure:

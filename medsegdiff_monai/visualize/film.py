@@ -22,7 +22,7 @@ from PIL import Image
 
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 from medsegdiff_monai.visualize.case import PicturedCase
-from medsegdiff_monai.visualize.drawing import new_figure, pixels_of, save_figure
+from medsegdiff_monai.visualize.drawing import new_figure, pixels_of, plain, save_figure
 from medsegdiff_monai.visualize.panels import (
     PANEL_INCHES,
     Panel,
@@ -87,7 +87,7 @@ def _panels(case: PicturedCase, step: np.ndarray) -> list[Panel]:
 def _frame(case: PicturedCase, view: View, step: np.ndarray, caption: str) -> np.ndarray:
     """RGB pixels ``(rows, columns, 3)`` of one step."""
     panels = [image_panel(case), *_panels(case, step)]
-    return pixels_of(draw_panels(case, [view], panels, legend_lines(case), f"{case.name}\n{caption}"))
+    return pixels_of(draw_panels(case, [view], panels, legend_lines(case), f"{plain(case.name)}\n{caption}"))
 
 
 def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence[str]) -> Figure:
@@ -113,5 +113,5 @@ def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence
     legend = figure.add_subplot(grid[-1, 0])
     legend.set_axis_off()
     legend.legend(handles=legend_lines(case), loc="upper left", ncols=len(case.regions), frameon=False, fontsize=9)
-    figure.suptitle(" ".join([case.name, view.caption]).strip(), fontsize=11)
+    figure.suptitle(" ".join([plain(case.name), view.caption]).strip(), fontsize=11)
     return figure

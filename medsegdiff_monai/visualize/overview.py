@@ -24,7 +24,7 @@ from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.utils import InputError
 from medsegdiff_monai.visualize.colours import region_colour, rgb
-from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, save_figure
+from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, plain, save_figure
 
 __all__ = ["OverviewRow", "save_overview"]
 
@@ -102,7 +102,7 @@ def _show_prediction(axes: Axes, row: OverviewRow) -> None:
 
 def _row_label(row: OverviewRow) -> str:
     name = textwrap.shorten(row.name, 60, placeholder="...") if " " in row.name else row.name
-    lines = textwrap.wrap(name, 24)[:3]
+    lines = [plain(line) for line in textwrap.wrap(name, 24)[:3]]
     return "\n".join(lines + ([] if row.dice is None else [f"Dice {row.dice:.3f}"]))
 
 

@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("highdicom", reason="needs medsegdiff_monai[dicom]")
-pytest.importorskip("dicomweb_client", reason="needs medsegdiff_monai[dicom]")
 
 import torch
 from apps.dicom import objects
@@ -31,7 +30,7 @@ from monai.bundle import ConfigParser
 from support.orthanc import PASSWORD, USER, Orthanc
 
 from medsegdiff_monai.apps.dicom import DicomSegmenter
-from medsegdiff_monai.apps.dicomweb import Credentials, Pacs, StudyOptions
+from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, StudyOptions
 from medsegdiff_monai.apps.dicomweb.command import segment_studies
 from medsegdiff_monai.data.phantoms import make_phantom
 
@@ -136,7 +135,7 @@ def run() -> Callable[..., Outcome]:
         url: str, segmenter: DicomSegmenter, *studies: str, password: str = PASSWORD, **options: Any
     ) -> Outcome:
         lines: list[str] = []
-        pacs = Pacs(url, Credentials(USER, password), timeout=options.pop("timeout", 300.0))
+        pacs = Pacs(url, Credentials(USER, password), Limits(timeout=options.pop("timeout", 300.0)))
         failed, _ = segment_studies(pacs, segmenter, studies, StudyOptions(report=lines.append, **options))
         return Outcome(failed, "\n".join(lines))
 

@@ -19,7 +19,7 @@ import pytest
 from support.orthanc import PASSWORD, USER, Orthanc, free_port
 
 from medsegdiff_monai.apps.dicom import DicomSegmenter
-from medsegdiff_monai.apps.dicomweb import Credentials, Pacs, PacsError
+from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, PacsError
 
 THYROID, BRAIN = "thyroid_ultrasound_medsegdiff", "brats_mri_medsegdiff"
 
@@ -50,6 +50,6 @@ def test_each_mistake_has_its_sentence(
 
 
 def test_without_credentials_the_way_to_give_them_is_named(orthanc: Orthanc, new_study: str) -> None:
-    pacs = Pacs(orthanc.url, Credentials(), timeout=300.0)
+    pacs = Pacs(orthanc.url, Credentials(), Limits(timeout=300.0))
     with pytest.raises(PacsError, match=r"asks for credentials \(401\): see MEDSEGDIFF_DICOMWEB_USER"):
         pacs.series_of(new_study)

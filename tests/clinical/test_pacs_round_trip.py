@@ -29,7 +29,7 @@ from support.orthanc import PASSWORD, USER, Orthanc
 
 from medsegdiff_monai.apps.dicom import DicomSegmenter, segment_folders
 from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts
-from medsegdiff_monai.apps.dicomweb import Credentials, Pacs, StudyOptions, segment_study
+from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, StudyOptions, segment_study
 from medsegdiff_monai.data.phantoms import make_phantom
 
 THYROID, BRAIN = "thyroid_ultrasound_medsegdiff", "brats_mri_medsegdiff"
@@ -156,7 +156,7 @@ def test_the_images_lie_in_a_private_folder_while_they_are_needed(
         folders = list(temporary.glob("medsegdiff-*"))
         seen.extend((folder.stat().st_mode & 0o777, len(list(folder.rglob("*.dcm")))) for folder in folders)
 
-    pacs = Pacs(orthanc.url, Credentials(USER, PASSWORD), timeout=300.0)
+    pacs = Pacs(orthanc.url, Credentials(USER, PASSWORD), Limits(timeout=300.0))
     segment_study(pacs, segmenter_of(THYROID), new_study, StudyOptions(report=look))
     assert seen == [(0o700, 1)] * 2  # at the line after retrieving, and at that after storing
     assert list(temporary.glob("medsegdiff-*")) == []

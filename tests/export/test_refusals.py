@@ -18,12 +18,20 @@ from typing import Any
 
 import pytest
 import torch
+from support.disk import full_disk
 
 from medsegdiff_monai.apps.export import bundle as export_module
 from medsegdiff_monai.apps.export import export_bundle, export_onnx, export_torchscript
 from medsegdiff_monai.networks.nets import MedSegDiff
 from medsegdiff_monai.networks.schedulers import DDPMSubsequenceScheduler
 from medsegdiff_monai.utils import InputError
+
+
+def test_full_disk_is_one_sentence_and_leaves_what_was_there(thyroid_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.ts").write_text("old")
+    with full_disk(), pytest.raises(InputError, match=f"Cannot write {tmp_path}/model.ts .*: free space"):
+        export_bundle(str(thyroid_bundle), str(tmp_path / "model.ts"), steps=1, members=1)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"model.ts": "old"}
 
 
 @pytest.mark.parametrize(

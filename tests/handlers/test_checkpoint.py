@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine
-from support.checkpoints import copied, equal, network, save_part_and_fail
+from support.checkpoints import copied, equal, network
+from support.disk import full_disk
 from torch import nn
 
 from medsegdiff_monai.handlers import (
@@ -174,11 +175,24 @@ class TestBestModelSaver:
         self.validate(resumed, 0.75)
         assert self.saved_value(tmp_path / "model.pt") == 0.75
 
-    def test_interrupted_write_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_full_disk_leaves_the_old_file(self, tmp_path: Path) -> None:
+        saver = BestModelSaver(tmp_path / "model.pt", network(width=500))
+        self.validate(saver, 0.25)
+        with full_disk(), pytest.raises(InputError, match=f"Cannot write {tmp_path}/model.pt .*: free space"):
+            self.validate(saver, 0.5)
+        assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+        assert self.saved_value(tmp_path / "model.pt") == 0.25
+
+    def test_ctrl_c_while_it_writes_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         saver = BestModelSaver(tmp_path / "model.pt", network())
         self.validate(saver, 0.25)
-        monkeypatch.setattr(torch, "save", save_part_and_fail)
-        with pytest.raises(InputError, match=f"Cannot write the checkpoint {tmp_path}/model.pt .*No space left"):
+
+        def write_part(path: Path, content: bytes) -> None:
+            path.touch()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "write_bytes", write_part)
+        with pytest.raises(KeyboardInterrupt):
             self.validate(saver, 0.5)
         assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
         assert self.saved_value(tmp_path / "model.pt") == 0.25

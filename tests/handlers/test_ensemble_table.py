@@ -58,6 +58,11 @@ def test_row_for_each_case_and_labelled_region(tmp_path: Path) -> None:
     assert (cup["boundary_entropy_bits"], cup["sensitivity"]) == (None, [None, None])
 
 
+def test_name_of_a_case_is_the_same_in_both_files_and_steers_nothing(tmp_path: Path) -> None:
+    lines, entries = tables(tmp_path, **{"a\x1b[2J\udcff": ALONE})
+    assert lines[1].split(",")[0] == entries[0]["case"] == "a\\x1b[2J\\udcff"
+
+
 def test_uncertainty_of_a_single_member_is_unavailable_not_zero(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

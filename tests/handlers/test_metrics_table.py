@@ -169,6 +169,11 @@ def test_case_has_the_name_of_its_metadata_before_that_of_its_file(tmp_path: Pat
     assert table == ["case,dice", "BraTS20.7,0.5", "a,1"]
 
 
+def test_name_that_would_be_a_formula_or_steer_a_terminal_is_harmless(tmp_path: Path) -> None:
+    metas = [{"filename_or_obj": "/data/=1+1.png"}, {"case": "a\x1b[2J"}]
+    assert finished(tmp_path, metas, {"dice": [[0.5], [1.0]]})[1:] == ["'=1+1,0.5", "a\\x1b[2J,1"]
+
+
 def test_unwritable_folder_is_refused_before_the_evaluation(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Cannot write to the output folder"):

@@ -23,7 +23,8 @@ from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 from monai.transforms import RandGaussianNoised, ScaleIntensityd
 from monai.utils import set_determinism
-from support.checkpoints import copied, equal, network, save_part_and_fail
+from support.checkpoints import copied, equal, network
+from support.disk import full_disk
 from torch import nn
 
 from medsegdiff_monai.data import ScreenedDataset, TrainingLoader
@@ -64,7 +65,7 @@ class Run:
             "seeds": seeds,
         }
         fine_tune = FineTune(settings.get("weights"), [self.network, self.ema.ema_model])
-        checkpoint = ResumableCheckpoint(self.path, settings.get("objects", objects), resume)
+        self.checkpoint = ResumableCheckpoint(self.path, settings.get("objects", objects), resume)
         rates = LrScheduleHandler(self.lr_scheduler, print_lr=False, epoch_level=False)
         self.losses: list[float] = []
         self.trainer = SupervisedTrainer(
@@ -74,7 +75,7 @@ class Run:
             network=self.network,
             optimizer=self.optimizer,
             loss_function=nn.MSELoss(),
-            train_handlers=[fine_tune, seeds, rates, self.ema, checkpoint],
+            train_handlers=[fine_tune, seeds, rates, self.ema, self.checkpoint],
         )
         self.trainer.add_event_handler(
             Events.ITERATION_COMPLETED, lambda e: self.losses.append(float(e.state.output[0]["loss"]))
@@ -131,18 +132,20 @@ class TestResume:
         assert resumed.losses == []
         assert equal(resumed.state(), finished.state())
 
-    def test_interrupted_write_leaves_a_checkpoint_to_resume_from(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_full_disk_leaves_a_checkpoint_to_resume_from(self, tmp_path: Path) -> None:
         Run(tmp_path, 1).run()
         before = (tmp_path / "last.pt").read_bytes()
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, "save", save_part_and_fail)
-            with pytest.raises(InputError, match="Cannot write the checkpoint"):
-                Run(tmp_path, 2, resume=True).run()
+        with full_disk(), pytest.raises(InputError, match=f"Cannot write {tmp_path}/last.pt"):
+            Run(tmp_path, 2, resume=True).run()
         assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
         assert (tmp_path / "last.pt").read_bytes() == before
         assert equal(Run(tmp_path, 2, resume=True).run().state(), Run(tmp_path / "unbroken", 2).run().state())
+
+    def test_checkpoint_is_of_this_run_once_it_is_written_or_gone_on_from(self, tmp_path: Path) -> None:
+        Run(tmp_path, 1).run()
+        assert not Run(tmp_path, 2).checkpoint.is_of_this_run
+        assert Run(tmp_path, 2).run().checkpoint.is_of_this_run
+        assert Run(tmp_path, 2, resume=True).run().checkpoint.is_of_this_run
 
     def test_nothing_to_resume_from_is_refused_at_once(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"no run to resume: {tmp_path}/last.pt does not exist"):

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
 from monai.handlers import MeanSquaredError, from_engine
 from monai.transforms import AsDiscreted, Compose, CopyItemsd
@@ -127,6 +128,28 @@ def test_metric_of_every_validation_is_on_the_board_and_in_the_log(
     np.testing.assert_allclose([e.value for e in written], values, rtol=1e-5)
     assert values[0] != values[1]
     assert all(f"error: {value:.4f}" in caplog.text for value in values)
+
+
+def test_nothing_is_written_before_the_run_starts(tmp_path: Path) -> None:
+    for board in (TrainingLossBoard(str(tmp_path / "a")), ValidationBoard(str(tmp_path / "b"))):
+        board.attach(Engine(lambda *_: None))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_ends_a_validation_goes_on_without_a_traceback_in_the_log(
+    tmp_path: Path, error: type[BaseException], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("validation"), "handlers", [caplog.handler])
+
+    def fail(*_: object) -> None:
+        raise error
+
+    engine = Engine(fail)
+    ValidationBoard(str(tmp_path), images=False).attach(engine)
+    with pytest.raises(error):
+        engine.run([0])
+    assert "Traceback" not in caplog.text
 
 
 def shown(folder: Path) -> np.ndarray:

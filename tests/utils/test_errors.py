@@ -76,6 +76,33 @@ def test_program_ends_with_the_sentence_alone(statements: str) -> None:
     assert (result.stdout, result.stderr) == ("", "Error: Case a is damaged: replace it.\n")
 
 
+@pytest.mark.parametrize(
+    ("statements", "line"),
+    [
+        ("raise KeyboardInterrupt", "Stopped."),
+        ("raise KeyboardInterrupt('Stopped; go on.')", "Stopped; go on."),
+        ("try:\n    raise KeyboardInterrupt\nexcept BaseException:\n    {}['cleaning up']", "Stopped."),
+        ("try:\n    raise KeyboardInterrupt\nfinally:\n    raise InputError('Cannot write a.pt.')", "Stopped."),
+        (
+            "import os, signal, time\n"
+            "class Closing:\n"
+            "    def __del__(self):\n"
+            "        os.kill(os.getpid(), signal.SIGINT)\n"
+            "        time.sleep(0)\n"
+            "closing = Closing()\n"
+            "del closing\n"
+            "time.sleep(60)",
+            "Stopped.",
+        ),
+    ],
+    ids=["bare", "with its line", "error after it", "refusal after it", "while an object is deleted"],
+)
+def test_program_that_ctrl_c_ends_says_so_in_one_line(statements: str, line: str) -> None:
+    result = run(statements)
+    assert result.returncode == 130
+    assert (result.stdout, result.stderr) == ("", f"{line}\n")
+
+
 def test_program_shows_any_other_error_as_before() -> None:
     result = run("{}['absent']")
     assert result.returncode == 1

@@ -11,12 +11,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.utils import set_determinism
 
 from medsegdiff_monai.utils import InputError, run_and_report, start_run
@@ -24,7 +31,8 @@ from medsegdiff_monai.utils import InputError, run_and_report, start_run
 
 @pytest.fixture(autouse=True)
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    for hook in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
     yield
     set_determinism(None)
 
@@ -74,18 +82,80 @@ def test_word_that_python_takes_for_yes_is_no_switch() -> None:
         start_run(switches={"amp": False, "details": "false"})
 
 
-def test_cases_that_could_not_be_used_are_named_after_the_run() -> None:
+def test_cases_that_could_not_be_used_are_named_after_the_run(tmp_path: Path) -> None:
     calls: list[str] = []
-    run_and_report(Recorder(calls, "engine"), [Recorder(calls, "training"), Recorder(calls, "validation")])
+    run_and_report(Recorder(calls, "engine"), [Recorder(calls, "training"), Recorder(calls, "validation")], tmp_path)
     assert calls == ["engine", "training", "validation"]
     calls.clear()
     with pytest.raises(InputError, match="1 of 3 cases"):
-        run_and_report(Recorder(calls, "engine"), [Recorder(calls, "test", InputError("1 of 3 cases"))])
+        run_and_report(Recorder(calls, "engine"), [Recorder(calls, "test", InputError("1 of 3 cases"))], tmp_path)
     assert calls == ["engine", "test"]
 
 
-def test_run_that_fails_says_why_itself() -> None:
+def test_run_that_fails_says_why_itself(tmp_path: Path) -> None:
     calls: list[str] = []
+    failing = Recorder(calls, "engine", InputError("loss became nan"))
     with pytest.raises(InputError, match="loss became nan"):
-        run_and_report(Recorder(calls, "engine", InputError("loss became nan")), [Recorder(calls, "training")])
+        run_and_report(failing, [Recorder(calls, "training")], tmp_path)
     assert calls == ["engine"]
+
+
+def test_folder_of_another_run_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    calls: list[str] = []
+    hold = "import sys; from medsegdiff_monai.utils import locked_folder\nwith locked_folder(sys.argv[1]):\n"
+    hold += "    print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="Another run is writing"):
+            run_and_report(Recorder(calls, "engine"), [], tmp_path)
+        other.kill()
+    assert calls == []
+
+
+def test_leftovers_of_a_killed_run_are_gone_when_the_engine_starts(tmp_path: Path) -> None:
+    (tmp_path / ".partial-x.pt").touch()
+    (tmp_path / "model.pt").touch()
+
+    class Looking:
+        def run(self) -> None:
+            assert {p.name for p in tmp_path.iterdir() if p.suffix != ".lock"} == {"model.pt"}
+
+    run_and_report(Looking(), [], tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "line"),
+    [
+        (None, "Stopped."),
+        (SimpleNamespace(is_of_this_run=False), "Stopped."),
+        (SimpleNamespace(is_of_this_run=True), "Stopped; go on with --resume true."),
+    ],
+    ids=["none", "of another run", "of this run"],
+)
+def test_ctrl_c_says_how_to_go_on_and_is_not_logged(
+    checkpoint: Any, line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    class Interrupted(Engine):
+        def run(self, *_: Any, **__: Any) -> Any:
+            return super().run([0])
+
+    engine = Interrupted(interrupted)
+    with pytest.raises(KeyboardInterrupt, match=line.replace(".", r"\.") + "$"):
+        run_and_report(engine, [], tmp_path, checkpoint)
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        engine = Recorder([], "engine", OSError(number, os.strerror(number), "events.out"))
+        with pytest.raises(InputError, match=r"Cannot write events\.out \(.*\): free space or choose another"):
+            run_and_report(engine, [], tmp_path)
+    with pytest.raises(FileNotFoundError):
+        run_and_report(Recorder([], "engine", FileNotFoundError(2, "No such file", "a.png")), [], tmp_path)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.disk import full_disk
 from support.pictures import pixels_of, size_of
 
 from medsegdiff_monai.utils import InputError
@@ -38,6 +39,14 @@ def make_case(steps: np.ndarray) -> PicturedCase:
 
 def captions(count: int) -> list[str]:
     return [f"step {k + 1} of {count}: t = {k}, noise 0.50" for k in range(count)]
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.png"])
+def test_full_disk_is_one_sentence_and_leaves_no_film(name: str, tmp_path: Path) -> None:
+    steps = steps_of(3)
+    with full_disk(), pytest.raises(InputError, match=f"Cannot write {tmp_path}/{name} .*: free space"):
+        save_film(tmp_path / name, make_case(steps), steps, captions(3))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_film_has_a_frame_for_each_step_and_they_differ(tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ def has(colours: np.ndarray, colour: str) -> bool:
     return bool((np.abs(colours - rgb(colour)).max(-1) < 25).any())
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(r"$\frac$", r"\$\frac\$"), ("a$b$", r"a\$b\$"), ("a\x1b[2J", r"a\x1b[2J"), ("\udcff", r"\udcff"), ("a_b", "a_b")],
+)
+def test_name_of_a_file_is_drawn_as_it_is(name: str, shown: str, drawn: Any) -> None:
+    figure, _ = drawn(make_case(name=name))  # Matplotlib shows \$ as $ and reads what is between two bare ones
+    assert figure.get_suptitle().splitlines()[0] == shown
+
+
 def test_contour_lies_on_the_border_of_the_mask(drawn: Any) -> None:
     figure, pixels = drawn(make_case())
     axes = panel(figure, "Segmentation")

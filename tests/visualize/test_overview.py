@@ -63,6 +63,11 @@ def test_overview_shows_both_outlines(tmp_path: Path) -> None:
         assert pixels_of(path, colour) > pixels_of(bare, colour) + 300
 
 
+@pytest.mark.parametrize("name", [r"$\frac$", "a$b$", "a\x1b[2J", "\udcff"])
+def test_name_of_a_file_may_be_anything(name: str, tmp_path: Path) -> None:
+    assert save_overview(tmp_path / "overview.png", [make_row(name)]).is_file()
+
+
 def test_only_the_prediction_is_drawn_without_a_reference(tmp_path: Path) -> None:
     both = save_overview(tmp_path / "both.png", [make_row()])
     one = save_overview(tmp_path / "one.png", [make_row(label=None)])

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
@@ -31,16 +29,16 @@ from medsegdiff_monai.apps.dicom.output import prepare_folder, write_summary
 from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
 from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
 from medsegdiff_monai.apps.dicomweb.credentials import read_credentials
+from medsegdiff_monai.apps.dicomweb.exchange import Limits
 from medsegdiff_monai.apps.dicomweb.pacs import Pacs
 from medsegdiff_monai.apps.dicomweb.study import StudyOptions, segment_study
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, locked_folder
 
-__all__ = ["ending_cleanly", "read_studies", "run_dicomweb", "segment_studies"]
+__all__ = ["read_studies", "run_dicomweb", "segment_studies"]
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")  # PS3.5 9.1
 _UID_LENGTH = 64
-_TERMINATED = 128 + signal.SIGTERM  # as shells report it
-_NOISY = ("dicomweb_client", "requests", "retrying", "urllib3")  # they log addresses with UIDs in them
+_NOISY = ("requests", "urllib3")  # they log addresses with UIDs in them
 
 
 def read_studies(study: Any, arguments: Sequence[str] = ()) -> list[str]:
@@ -74,23 +72,6 @@ def _option(argument: str, rest: Sequence[str]) -> str:
     return value if separator else next(iter(rest), "")
 
 
-@contextmanager
-def ending_cleanly() -> Iterator[None]:
-    """Let SIGTERM end the program as an error does, so that no image of a patient stays in a temporary folder."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(_TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def segment_studies(
     pacs: Pacs, segmenter: DicomSegmenter, studies: Sequence[str], options: StudyOptions
 ) -> tuple[int, list[CaseResult]]:
@@ -108,7 +89,7 @@ def segment_studies(
     results: list[CaseResult] = []
     left_out: list[LeftOut] = []
     failed = 0
-    with without_values_in_logs(*_NOISY), ending_cleanly():
+    with without_values_in_logs(*_NOISY):
         for study in studies:
             try:
                 cases, others = segment_study(pacs, segmenter, study, options, len(results) + 1)
@@ -136,7 +117,7 @@ def run_dicomweb(
     device: str | None = None,
     again: bool = False,
     credentials: str | None = None,
-    timeout: float = 60.0,
+    limits: Limits | None = None,
 ) -> int:
     """The command ``dicomweb``: images from a PACS, DICOM SEG and SR into it.
 
@@ -152,7 +133,7 @@ def run_dicomweb(
         device: where the network runs; None for the bundle's choice.
         again: whether new results are made where there are some.
         credentials: file with credentials; None for those of the environment.
-        timeout: longest wait for a connection and for data, in seconds.
+        limits: what the PACS may take and send; None for the usual.
 
     Returns:
         Exit status: 0, or 1 where a study failed.
@@ -161,8 +142,9 @@ def run_dicomweb(
         InputError: when the command is used wrongly.
     """
     address = check_url(url)
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
-        raise InputError("--timeout must be a number of seconds above 0.")
+    for name, value in asdict(limits or Limits()).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise InputError(f"--{name.replace('_', '-')} must be a number above 0, got {value!r}.")
     allowed = read_credentials(credentials)
     if allowed.given and exposes_credentials(address):
         print(
@@ -172,7 +154,8 @@ def run_dicomweb(
     named = parse_contrasts(contrasts, segmenter.codes.contrasts)
     folder = None if out is None else prepare_folder(out, overwrite=False)
     options = StudyOptions(named, resample, again, None if folder is None else Path(folder))
-    failed, results = segment_studies(Pacs(address, allowed, float(timeout)), segmenter, studies, options)
+    with nullcontext() if folder is None else locked_folder(folder):
+        failed, results = segment_studies(Pacs(address, allowed, limits or Limits()), segmenter, studies, options)
     done = sum(result.problem is None for result in results)
     print(f"{len(studies) - failed} of {len(studies)} studies done, {done} cases segmented.")
     return 1 if failed else 0

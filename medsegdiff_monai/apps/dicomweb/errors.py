@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
+from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["PacsError", "pacs_errors"]
+__all__ = ["LimitError", "PacsError", "pacs_errors"]
 
 
 class PacsError(InputError):
@@ -32,6 +33,20 @@ class PacsError(InputError):
     def __init__(self, message: str, gone: bool = False) -> None:
         super().__init__(message)
         self.gone = gone
+
+
+class LimitError(Exception):
+    """An answer that is more than is allowed.
+
+    Args:
+        excess: what the PACS does, as "takes longer than 5 s".
+        advice: what the user may do.
+        gone: see :class:`PacsError`.
+    """
+
+    def __init__(self, excess: str, advice: str, gone: bool = False) -> None:
+        super().__init__(excess)
+        self.excess, self.advice, self.gone = excess, advice, gone
 
 
 @contextmanager
@@ -57,13 +72,15 @@ def pacs_errors(url: str, doing: str, timeout: float, authenticated: bool) -> It
 
 def _explained(error: Exception, url: str, doing: str, timeout: float, authenticated: bool) -> InputError:
     """What an error means."""
+    if isinstance(error, LimitError):
+        return PacsError(f"The PACS at {url} {error.excess} ({doing}): {error.advice}.", error.gone)
     if isinstance(error, requests.exceptions.SSLError):
         return PacsError(
             f"There is no TLS connection to the PACS at {url} that can be trusted: check --url, or set "
             "REQUESTS_CA_BUNDLE to the file of the authority that signed its certificate.",
             gone=True,
         )
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, (requests.Timeout, ReadTimeoutError)):
         return PacsError(
             f"The PACS at {url} did not answer within {timeout:g} s ({doing}): try later, or give a longer --timeout.",
             gone=True,
@@ -72,7 +89,7 @@ def _explained(error: Exception, url: str, doing: str, timeout: float, authentic
         return _refused(error.response.status_code, url, doing, authenticated)
     if isinstance(error, requests.TooManyRedirects):
         return PacsError(f"The PACS at {url} sends on to another address: give that as --url.")
-    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+    if isinstance(error, (requests.ConnectionError, HTTPError)) and not isinstance(error, DecodeError):
         return PacsError(
             f"The connection to the PACS at {url} failed ({doing}): check that it runs and that --url is right.",
             gone=True,

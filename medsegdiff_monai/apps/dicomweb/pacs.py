@@ -11,27 +11,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
+from uuid import uuid4
 
-import requests
-from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import dcmwrite
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.headers import uid_suffix
 from medsegdiff_monai.apps.dicomweb.credentials import Credentials
-from medsegdiff_monai.apps.dicomweb.errors import PacsError, pacs_errors
-from medsegdiff_monai.apps.dicomweb.session import make_session
+from medsegdiff_monai.apps.dicomweb.errors import LimitError, PacsError, pacs_errors
+from medsegdiff_monai.apps.dicomweb.exchange import GIGABYTE, Exchange, Limits
+from medsegdiff_monai.apps.dicomweb.multipart import join_parts, save_parts
 
 __all__ = ["Pacs", "StoredSeries"]
 
-_AS_STORED = (("application/dicom", "*"),)  # in the transfer syntax that the PACS holds
-_PART, _WHOLE = 10**6, 1 << 40  # bytes: of an answer at a time; more than any request has
+_DICOM = 'multipart/related; type="application/dicom"'
+_AS_STORED = f"{_DICOM}; transfer-syntax=*"  # in the transfer syntax that the PACS holds
+_PAGES, _OBJECTS = 200, 20_000  # of a listing
 _BAR_AFTER = 2.0  # seconds
 
 
@@ -59,19 +63,16 @@ class Pacs:
     Args:
         url: its address.
         credentials: what lets this program in.
-        timeout: longest wait for a connection and for data, in seconds.
+        limits: what it may take and send.
     """
 
-    def __init__(self, url: str, credentials: Credentials, timeout: float) -> None:
+    def __init__(self, url: str, credentials: Credentials, limits: Limits) -> None:
         self.url = url
-        self._timeout, self._authenticated = timeout, credentials.given
-        self._session = make_session(credentials)
-        self._client = DICOMwebClient(url, session=self._session, chunk_size=_PART, timeout=timeout)
-        self._client.set_http_retry_params(retry=False)
-        self._client.host = urlsplit(url).netloc  # the client leaves the port out of the Host header
+        self._authenticated = credentials.given
+        self._exchange = Exchange(url, credentials, limits)
 
     def _errors(self, doing: str) -> AbstractContextManager[None]:
-        return pacs_errors(self.url, doing, self._timeout, self._authenticated)
+        return pacs_errors(self.url, doing, self._exchange.limits.timeout, self._authenticated)
 
     def series_of(self, study: str) -> dict[str, StoredSeries]:
         """All series of a study with the UIDs of their objects, by their UIDs.
@@ -80,11 +81,11 @@ class Pacs:
             PacsError: when there is no such study, it is empty, or the PACS does not answer as it should.
         """
         with self._errors("asking for the study"):
-            found = self._client.search_for_studies(search_filters={"StudyInstanceUID": study})
+            found = self._exchange.listing("studies", {"StudyInstanceUID": study})
             if study not in {_value(item, "0020000D") for item in found}:
                 raise PacsError(f"The PACS has no study {uid_suffix(study)}: check --study.")
         with self._errors("listing the study"):
-            listed = _pages(lambda offset: self._client.search_for_series(study, offset=offset), "0020000E")
+            listed = self._pages(_path(study, "series"), "0020000E")
             series = {uid: StoredSeries(uid, _value(item, "00080060")) for uid, item in listed.items()}
             for uid, item in self._instances(study).items():
                 stored = series.setdefault(_value(item, "0020000E"), StoredSeries(_value(item, "0020000E"), ""))
@@ -94,7 +95,24 @@ class Pacs:
         return series
 
     def _instances(self, study: str) -> dict[str, dict[str, Any]]:
-        return _pages(lambda offset: self._client.search_for_instances(study, offset=offset), "00080018")
+        return self._pages(_path(study, "instances"), "00080018")
+
+    def _pages(self, path: str, key: str, params: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+        """All matches of a search, by a UID: a service may answer with some of them at a time (PS3.18 8.3.4.4)."""
+        found: dict[str, dict[str, Any]] = {}
+        deadline = self._exchange.deadline()
+        for _ in range(_PAGES):
+            page = self._exchange.listing(path, {**(params or {}), "offset": len(found)}, deadline)
+            fresh = {_value(item, key): item for item in page}
+            if not fresh.keys() - found.keys():  # none more, or a service that knows no offset
+                return found
+            found.update(fresh)
+            if len(found) > _OBJECTS:
+                break
+        raise LimitError(
+            f"lists more than {_OBJECTS} objects or {_PAGES} pages",
+            "ask for a smaller study, or see its log for what it lists",
+        )
 
     def instances_of(self, study: str) -> set[str]:
         """SOP Instance UIDs of all objects of a study.
@@ -112,7 +130,7 @@ class Pacs:
             PacsError: when the PACS does not answer as it should.
         """
         with self._errors("asking for a header"):
-            content = self._client.retrieve_instance_metadata(study, series, instance)
+            (content,) = self._exchange.listing(_path(study, "series", series, "instances", instance, "metadata"))
             return _header(content)
 
     def retrieve(self, study: str, series: Iterable[StoredSeries], folder: Path) -> int:
@@ -131,25 +149,50 @@ class Pacs:
         """
         series = list(series)
         total = sum(len(s.instances) for s in series)
+        left = self._exchange.limits.max_size * GIGABYTE
         with tqdm(total=total, desc="Retrieving", unit="object", leave=False, delay=_BAR_AFTER) as bar:
             for number, one in enumerate(series, start=1):
                 place = folder / f"series_{number}"
                 place.mkdir()
-                self._retrieve_series(study, one, place, bar)
+                left -= self._retrieve_series(study, one, place, left, bar)
         return total
 
-    def _retrieve_series(self, study: str, series: StoredSeries, folder: Path, bar: tqdm) -> None:
+    def _retrieve_series(self, study: str, series: StoredSeries, folder: Path, left: float, bar: tqdm) -> int:
+        """Retrieve a series, which may have so many bytes; the number that it has."""
         lacking = set(series.instances)
         with self._errors("retrieving the images"):
-            for number, ds in enumerate(self._client.iter_series(study, series.uid, media_types=_AS_STORED), start=1):
-                ds.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
-                lacking.discard(str(ds.SOPInstanceUID))
+            for file in self._objects(_path(study, "series", series.uid), folder, left):
+                lacking.discard(str(read_file_meta_info(file).MediaStorageSOPInstanceUID))
                 bar.update()
         if lacking:  # a connection that closes early can look like the end
             raise PacsError(
                 f"The PACS sent {len(series.instances) - len(lacking)} of the {len(series.instances)} objects of "
                 f"series {uid_suffix(series.uid)}: run the command again."
             )
+        return sum(file.stat().st_size for file in folder.iterdir())
+
+    def _objects(self, path: str, folder: Path, left: float) -> Iterator[Path]:
+        """Files of objects as they arrive, which may have so many bytes."""
+        size = self._exchange.limits.max_size
+        refusal = LimitError(f"sends more than {size:g} GB for one study", "give a larger --max-size")
+        with self._exchange.request("GET", path, accept=_AS_STORED) as answer:
+            files = save_parts(answer.pieces(left, refusal), answer.content_type, folder)
+            for number, file in enumerate(files, start=1):
+                if number > _OBJECTS:
+                    raise LimitError(f"sends more than {_OBJECTS} objects for one series", "see its log")
+                yield file
+
+    def retrieve_object(self, study: str, series: str, instance: str, folder: Path) -> Path:
+        """Retrieve an object into a folder, under a name that tells nothing.
+
+        Raises:
+            PacsError: when the PACS does not answer as it should.
+        """
+        with self._errors("retrieving an image"):
+            limit = self._exchange.limits.max_size * GIGABYTE
+            path = _path(study, "series", series, "instances", instance)
+            (file,) = self._objects(path, folder, limit)
+        return file
 
     def store(self, study: str, objects: Mapping[str, Dataset]) -> None:
         """Store objects with one request; what is stored then is another question, see :func:`store_objects`.
@@ -157,30 +200,23 @@ class Pacs:
         Raises:
             PacsError: when the PACS does not say that it stored them.
         """
-        for ds in objects.values():
-            ds.preamble = b"\0" * 128
-        self._session.close()  # a connection that was kept may close just when it is used; this is not asked twice
         with self._errors("storing the results"):
-            self._client.set_chunk_size(_WHOLE)
-            try:
-                answer = self._stored(study, list(objects.values()))
-            finally:
-                self._client.set_chunk_size(_PART)
+            answer = self._stored(study, [_encoded(ds) for ds in objects.values()])
         refused = answer.get("FailedSOPSequence") or []
         if refused:
             raise PacsError(
                 f"The PACS refuses {len(refused)} of {len(objects)} objects{_reasons(refused)}: see its log."
             )
 
-    def _stored(self, study: str, objects: list[Dataset]) -> Dataset:
+    def _stored(self, study: str, objects: list[bytes]) -> Dataset:
         """The answer to a request to store (PS3.18 10.5.3), also where it is that all objects are refused (409)."""
-        try:
-            return self._client.store_instances(objects, study)
-        except requests.HTTPError as e:
-            answer = e.response
-            if answer is None or answer.status_code != 409 or "json" not in answer.headers.get("Content-Type", ""):
-                raise
-            return Dataset.from_json(answer.json())
+        boundary = uuid4().hex
+        body = join_parts(objects, boundary), f"{_DICOM}; boundary={boundary}"
+        with self._exchange.request("POST", _path(study), body=body, expected=(409,)) as answer:
+            content = answer.json() if "json" in answer.content_type else None
+            if content is None and answer.status == 409:
+                raise PacsError(f"The PACS at {self.url} refuses the request (409): see its log (storing the results).")
+        return Dataset() if content is None else Dataset.from_json(content)
 
     def delete(self, study: str, series: str, instance: str) -> None:
         """Delete an object; few services allow that.
@@ -188,8 +224,21 @@ class Pacs:
         Raises:
             PacsError: when it is not deleted.
         """
-        with self._errors("deleting what was stored"):
-            self._client.delete_instance(study, series, instance)
+        path = _path(study, "series", series, "instances", instance)
+        with self._errors("deleting what was stored"), self._exchange.request("DELETE", path):
+            pass  # what it says of its success is of no use
+
+
+def _path(study: str, *parts: str) -> str:
+    """Path of a resource (PS3.18 10.1); a UID that a service made up leads nowhere else."""
+    return "/".join(["studies", *(quote(part, safe="") for part in (study, *parts))])
+
+
+def _encoded(ds: Dataset) -> bytes:
+    ds.preamble = b"\0" * 128
+    with BytesIO() as buffer:
+        dcmwrite(buffer, ds)
+        return buffer.getvalue()
 
 
 def _header(content: Mapping[str, Any]) -> Dataset:
@@ -207,16 +256,6 @@ def _value(item: Mapping[str, Any], tag: str) -> str:
     """The first value of an attribute of a DICOM JSON object (PS3.18 F.2) as text; empty where there is none."""
     values = item.get(tag, {}).get("Value") or [""]
     return str(values[0])
-
-
-def _pages(search: Callable[[int], list[dict[str, Any]]], key: str) -> dict[str, dict[str, Any]]:
-    """All matches of a search, by a UID: a service may answer with some of them at a time (PS3.18 8.3.4.4)."""
-    found: dict[str, dict[str, Any]] = {}
-    while True:
-        fresh = {_value(item, key): item for item in search(len(found))}
-        if not fresh.keys() - found.keys():  # none more, or a service that knows no offset
-            return found
-        found.update(fresh)
 
 
 def _reasons(refused: Iterable[Dataset]) -> str:

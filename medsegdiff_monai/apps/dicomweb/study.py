@@ -29,7 +29,7 @@ from medsegdiff_monai.apps.dicomweb.errors import PacsError
 from medsegdiff_monai.apps.dicomweb.pacs import Pacs
 from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy, Wanted, plan_cases, wanted_results
 from medsegdiff_monai.apps.dicomweb.storing import store_objects
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.utils import InputError, printable
 
 __all__ = ["StudyOptions", "StudyRun", "segment_study"]
 
@@ -91,7 +91,7 @@ def segment_study(
         options.report(f"Study {uid_suffix(study)}: {number} objects of {len(series)} series retrieved.")
         cases, left_out = _read(segmenter, Path(folder), wanted)
         for one in left_out:
-            options.report(f"Left out: {one.what} {one.reason}")
+            options.report(printable(f"Left out: {one.what} {one.reason}"))
         if not cases:
             raise InputError(f"There is no image to segment: {left_out[0].what} {left_out[0].reason}")
         return StudyRun(pacs, segmenter, study, options).segment(cases, first_number), left_out

@@ -23,12 +23,7 @@ from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, ref
 from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.nets import MedSegDiff
-from medsegdiff_monai.utils import (
-    InputError,
-    check_writable,
-    checked_device,
-    replace_atomically,
-)
+from medsegdiff_monai.utils import InputError, checked_device, locked_folder, replace_atomically
 
 __all__ = ["export_bundle"]
 
@@ -95,8 +90,7 @@ def export_bundle(
         _compare(network, exported, channels, dims)
         bar.update()
 
-    check_writable(path.parent)
-    with tqdm(total=2, desc="Exporting", unit="step") as bar:
+    with locked_folder(path.parent), tqdm(total=2, desc="Exporting", unit="step") as bar:
         replace_atomically(path, write)
     return path
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,11 +44,13 @@ def export_torchscript(
         configs: the bundle's configurations by their names without ending.
     """
     scripted = torch.jit.script(network.eval())
+    buffer = io.BytesIO()  # PyTorch's own writer ends the process where the disk is full
     save_net_with_metadata(
         scripted,
-        str(path),
+        buffer,
         include_config_vals=False,
         append_timestamp=False,
         meta_values=metadata,
         more_extra_files={f"{name}.json": json.dumps(text).encode() for name, text in (configs or {}).items()},
     )
+    path.write_bytes(buffer.getbuffer())

@@ -11,13 +11,10 @@
 
 from __future__ import annotations
 
-import sys
-
-import fire
-
 from medsegdiff_monai.apps.label.bundles import prepare_app
 from medsegdiff_monai.apps.label.ranking import draw_ranking
-from medsegdiff_monai.utils import InputError
+from medsegdiff_monai.apps.program import run_program
+from medsegdiff_monai.utils import printable
 
 
 class LabelCommands:
@@ -30,7 +27,7 @@ class LabelCommands:
             app: folder of the app; where it has no main.py, it gets that of this project.
             bundles: folders of the bundles, which are copied.
         """
-        print(f"Prepared {prepare_app(str(app), [str(bundle) for bundle in bundles])}")
+        print(f"Prepared {printable(prepare_app(str(app), [str(bundle) for bundle in bundles]))}")
 
     def ranking(self, server: str, model: str, out: str = "ranking.png", images: int = 4) -> None:
         """Draw the most and the least uncertain images of a running server, with what the model makes of them.
@@ -41,16 +38,12 @@ class LabelCommands:
             out: picture to write.
             images: number of images of either kind.
         """
-        print(f"Wrote {draw_ranking(server, model, str(out), images)}")
+        print(f"Wrote {printable(draw_ranking(server, model, str(out), images))}")
 
 
 def main() -> None:
-    """Run a command; bad input ends it with one sentence and exit status 2."""
-    try:
-        fire.Fire(LabelCommands(), name="medsegdiff_monai.apps.label")
-    except InputError as e:
-        print(f"Error: {e}", file=sys.stderr)
-        sys.exit(2)
+    """Run a command."""
+    run_program("medsegdiff_monai.apps.label", LabelCommands)
 
 
 if __name__ == "__main__":

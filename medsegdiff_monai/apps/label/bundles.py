@@ -20,7 +20,7 @@ from typing import Any
 
 from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import Regions
-from medsegdiff_monai.utils import InputError, check_writable
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["add_bundle", "label_values", "prepare_app"]
 
@@ -52,7 +52,7 @@ def prepare_app(app: str | os.PathLike[str], bundles: Sequence[str | os.PathLike
     for bundle in bundles:
         add_bundle(bundle, models)
     if not (folder / "main.py").exists():
-        (folder / "main.py").write_text(_MAIN, encoding="utf-8")
+        replace_atomically(folder / "main.py", lambda partial: partial.write_text(_MAIN, encoding="utf-8"))
     return folder
 
 
@@ -81,10 +81,12 @@ def add_bundle(bundle: str | os.PathLike[str], models: Path) -> Path:
         raise InputError(f"{copy} exists and may hold weights that were trained on: move it away or take another app.")
     partial = models / f".{source.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=_LEFT_BEHIND)
     try:
+        shutil.copytree(source, partial, ignore=_LEFT_BEHIND)
         _fit(partial / "configs")
         os.rename(partial, copy)
+    except OSError as e:  # shutil's own holds those of all files
+        raise InputError(f"Cannot copy {source} to {copy}: free space or take another app.") from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return copy

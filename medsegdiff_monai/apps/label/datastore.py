@@ -42,7 +42,7 @@ from medsegdiff_monai.apps.dicom.equipment import Equipment
 from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
 from medsegdiff_monai.apps.dicom.pixels import is_multiframe
 from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
-from medsegdiff_monai.apps.dicomweb import PacsError, read_credentials, store_objects
+from medsegdiff_monai.apps.dicomweb import Limits, PacsError, read_credentials, store_objects
 from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
 from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy
 from medsegdiff_monai.apps.label.load import LoadStudyd
@@ -54,7 +54,6 @@ __all__ = ["PacsDatastore", "open_pacs", "picture_name"]
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT = 60.0  # seconds
 _BAR_AFTER = 2.0  # seconds
 
 
@@ -92,7 +91,7 @@ def open_pacs(url: str, bundle: str | os.PathLike[str], folder: Path, study_filt
     if credentials.given and exposes_credentials(url):
         logger.warning("The credentials can be read on the way to the PACS: use https.")
     place = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
-    return PacsDatastore(PicturePacs(url, credentials, _TIMEOUT), Path(bundle), codes, place, filters)
+    return PacsDatastore(PicturePacs(url, credentials, Limits()), Path(bundle), codes, place, filters)
 
 
 class PacsDatastore(LocalDatastore):
@@ -157,7 +156,7 @@ class PacsDatastore(LocalDatastore):
         """An object of the PACS, which is deleted here once it is read."""
         with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder, without_values_in_logs():
             privacy = StudyPrivacy()
-            file = self._pacs.retrieve_picture(stored, Path(folder))
+            file = self._pacs.retrieve_object(stored.study, stored.series, stored.instance, Path(folder))
             instances, damaged = read_headers([file], privacy)
             cases, refused = find_dicom_cases(instances, self._codes, privacy)
             for left_out in (*damaged, *refused):

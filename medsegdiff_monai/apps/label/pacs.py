@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
 
@@ -23,7 +22,6 @@ from medsegdiff_monai.utils import InputError
 __all__ = ["PicturePacs", "StoredPicture", "check_filter"]
 
 _STUDY_UID = "0020000D"
-_AS_STORED = (("application/dicom", "*"),)  # in the transfer syntax that the PACS holds
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,8 @@ class PicturePacs(Pacs):
             PacsError: when the PACS does not answer as it should.
         """
         asked = {**study_filter, "ModalitiesInStudy": modality}
-        found: dict[str, None] = {}
         with self._errors("listing the studies"):
-            while True:  # a service may answer with some at a time (PS3.18 8.3.4.4)
-                page = self._client.search_for_studies(search_filters=asked, offset=len(found))
-                fresh = {str(item[_STUDY_UID]["Value"][0]): None for item in page}
-                if not fresh.keys() - found.keys():  # none more, or a service that knows no offset
-                    return list(found)
-                found.update(fresh)
+            return list(self._pages("studies", _STUDY_UID, asked))
 
     def pictures(
         self, modalities: Collection[str], classes: Collection[str], study_filter: Mapping[str, str]
@@ -81,18 +73,6 @@ class PicturePacs(Pacs):
             if kind in classes
         ]
         return sorted(found, key=lambda p: (p.study, p.series, p.instance))
-
-    def retrieve_picture(self, picture: StoredPicture, folder: Path) -> Path:
-        """Retrieve an object into a folder, under a name that tells nothing.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
-        file = folder / "object.dcm"
-        with self._errors("retrieving an image"):
-            ds = self._client.retrieve_instance(picture.study, picture.series, picture.instance, _AS_STORED)
-            ds.save_as(file, enforce_file_format=True)
-        return file
 
 
 def check_filter(study_filter: object) -> dict[str, str]:

@@ -26,7 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from medsegdiff_monai.utils import InputError, check_writable
 from medsegdiff_monai.visualize import region_colour
-from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, save_figure
+from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, plain, save_figure
 
 __all__ = ["draw_ranking", "ranked_images"]
 
@@ -76,7 +76,7 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
         for c, (name, score) in enumerate(row):
             axes = figure.add_subplot(2, count, r * count + c + 1)
             _draw(axes, _picture(server, name), _label(server, model, name))
-            axes.set_title(f"{name}\ndisagreement {score:.3f}", fontsize=8)
+            axes.set_title(f"{plain(name)}\ndisagreement {score:.3f}", fontsize=8)
             if c == 0:
                 axes.set_ylabel(heading, fontsize=10)
     return save_figure(figure, path)

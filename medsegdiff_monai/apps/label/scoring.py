@@ -19,7 +19,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from medsegdiff_monai.apps.label.tasks import DisagreementTask
-from medsegdiff_monai.utils import InputError, reason_of
+from medsegdiff_monai.utils import InputError, printable, reason_of
 
 __all__ = ["DisagreementScoring"]
 
@@ -73,7 +73,7 @@ class DisagreementScoring(ScoringMethod):
                 score = self._score(datastore.get_image_uri(image), request)
             except (RuntimeError, ValueError, OSError) as e:
                 failed[image] = reason_of(e)
-                logger.warning("No score for %s: %s", image, failed[image])
+                logger.warning("No score for %s: %s", printable(image), failed[image])
                 continue
             datastore.refresh()  # a label that was saved meanwhile, by the server, must not be written over
             datastore.update_image_info(image, {self.key: score, self.key_basis: basis})

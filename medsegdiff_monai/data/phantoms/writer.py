@@ -123,14 +123,14 @@ def make_phantom(kind: str, rng: np.random.Generator, size: int | Sequence[int])
 
 def _save(array: np.ndarray, path: Path) -> None:
     if path.suffix == ".png":
-        Image.fromarray(array).save(path)
+        replace_atomically(path, Image.fromarray(array).save)
         return
     spacing = [FIELD_OF_VIEW_MM / n for n in array.shape[:3]]
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [(v - FIELD_OF_VIEW_MM) / 2 for v in spacing]  # world origin in the middle, RAS
     volume = nib.Nifti1Image(array, affine)
     volume.header.set_xyzt_units("mm")
-    nib.save(volume, path)
+    replace_atomically(path, lambda partial: nib.save(volume, partial))
 
 
 def _clear_datalist(path: Path, name: str) -> None:
@@ -251,7 +251,6 @@ def write_phantoms(
         "tensorImageSize": "4D" if kind == "brain" else "2D",
     }
     content |= sections | {f"num{section.capitalize()}": number for section, number in counts.items()}
-    draft = datalist.with_suffix(".json.part")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, datalist)
+    text = json.dumps(content, indent=1) + "\n"
+    replace_atomically(datalist, lambda partial: partial.write_text(text, encoding="utf-8"))
     return datalist

@@ -14,7 +14,7 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("highdicom", reason="needs medsegdiff_monai[dicom]")
-pytest.importorskip("dicomweb_client", reason="needs medsegdiff_monai[dicom]")
+pytest.importorskip("highdicom", reason="needs medsegdiff_monai[dicom]")
 
 
 @pytest.fixture(autouse=True)

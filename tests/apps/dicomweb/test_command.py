@@ -11,15 +11,13 @@
 
 from __future__ import annotations
 
-import signal
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from medsegdiff_monai.apps.commands import Commands
-from medsegdiff_monai.apps.dicomweb import run_dicomweb
-from medsegdiff_monai.apps.dicomweb.command import ending_cleanly, read_studies
+from medsegdiff_monai.apps.dicomweb import Limits, run_dicomweb
+from medsegdiff_monai.apps.dicomweb.command import read_studies
 from medsegdiff_monai.utils import InputError
 
 UID, OTHER = "1.2.840.10008.1", "2.25.329800735698586629295641978511506172918"
@@ -48,10 +46,11 @@ def test_what_is_no_uid_is_refused_and_not_repeated(study: str) -> None:
     assert study not in str(e.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "60s", float("nan"), float("inf"), True])
-def test_a_timeout_that_is_no_time_is_refused(timeout: float) -> None:
-    with pytest.raises(InputError, match="--timeout must be a number of seconds above 0"):
-        run_dicomweb("http://127.0.0.1/dicom-web", [UID], "nowhere", timeout=timeout)
+@pytest.mark.parametrize("name", ["timeout", "max_time", "max_size"])
+@pytest.mark.parametrize("value", [0, -1, "60s", float("nan"), float("inf"), True])
+def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} must be a number above 0"):
+        run_dicomweb("http://127.0.0.1/dicom-web", [UID], "nowhere", limits=Limits(**{name: value}))
 
 
 def test_the_command_refuses_a_password_in_the_address_and_a_missing_bundle(
@@ -68,15 +67,6 @@ def test_the_command_refuses_a_password_in_the_address_and_a_missing_bundle(
         Commands().dicomweb("http://pacs.example/dicom-web", UID, "nowhere")
     warned = capsys.readouterr().err
     assert warned == "Warning: the credentials go over plain http, which others can read on the way: use https.\n"
-
-
-def test_a_program_that_is_ended_leaves_no_temporary_folder(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as e, ending_cleanly(), tempfile.TemporaryDirectory(dir=tmp_path):
-        signal.raise_signal(signal.SIGTERM)
-    assert e.value.code == 143
-    assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_folder_that_is_in_use_is_refused_before_anything_is_asked(tmp_path: Path, thyroid_bundle: Path) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydicom.dataset import Dataset
 
-from medsegdiff_monai.apps.dicomweb import Credentials, Pacs, PacsError, StoredSeries
+from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, PacsError, StoredSeries
 from medsegdiff_monai.apps.dicomweb.errors import pacs_errors
 from medsegdiff_monai.utils import InputError
 
@@ -55,7 +55,11 @@ class Service:
             def log_message(self, *_: object) -> None:
                 """Nothing: the test's output is not for it."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """Nothing: who has seen the status may close the connection."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/dicom-web"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -70,7 +74,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def pacs(service: Service) -> Pacs:
-    return Pacs(service.url, Credentials("anna", SECRET), timeout=60.0)
+    return Pacs(service.url, Credentials("anna", SECRET), Limits())
 
 
 def item(**values: object) -> dict[str, object]:
@@ -208,7 +212,7 @@ def test_a_pacs_that_answers_nothing_in_time_is_gone(service: Service) -> None:
 
     service.answer = never
     with pytest.raises(PacsError, match=r"did not answer within 0\.5 s \(asking for the study\)") as e:
-        Pacs(service.url, Credentials(), timeout=0.5).series_of(STUDY)
+        Pacs(service.url, Credentials(), Limits(timeout=0.5)).series_of(STUDY)
     waiting.set()
     assert e.value.gone
 

@@ -1,0 +1,66 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["run_program"]
+
+_STOPPED = "Stopped."
+
+
+def run_program(name: str, load: Callable[[], Any]) -> None:
+    """Run the command that the command line asks for.
+
+    Bad input ends it with one sentence and exit status 2, Ctrl-C and SIGTERM with one line and 130 and 143.
+
+    Args:
+        name: of the program, in its help.
+        load: imports what the commands need, which takes seconds, and gives them.
+    """
+    # What runs in the background of a script has Ctrl-C ignored, and keeps it so.
+    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, _end_at_once)
+    commands = load()
+    import fire
+
+    from medsegdiff_monai.utils import INTERRUPTED, InputError, install_error_hook
+
+    install_error_hook()
+    try:
+        for number in heeded:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
+        fire.Fire(commands, name=name)
+    except InputError as e:
+        print(f"Error: {e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(_STOPPED, file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """While modules load there is nothing to tidy up, and some would take the exception for their own."""
+    os.write(sys.stderr.fileno(), f"{_STOPPED}\n".encode())
+    os._exit(128 + number)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """As an error does: no image of a patient stays in a temporary folder."""
+    print(_STOPPED, file=sys.stderr)
+    sys.exit(128 + number)

@@ -1,0 +1,42 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from medsegdiff_monai.utils import printable, replace_atomically
+
+__all__ = ["save_csv"]
+
+# Spreadsheets take a cell that begins so for a formula, some also in the full width of East Asian scripts. A semicolon
+# begins a cell where the comma is the decimal point.
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def save_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with a header, numbers to six digits and nothing where there is no value.
+
+    Text comes from file names. One that a spreadsheet would run as a formula gets an apostrophe before it, and control
+    characters are escaped, see :func:`~medsegdiff_monai.utils.printable`.
+
+    Args:
+        path: the file.
+        table: its columns.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    safe = table.map(lambda cell: _FORMULA.sub(r"\1'", printable(cell)) if isinstance(cell, str) else cell)
+    replace_atomically(path, lambda partial: safe.to_csv(partial, index=False, float_format="%.6g"))
