@@ -26,7 +26,7 @@ from .mutate_bytes import BYTE_MUTATORS, Mutator, limit_number
 __all__ = ["DICOM_MUTATORS", "dicom_pixel_description", "dicom_value"]
 
 _PIXEL_DATA, _SOP_CLASS = 0x7FE00010, 0x00080016
-_BOMB = 40_000_000
+_BOMB = 10_000_000
 _DEEPEST = 3000
 
 _NONSENSE: dict[str, tuple[str, ...]] = {

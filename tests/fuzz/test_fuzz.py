@@ -26,8 +26,8 @@ from fuzz_harness.commands import COMMANDS
 from fuzz_harness.inputs import KINDS, Input
 from fuzz_harness.server import CommandServer, Job
 
-SEED = 21
-COUNT = 160
+SEED = 22
+COUNT = 200
 MEMORY = 6 * 10**9
 
 
