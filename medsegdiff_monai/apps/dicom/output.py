@@ -32,13 +32,17 @@ SUMMARY = "summary.json"
 _CASE = re.compile(r"case_\d{3,}$")
 
 
-def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = False) -> Path:
+_OPTIONS = "choose another folder or give --overwrite, or --resume to go on with a run that was interrupted"
+
+
+def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = False, advice: str = _OPTIONS) -> Path:
     """Make the output folder; results of an earlier run are taken away where that is asked for.
 
     Args:
         out: the folder.
         overwrite: whether an earlier run's results may go.
         resume: whether they are to stay and be completed.
+        advice: what a user can do about such results.
 
     Raises:
         InputError: when it holds anything and neither is given, or anything else than such results.
@@ -51,10 +55,7 @@ def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = 
     if len(earlier) != len(found):
         raise InputError(f"The output folder {folder} is not empty: choose another folder.")
     if found and not overwrite and not resume:
-        raise InputError(
-            f"The output folder {folder} is not empty: choose another folder or give --overwrite, or --resume to go on "
-            "with a run that was interrupted."
-        )
+        raise InputError(f"The output folder {folder} is not empty: {advice}.")
     for path in [] if resume else earlier:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return check_writable(folder)

@@ -65,7 +65,7 @@ def read_picture(instance: Instance, kind: ImageKind) -> PictureInput:
     which = "the object"
     frames = decode_frames(instance, which)
     photometric = text(instance.header, "PhotometricInterpretation")
-    full = float(2 ** int(number(instance.header, "BitsStored") or 8) - 1)
+    full = float(2 ** _bits(instance.header) - 1)
     colour = frames.ndim == 4
     if colour:
         frames = _eight_bits(frames, full if photometric != "PALETTE COLOR" else None)
@@ -77,6 +77,13 @@ def read_picture(instance: Instance, kind: ImageKind) -> PictureInput:
         frames = np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in frames])
     images = [MetaTensor(_channel_first(frame)) for frame in frames]
     return PictureInput(images, pixel_spacing(instance.header), instance.header)
+
+
+def _bits(header: Dataset) -> int:
+    """Number of bits of a stored value: Bits Stored where it can be, else Bits Allocated."""
+    allocated = int(number(header, "BitsAllocated") or 8)
+    stored = int(number(header, "BitsStored") or allocated)
+    return stored if 1 <= stored <= allocated else allocated
 
 
 def _eight_bits(frames: np.ndarray, full: float | None) -> np.ndarray:

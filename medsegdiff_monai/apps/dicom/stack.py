@@ -28,6 +28,7 @@ from medsegdiff_monai.utils import InputError
 
 __all__ = ["Slice", "Stack", "stack_series"]
 
+_FINEST, _COARSEST = 1e-3, 1e2  # mm between pixels: no scanner goes beyond
 _TURN = 1e-3  # of a direction cosine: rounding of exporters stays below
 _DRIFT = 0.01  # mm of shear for each mm of stacking that is still rounding, about half a degree
 _UNEVEN = 0.01  # share of the spacing by which a distance between slices may be off
@@ -100,8 +101,8 @@ def stack_series(series: Series, which: str) -> Stack:
     geometry = VolumeGeometry.from_attributes(
         image_position=ordered[0].position,
         image_orientation=orientation,
-        rows=int(header.Rows),
-        columns=int(header.Columns),
+        rows=int(first_value(header, "Rows")),
+        columns=int(first_value(header, "Columns")),
         pixel_spacing=ordered[0].spacing,
         spacing_between_slices=spacing,
         number_of_frames=len(ordered),
@@ -146,7 +147,8 @@ def _slice(instance: Instance, index: int, parts: Sequence[Dataset], kind: tuple
         found[keyword] = tuple(these)
     rows, columns = np.reshape(found["ImageOrientationPatient"], (2, 3))
     lengths = np.linalg.norm([rows, columns], axis=1)
-    if np.abs([*(lengths - 1.0), rows @ columns]).max() > 10 * _TURN or min(found["PixelSpacing"]) <= 0:
+    strange = not _FINEST <= min(found["PixelSpacing"]) <= max(found["PixelSpacing"]) <= _COARSEST
+    if np.abs([*(lengths - 1.0), rows @ columns]).max() > 10 * _TURN or strange:
         raise InputError(
             f"{which} states directions or spacings of its pixels that cannot be: give the original series."
         )

@@ -113,7 +113,7 @@ def _image(stack: Stack, which: str) -> MetaTensor:
     for s in stack.slices:
         key = id(s.instance)
         if key not in decoded:
-            decoded[key] = decode_frames(s.instance, which, mask_padding=True)
+            decoded[key] = decode_frames(s.instance, which.replace("The", "the", 1), mask_padding=True)
         planes.append(_plane(decoded[key], s, which))
     array = to_image_axes(_without_padding(planes))
     affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))

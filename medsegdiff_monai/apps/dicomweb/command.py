@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
@@ -152,9 +151,9 @@ def run_dicomweb(
         )
     segmenter = DicomSegmenter(bundle, steps, members, device)
     named = parse_contrasts(contrasts, segmenter.codes.contrasts)
-    folder = None if out is None else prepare_folder(out, overwrite=False)
-    options = StudyOptions(named, resample, again, None if folder is None else Path(folder))
-    with nullcontext() if folder is None else locked_folder(folder):
+    with nullcontext() if out is None else locked_folder(out):
+        folder = None if out is None else prepare_folder(out, overwrite=False, advice="choose another folder")
+        options = StudyOptions(named, resample, again, folder)
         failed, results = segment_studies(Pacs(address, allowed, limits or Limits()), segmenter, studies, options)
     done = sum(result.problem is None for result in results)
     print(f"{len(studies) - failed} of {len(studies)} studies done, {done} cases segmented.")

@@ -84,6 +84,12 @@ def nifti_header(path: Path) -> FileHeader:
 
 def _affine(header: Any) -> np.ndarray:
     """Voxel to world (RAS, mm), as MONAI mends it where it contradicts the voxel sizes."""
+    stated = np.array(header.get_best_affine(), dtype=np.float64)
+    if not np.isfinite(stated).all():
+        raise UnreadableFileError("states no place in space (its affine has numbers that are not finite): mend it.")
+    is_volume = min((*header.get_data_shape()[:3], 1, 1)[:3]) > 1
+    if is_volume and np.linalg.matrix_rank(stated[:3, :3]) < 3:
+        raise UnreadableFileError("states no place in space (two axes of its affine are one): mend its header.")
     # Of an image without voxels, which the correction does not look at.
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(np.broadcast_to(np.uint8(0), header.get_data_shape()), header.get_best_affine(), header)

@@ -103,9 +103,8 @@ def _check_form(page: Any) -> None:
         raise UnreadableFileError(f"is compressed in a way that is not read ({name}): save it with LZW or deflate.")
     converted = page.photometric == _YCBCR and page.compression == _JPEG
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE) and not converted:
-        name = {5: "CMYK", _YCBCR: "YCbCr", 8: "CIELab"}.get(page.photometric) or getattr(
-            page.photometric, "name", page.photometric
-        )
+        known = {5: "CMYK", _YCBCR: "YCbCr", 8: "CIELab"}
+        name = known.get(page.photometric) or getattr(page.photometric, "name", "colours that are not stated")
         raise UnreadableFileError(f"is in {name}, not in grey or RGB: save it in one of these.")
     if page.photometric == _WHITE_IS_ZERO and page.dtype is not None and page.dtype.kind not in "ub":
         raise UnreadableFileError("says that white is 0, of numbers without a largest one: save it with black as 0.")

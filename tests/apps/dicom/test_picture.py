@@ -112,6 +112,17 @@ def test_deep_colours_are_scaled_to_eight_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame, COLOUR)
 
 
+@pytest.mark.parametrize("bits", [0, 7000, 65535])
+def test_bits_that_cannot_be_stored_are_those_that_are_allocated(tmp_path: Path, bits: int) -> None:
+    path = objects.picture(tmp_path / "a.dcm", GREY, objects.new_study(), photometric="MONOCHROME1")
+    ds = pydicom.dcmread(path)
+    ds.BitsStored = bits
+    ds.save_as(path)
+    assert [frame.tolist() for frame in rows_first(read_picture(instance_of(path), ImageKind.GREY))] == [
+        (255 - GREY).tolist()
+    ]
+
+
 def test_grey_is_refused_where_colours_are_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is grey, colour photographs are expected"):
         read(tmp_path / "a.dcm", GREY)

@@ -111,6 +111,7 @@ def test_uneven_distances_are_told_in_mm(tmp_path: Path, paths: list[Path]) -> N
         (lambda ds: delattr(ds, "ImagePositionPatient"), "without a usable ImagePositionPatient"),
         (lambda ds: setattr(ds, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), "that cannot be"),
         (lambda ds: setattr(ds, "PixelSpacing", [0, 1]), "that cannot be"),
+        (lambda ds: setattr(ds, "PixelSpacing", ["1e-9", "1e9"]), "that cannot be"),
     ],
 )
 def test_images_that_are_not_alike_are_refused(

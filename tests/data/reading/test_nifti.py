@@ -133,3 +133,33 @@ def test_label_of_equal_colours_is_grey(tmp_path: Path) -> None:
     for name in "RGB":
         voxels[name] = np.arange(30).reshape(6, 5, 1) % 3
     np.testing.assert_array_equal(read_label(write(tmp_path, voxels))[0], voxels["R"][None])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4)])
+def test_an_affine_that_is_not_finite_is_refused(tmp_path: Path, shape: tuple[int, ...], number: float) -> None:
+    image = nib.Nifti1Image(np.ones(shape, np.uint8), np.eye(4))
+    image.header["sform_code"] = 1
+    image.header["srow_x"][0] = number
+    nib.save(image, tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[280:284] = np.float32(number).tobytes()  # srow_x[0]
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match="states no place in space"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_a_flat_affine_is_refused_for_a_volume_and_means_nothing_for_a_slice(tmp_path: Path) -> None:
+    flat = np.diag([1.0, 1.0, 0.0, 1.0])
+    for shape in ((6, 5, 4), (6, 5, 1)):
+        image = nib.Nifti1Image(np.ones(shape, np.uint8), np.eye(4))
+        nib.save(image, tmp_path / "a.nii")
+        content = bytearray((tmp_path / "a.nii").read_bytes())
+        content[254:256] = np.int16(1).tobytes()  # sform_code
+        content[280:328] = flat[:3].astype(np.float32).tobytes()
+        (tmp_path / "a.nii").write_bytes(content)
+        if shape[2] > 1:
+            with pytest.raises(InputError, match="two axes of its affine are one"):
+                read_image(tmp_path / "a.nii")
+        else:
+            assert read_image(tmp_path / "a.nii")[0].shape == (1, 6, 5, 1)
