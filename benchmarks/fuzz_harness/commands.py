@@ -69,7 +69,6 @@ class Command(ABC):
 
     goods: tuple[str, ...] = ("good0", "good1")
     whole_list = "Engine run finished"  # behind this, the output names all that is left out
-    counts_left_out = True  # whether the exit status tells that something was left out
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -203,7 +202,6 @@ class Datalist(Command):
     """The command that writes the datalist of a folder of images and labels."""
 
     whole_list = "cases of"
-    counts_left_out = False  # to say what a data set lacks is what it is for
 
     def write(self, data: Path, inputs: Sequence[Input]) -> None:
         """Write pairs; the image or the label of an input is mutated."""
