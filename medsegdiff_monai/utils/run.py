@@ -59,7 +59,7 @@ def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mappi
 
 
 def run_and_report(
-    engine: Any, datasets: Sequence[Any], folder: str | os.PathLike[str], checkpoint: Any = None
+    engine: Any, datasets: Sequence[Any], folder: str | os.PathLike[str] | None = None, checkpoint: Any = None
 ) -> None:
     """Run an engine to its end, then name the cases that could not be used.
 
@@ -68,7 +68,7 @@ def run_and_report(
     Args:
         engine: MONAI trainer or evaluator.
         datasets: the :class:`~medsegdiff_monai.data.ScreenedDataset` that it used.
-        folder: where it writes what a second run would replace.
+        folder: where it writes what a second run would replace; None for the checkpoint's folder.
         checkpoint: :class:`~medsegdiff_monai.handlers.ResumableCheckpoint` of a training, from which it can go on
             after Ctrl-C.
 
@@ -77,7 +77,8 @@ def run_and_report(
             processed by then.
         KeyboardInterrupt: after Ctrl-C, with the line that says how to go on.
     """
-    with locked_folder(folder), _without_tracebacks():
+    place = checkpoint.path.parent if folder is None else folder
+    with locked_folder(place), _without_tracebacks():
         if world_size() > 1:
             dist.barrier()  # the main process holds the folder now, and no other has begun to write
         try:

@@ -91,7 +91,8 @@ def test_what_is_nested_deeply_is_passed_over_or_refused_at_once(tmp_path: Path,
         path = file_with_picture(tmp_path)
         objects.insert_before(path, "PatientName", objects.nested_sequence(depth, undefined, fault))
         if undefined and depth == 600:
-            with pytest.raises(RecursionError):
+            # Whether Python's limit or the fault comes first depends on how deep the caller is.
+            with pytest.raises((RecursionError, OSError)):
                 read_header(path)
         else:
             assert text(read_header(path)[0], "PatientName") == objects.PATIENT_NAME
