@@ -104,7 +104,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
         shutil.copytree(study(THYROID), folder)
         whole = (folder / "still.dcm").read_bytes()
         (folder / "still.dcm").write_bytes(whole[:-1000])
-        bundle, sentence = small_bundle(THYROID), "Error: The pixels of the object are truncated: the file ends before them"
+        bundle, sentence = small_bundle(THYROID), "Error: The pixels of the object are truncated: the file ends"
     done = run_application("-i", folder, "-o", tmp_path / "out", "-m", bundle)
     assert done.returncode == 1
     lines = done.stderr.strip().splitlines()
