@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import torch
 from monai.transforms import Invertd, InvertibleTransform
 
 from medsegdiff_monai.transforms.save import SaveSegmentationd
@@ -24,13 +25,16 @@ __all__ = ["SaveInvertedd", "on_image_grid"]
 def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any) -> Any:
     """A map of a case, put from the network's grid onto that of the image's file; the case is not changed.
 
+    It goes channel by channel: resampling takes several times the memory of what it makes.
+
     Args:
         case: case with the preprocessed ``image`` and the map.
         key: key of the map, of shape ``(C, *spatial)``.
         preprocessing: the invertible transform that the image has gone through.
     """
     invert = Invertd(key, preprocessing, "image", nearest_interp=False, to_tensor=True)
-    return invert({"image": case["image"], key: case[key]})[key]
+    channels = [invert({"image": case["image"], key: channel})[key] for channel in case[key].split(1)]
+    return torch.cat(channels) if len(channels) > 1 else channels[0]
 
 
 class SaveInvertedd(SaveSegmentationd):
