@@ -25,13 +25,13 @@ from pydicom.tag import Tag
 from medsegdiff_monai.apps.dicom.headers import decimals, text
 from medsegdiff_monai.apps.dicom.identity import complete_header
 from medsegdiff_monai.apps.dicom.picture import PictureInput
-from medsegdiff_monai.apps.dicom.sop_classes import RETIRED_CLASSES
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
 
 __all__ = ["PictureGrid", "SourceGrid", "VolumeGrid", "refer_to_class"]
 
 _TEMPORAL_POSITION = Tag(0x0020, 0x9128)
 _FRAME_CONTENT = Tag(0x0020, 0x9111)
+_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"  # ultrasound, multi-frame
 _IMAGE_POSITION = Tag(0x0020, 0x0032)
 
 
@@ -138,6 +138,8 @@ class PictureGrid(SourceGrid):
         shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
         made_up.SharedFunctionalGroupsSequence = [shared]
         made_up.NumberOfFrames = self.frames
+        if self.frames > 1:  # objects of other classes have one frame for highdicom, whatever they hold
+            made_up.SOPClassUID = _MULTIFRAME
         made_up.PerFrameFunctionalGroupsSequence = [self._at(i) for i in range(self.frames)]
         return made_up
 
@@ -167,7 +169,7 @@ class PictureGrid(SourceGrid):
                 index.DimensionDescriptionLabel = "Temporal Position Index"
         for group in made.PerFrameFunctionalGroupsSequence:
             self._finish_frame(group)
-        refer_to_class(made, self.sources[0].SOPInstanceUID, self.sop_class)
+        refer_to_class(made, self.sources[0], self.sop_class)
 
     def _finish_frame(self, group: Dataset) -> None:
         frame = 1 - round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]))
@@ -180,16 +182,17 @@ class PictureGrid(SourceGrid):
                 del image.ReferencedFrameNumber
 
 
-def refer_to_class(made: Dataset, instance: str, sop_class: str) -> None:
-    """Let an object refer to a source by the source's own class, also where highdicom does not know it any more.
+def refer_to_class(made: Dataset, source: Dataset, sop_class: str) -> None:
+    """Let an object refer to a source by the source's own class, also where highdicom was given another one.
 
     Args:
         made: the object.
-        instance: SOP Instance UID of the source.
-        sop_class: its SOP Class UID.
+        source: header of the source, as highdicom was given it.
+        sop_class: SOP Class UID that the source has.
     """
-    if sop_class not in RETIRED_CLASSES:
+    if source.SOPClassUID == sop_class:
         return
+    instance = source.SOPInstanceUID
 
     def mend(item: Dataset, element: Any) -> None:
         if element.keyword == "ReferencedSOPClassUID" and item.get("ReferencedSOPInstanceUID") == instance:

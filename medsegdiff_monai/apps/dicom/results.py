@@ -100,7 +100,7 @@ def make_objects(
         objects["uncertainty"] = make_uncertainty_segmentation(uncertainty, *common, places[903])
     objects["sr"] = make_report(findings, seg, evidence, codes, tracking, equipment, places[904])
     if isinstance(source, PictureInput):
-        refer_to_class(objects["sr"], evidence[0].SOPInstanceUID, text(source.header, "SOPClassUID"))
+        refer_to_class(objects["sr"], evidence[0], text(source.header, "SOPClassUID"))
     return DicomObjects(objects, findings)
 
 

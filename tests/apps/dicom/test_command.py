@@ -184,6 +184,24 @@ def test_frames_that_are_there_are_segmented_however_many_are_stated(
     assert pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm").NumberOfFrames == 2
 
 
+def test_frames_of_a_class_that_has_one_are_all_segmented(
+    segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path
+) -> None:
+    frames = np.stack([ultrasound_image, ultrasound_image[::-1]])
+    settings = {"sop_class": objects.ULTRASOUND_MULTIFRAME}
+    path = objects.picture(tmp_path / "in" / "a.dcm", frames, objects.new_study(), **settings)
+    ds = pydicom.dcmread(path)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = objects.ULTRASOUND
+    ds.save_as(path)
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=lambda line: None)
+    assert result.problem is None
+    made = pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm")
+    assert made.NumberOfFrames == 2
+    sources = [g.DerivationImageSequence[0].SourceImageSequence[0] for g in made.PerFrameFunctionalGroupsSequence]
+    assert [source.ReferencedFrameNumber for source in sources] == [1, 2]
+    assert {source.ReferencedSOPClassUID for source in sources} == {objects.ULTRASOUND}
+
+
 @pytest.mark.parametrize("undefined", [False, True])
 def test_deep_nesting_with_a_fault_inside_costs_at_most_a_line(
     segmenter_of: Callable[[str], DicomSegmenter], ultrasound_image: np.ndarray, tmp_path: Path, undefined: bool
