@@ -32,6 +32,6 @@ from .errors import (
 from .files import PARTIAL, replace_atomically
 from .folders import locked_folder, remove_leftovers
 from .hardware import checked_device, fast_cpu_dtype, has_gpu
-from .memory import check_memory, free_memory, keep_freed_memory, return_freed_memory
+from .memory import check_memory, free_memory, keep_freed_memory, return_freed_memory, taken_memory
 from .run import run_and_report, start_run
 from .text import printable

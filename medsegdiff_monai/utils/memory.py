@@ -12,19 +12,22 @@
 from __future__ import annotations
 
 import ctypes
-import resource
+import sys
 from pathlib import Path
 
 import psutil
 
 from medsegdiff_monai.utils.errors import InputError
 
-__all__ = ["check_memory", "free_memory", "keep_freed_memory", "return_freed_memory"]
+if sys.platform == "linux":
+    import resource
+
+__all__ = ["check_memory", "free_memory", "keep_freed_memory", "return_freed_memory", "taken_memory"]
 
 # What the results of an image take at most, with its reading and preparing, in images of 32-bit numbers.
 _IMAGES = 6
 _BYTES = 4
-_GROUP_LIMIT, _GROUP_USE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+_GROUP = Path("/sys/fs/cgroup")
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -56,14 +59,26 @@ def return_freed_memory() -> None:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take: what the machine, its control group and its own limit leave."""
-    free = [int(psutil.virtual_memory().available)]
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        free.append(limit - int(psutil.Process().memory_info().vms))
-    if _GROUP_LIMIT.is_file() and (group := _GROUP_LIMIT.read_text().strip()).isdecimal():
-        free.append(int(group) - int(_GROUP_USE.read_text()))
+    """Bytes that this process can still take: what the machine, its container and its own limit leave."""
+    free = [int(psutil.virtual_memory().available), *_free_in_container()]
+    if sys.platform == "linux" and (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        free.append(limit - taken_memory())
     return max(0, min(free))
+
+
+def taken_memory() -> int:
+    """Bytes of address space that this process has."""
+    return int(psutil.Process().memory_info().vms)
+
+
+def _free_in_container() -> list[int]:
+    """Bytes that a container has left; none where there is no container, or it has no limit."""
+    try:
+        limit, used = (int((_GROUP / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        stated = dict(line.split() for line in (_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        return [limit - used + int(stated["inactive_file"])]  # what caches files is given back when it is needed
+    except (OSError, ValueError, KeyError):  # the limit may be the word "max"
+        return []
 
 
 def check_memory(which: str, elements: int) -> None:

@@ -78,9 +78,10 @@ def test_an_image_of_which_six_do_not_fit_is_refused_before_it_is_read() -> None
 def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from medsegdiff_monai.utils import memory
 
-    for name, content in (("_GROUP_LIMIT", "900000\n"), ("_GROUP_USE", "650000\n")):
-        (tmp_path / name).write_text(content)
-        monkeypatch.setattr(memory, name, tmp_path / name)
-    assert memory.free_memory() == 250_000
-    (tmp_path / "_GROUP_LIMIT").write_text("max\n")
-    assert memory.free_memory() > 250_000
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    stated = {"max": "900000", "current": "650000", "stat": "anon 500000\ninactive_file 100000"}
+    for name, content in stated.items():
+        (tmp_path / f"memory.{name}").write_text(content + "\n")
+    assert memory.free_memory() == 350_000  # what caches files counts as free
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_memory() > 350_000
