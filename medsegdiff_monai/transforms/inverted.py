@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import torch
 from monai.transforms import Invertd, InvertibleTransform
+from monai.utils import convert_to_dst_type
 
 from medsegdiff_monai.transforms.save import SaveSegmentationd
 
@@ -33,8 +33,14 @@ def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: An
         preprocessing: the invertible transform that the image has gone through.
     """
     invert = Invertd(key, preprocessing, "image", nearest_interp=False, to_tensor=True)
-    channels = [invert({"image": case["image"], key: channel})[key] for channel in case[key].split(1)]
-    return torch.cat(channels) if len(channels) > 1 else channels[0]
+    whole: Any = None
+    for c, channel in enumerate(case[key].split(1)):
+        inverted = invert({"image": case["image"], key: channel})[key]
+        if whole is None:
+            size = (case[key].shape[0], *inverted.shape[1:])
+            whole = convert_to_dst_type(inverted.as_tensor().new_empty(size), inverted)[0]
+        whole[c] = inverted[0]
+    return whole
 
 
 class SaveInvertedd(SaveSegmentationd):

@@ -115,6 +115,7 @@ class SaveOverlayd(MapTransform):
         step = _step(image)
         whole = ShownImage(_every(image, step), self.contrasts, self.shown)
         channels = [c for c, values in enumerate(self.regions.values()) if values]
+        every = slice(None) if len(channels) == len(self.regions) else channels  # a list would copy a whole volume
         scores = d.get("scores")
         alone = scores is not None and scores.pairwise_dice is None
         shown: dict[str, Any] = {}
@@ -123,7 +124,7 @@ class SaveOverlayd(MapTransform):
                 continue
             invert = part in _OF_SEVERAL and self.preprocessing is not None
             found = on_image_grid(d, name, self.preprocessing) if invert else d[name]
-            shown[part] = whole.turned(_every(found, step))[channels]
+            shown[part] = whole.turned(_every(found, step))[every]
         if scores is not None:
             shown["predicted_dice"] = np.array(scores.predicted_dice)[channels]
             shown["agreement"] = None if alone else np.array(scores.pairwise_dice)[channels]
@@ -131,7 +132,7 @@ class SaveOverlayd(MapTransform):
             name=name_in_metadata(masks.meta),
             image=whole.array,
             regions=[list(self.regions)[c] for c in channels],
-            masks=whole.turned(_every(masks, step))[channels],
+            masks=whole.turned(_every(masks, step))[every],
             contrast=whole.contrast,
             spacing=None if whole.spacing is None else [s * step for s in whole.spacing],
             frame=whole.frame,
