@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 
 """This project's own work: a bundle's network and inferer, in PyTorch or as a file for ONNX Runtime."""
@@ -53,7 +45,7 @@ def bundle_config(row: Row) -> ConfigParser:
 def image_of(row: Row) -> torch.Tensor:
     """The image of a row: a phantom of zero mean and unit variance, of shape ``(1, context_channels, *spatial)``.
 
-    It is the same for all methods, and has no air whose windows could be spared.
+    It is the same for all methods, and has no background whose windows could be spared.
     """
     drawn = make_phantom(CASES[row.case].phantom, np.random.default_rng(0), row.size)[0].astype(np.float32)
     image = torch.from_numpy((drawn - drawn.mean()) / drawn.std())

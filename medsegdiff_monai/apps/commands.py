@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -18,11 +10,11 @@ from typing import get_args, get_type_hints
 from fire.decorators import SetParseFn
 from fire.parser import DefaultParseValue
 
+from medsegdiff_monai.apps.animation import make_animation
 from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.export import export_bundle
-from medsegdiff_monai.apps.film import make_film
 from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError, printable
@@ -299,11 +291,11 @@ class Commands:
         """
         print(f"Wrote {printable(export_bundle(bundle, out, checkpoint, overlay, steps, members, opset, device))}")
 
-    def film(
+    def animate(
         self,
         bundle: str,
         image: str,
-        out: str = "film.gif",
+        out: str = "animation.gif",
         member: int = 0,
         steps: int | None = None,
         overlay: str | None = None,
@@ -314,13 +306,13 @@ class Commands:
         Args:
             bundle: folder of the bundle.
             image: file of the image, any file of a BraTS case, or the folder of one case.
-            out: film to write: animated where it ends in .gif, a strip of pictures where it ends in .png.
+            out: animation to write: animated where it ends in .gif, a strip of pictures where it ends in .png.
             member: number of the member of the ensemble, from 0.
             steps: number of sampler steps; by default the bundle's.
             overlay: further file of the bundle's folder configs, such as disc.json.
             device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
         """
-        print(f"Wrote {printable(make_film(bundle, image, out, member, steps, overlay, device))}")
+        print(f"Wrote {printable(make_animation(bundle, image, out, member, steps, overlay, device))}")
 
     def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
         """Check bundles against the rules of the MONAI model zoo and print what each rule says.

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -26,8 +18,8 @@ __all__ = ["find_cases"]
 
 logger = logging.getLogger(__name__)
 
-# The longest name of a result, <case>_disagreement_<region>.nii.gz, and the temporary name that it is written under
-# have to fit into the 255 bytes of most file systems.
+# The longest name of a result, <case>_mutual_information_<region>.nii.gz, and the temporary name that it is written
+# under have to fit into the 255 bytes of most file systems.
 _LONGEST_NAME = 200
 
 

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -59,8 +51,9 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
     postprocessing, is left out of metrics and tables, and the run goes on with the others.
 
     Args:
-        details: whether postprocessing also finds the maps ``deviation``, ``disagreement`` and ``blur`` (the first two
-            not with a single member), see :class:`SegmentationPrediction`, and ``scores``, a :class:`CaseScores`.
+        details: whether postprocessing also finds the maps ``deviation``, ``mutual_information`` and
+            ``expected_entropy`` (the first two not with a single member), see :class:`SegmentationPrediction`, and
+            ``scores``, a :class:`CaseScores`.
         member_postprocessing: transform of a case ``{"image", "members"}``, which the members of each case go through
             as they are drawn, ``members`` being some of one batch, of shape ``(n, C, *spatial)``. The list that it
             leaves under ``measured``, an item for each of them, goes on under ``member_measurements``, a
@@ -155,7 +148,7 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
         engine.state.output[Keys.PRED] = prediction.probability
         engine.state.output["uncertainty"] = prediction.uncertainty
         if self.details:
-            maps = {name: getattr(prediction, name) for name in ("deviation", "disagreement", "blur")}
+            maps = {name: getattr(prediction, name) for name in ("deviation", "mutual_information", "expected_entropy")}
             engine.state.output |= {name: m for name, m in maps.items() if m is not None}
             for b, found in enumerate(self._by_case):
                 found["scores"] = prediction.scores.of_case(b)

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -55,8 +47,8 @@ class DiffusionSegmentationInferer(Inferer):
         overlap: share by which neighbouring windows overlap.
         mode: blending of the windows, ``"constant"`` or ``"gaussian"``.
         slices: whether the network is 2D and takes volumes slice by slice; ``roi_size`` is then ``(X, Y, 1)``.
-        air: value that an image has in all channels where there is nothing to segment: windows of nothing else get
-            probability 0 without being looked at. None looks at every window.
+        background_value: value that an image has in all channels where there is nothing to segment: windows of nothing
+            else get probability 0 without being looked at. None looks at every window.
         amp_dtype: reduced precision of the network under autocast, as ``"bfloat16"``; None for full precision.
         compile_mode: mode in which the network runs through ``torch.compile``, as ``"default"``, or
             ``"reduce-overhead"`` for CUDA graphs on a GPU; None runs it as it is. The first image then takes minutes.
@@ -91,7 +83,7 @@ class DiffusionSegmentationInferer(Inferer):
         overlap: float = 0.25,
         mode: str = "gaussian",
         slices: bool = False,
-        air: float | None = None,
+        background_value: float | None = None,
         amp_dtype: str | None = None,
         compile_mode: str | None = None,
         shared_start: bool = False,
@@ -129,7 +121,7 @@ class DiffusionSegmentationInferer(Inferer):
         self.sw_batch_size = sw_batch_size
         self.overlap = overlap
         self.mode = mode
-        self.air = air
+        self.background_value = background_value
         self.amp_dtype = None if amp_dtype is None else getattr(torch, amp_dtype)
         self.compile_mode = compile_mode
         self.temperature = temperature
@@ -304,7 +296,7 @@ class DiffusionSegmentationInferer(Inferer):
     ) -> torch.Tensor:
         """What ``sample`` makes of each window and its noise, ``maps`` maps of C channels, blended map by map."""
         context = image.shape[1]
-        predict = WindowPredictor(sample, self.air, maps)
+        predict = WindowPredictor(sample, self.background_value, maps)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             flat = windows.squeeze(-1) if self.slices else windows

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -46,10 +38,10 @@ def predictive_entropy(members: torch.Tensor) -> torch.Tensor:
 class EnsembleStatistics:
     """What the members of an ensemble say together, gathered while they pass: none of them is kept.
 
-    There are three maps of the size of one member (mean, deviation and blur: further members change them), the mean's
-    entropy once it was asked for, and a bit for each vote, which STAPLE and the overlap between members need. What is
-    calculated on the way is done part by part, so that it needs no further map. Maps are given out as they are and not
-    as copies: who changes one changes what is calculated of it.
+    There are three maps of the size of one member (mean, deviation and expected_entropy: further members change them),
+    the mean's entropy once it was asked for, and a bit for each vote, which STAPLE and the overlap between members
+    need. What is calculated on the way is done part by part, so that it needs no further map. Maps are given out as
+    they are and not as copies: who changes one changes what is calculated of it.
 
     Attributes:
         count: number of members so far.
@@ -59,7 +51,7 @@ class EnsembleStatistics:
         self.count = 0
         self._mean = torch.empty(0)
         self._deviation = torch.empty(0)
-        self._blur = torch.empty(0)
+        self._expected_entropy = torch.empty(0)
         self._entropy: torch.Tensor | None = None  # of the mean, once it was asked for
         self._votes: list[torch.Tensor] = []
         self._patterns: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
@@ -79,7 +71,7 @@ class EnsembleStatistics:
         """
         if self.count == 0:
             shape, device = members[:, 0].shape, members.device
-            self._mean, self._deviation, self._blur = (torch.zeros(shape, device=device) for _ in range(3))
+            self._mean, self._deviation, self._expected_entropy = (torch.zeros(shape, device=device) for _ in range(3))
         first = self.count
         self.count += members.shape[1]
         while len(self._votes) * _VOTES_A_BYTE < self.count:
@@ -92,12 +84,14 @@ class EnsembleStatistics:
 
     def _merge(self, members: torch.Tensor, slab: slice, before: int) -> None:
         """Take a slab ``(B, n, C, x, ...)`` of members into the maps, where there is already that of others."""
-        mean, deviation, blur = (m[:, :, slab] for m in (self._mean, self._deviation, self._blur))
+        mean, deviation, expected_entropy = (
+            m[:, :, slab] for m in (self._mean, self._deviation, self._expected_entropy)
+        )
         squares = deviation.square_().mul_(before)
         for i, member in enumerate(members.unbind(1), before):
             self._votes[i // _VOTES_A_BYTE][:, :, slab] |= (member >= 0.5).to(torch.uint8) << i % _VOTES_A_BYTE
             p = member.float()
-            blur.add_(binary_entropy(p).sub_(blur), alpha=1.0 / (i + 1))
+            expected_entropy.add_(binary_entropy(p).sub_(expected_entropy), alpha=1.0 / (i + 1))
             # Squared differences from the mean, one member at a time (Welford 1962): sums of squares of numbers near 1
             # would lose the small differences between members.
             shift = p - mean
@@ -126,12 +120,12 @@ class EnsembleStatistics:
         return self._deviation if self.count > 1 else None
 
     @property
-    def blur(self) -> torch.Tensor:
+    def expected_entropy(self) -> torch.Tensor:
         """Mean entropy in bits of the members: how undecided each is by itself."""
-        return self._blur
+        return self._expected_entropy
 
     @property
-    def disagreement(self) -> torch.Tensor | None:
+    def mutual_information(self) -> torch.Tensor | None:
         """Mutual information in bits: what the entropy of the mean has beyond the members' own; None with one.
 
         It is large where each member is decided and they decide differently (Depeweg et al., ICML 2018, arXiv
@@ -139,7 +133,7 @@ class EnsembleStatistics:
         """
         if self.count < 2:
             return None
-        return (self.entropy - self._blur).clamp_(min=0.0)  # rounding may leave a little below 0
+        return (self.entropy - self._expected_entropy).clamp_(min=0.0)  # rounding may leave a little below 0
 
     def votes(self, case: int, channel: int) -> torch.Tensor:
         """Votes at 0.5 of shape ``(N, V)``, uint8, of all V elements of a case and channel."""

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -24,28 +16,29 @@ logger = logging.getLogger(__name__)
 
 
 class WindowPredictor:
-    """Segments batches of windows: those of air alone are spared, and a GPU that runs out of memory gets fewer.
+    """Segments batches of windows: those of background alone are spared, and a GPU that runs out of memory gets fewer.
 
     Args:
         predict: takes images ``(n, context_channels, *window)`` and noise ``(n, N, C, *window)`` and returns members of
             the noise's shape, each window for itself.
-        air: value that an image has in all channels where there is nothing to segment; None spares no window.
+        background_value: value that an image has in all channels where there is nothing to segment; None spares no
+            window.
         maps: number of maps ``N`` that come back where it is not the noise's, as the steps of one member do.
     """
 
     def __init__(
         self,
         predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        air: float | None = None,
+        background_value: float | None = None,
         maps: int | None = None,
     ) -> None:
         self.predict = predict
-        self.air = air
+        self.background_value = background_value
         self.maps = maps
         self.limit: int | None = None
 
     def __call__(self, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Members of shape ``(n, N, C, *window)``, 0 in windows of air.
+        """Members of shape ``(n, N, C, *window)``, 0 in windows of background.
 
         Args:
             image: windows of the image, of shape ``(n, context_channels, *window)``.
@@ -54,9 +47,9 @@ class WindowPredictor:
         Raises:
             InputError: when a GPU has no memory for a single window.
         """
-        if self.air is None:
+        if self.background_value is None:
             return self._in_batches(image, noise)
-        filled = (image != self.air).flatten(1).any(1)
+        filled = (image != self.background_value).flatten(1).any(1)
         members = noise.new_zeros(len(noise), self.maps or noise.shape[1], *noise.shape[2:])
         if bool(filled.any()):
             members[filled] = self._in_batches(image[filled], noise[filled]).to(members.dtype)

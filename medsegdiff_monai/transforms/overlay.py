@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -36,22 +28,22 @@ __all__ = ["SaveOverlayd", "ShownImage"]
 _PARTS = {
     "probability": "probability",
     "uncertainty": "uncertainty",
-    "disagreement": "disagreement",
+    "mutual_information": "mutual_information",
     "reference": "label",
 }
-_OF_SEVERAL = ("uncertainty", "disagreement")
+_OF_SEVERAL = ("uncertainty", "mutual_information")
 _MOST_PIXELS = 2048  # along an axis; a picture's panel has a few hundred
 
 
 class SaveOverlayd(MapTransform):
-    """Draw ``<case>_overlay.png``: contours on the image, fused probability, uncertainty and disagreement.
+    """Draw ``<case>_overlay.png``: contours on the image, fused probability, uncertainty and mutual_information.
 
     The image is read anew from its file, as it came, for what the network has seen is resampled and normalised. Of
     several contrasts one is shown. Volumes of known directions are shown as radiologists look at them, with the
     patient's right on the left.
 
     Beside the masks under its key, a case has ``probability`` and may have ``label``, both of shape
-    ``(len(regions), *spatial)`` on the image's own grid, ``uncertainty`` and ``disagreement``, and ``scores``, a
+    ``(len(regions), *spatial)`` on the image's own grid, ``uncertainty`` and ``mutual_information``, and ``scores``, a
     :class:`~medsegdiff_monai.inferers.CaseScores`. Where these say that there is a single member, the picture says that
     the uncertainty is not available. Regions that the data set does not label are left out. Of pictures with more than
     2,048 pixels along an axis every second, third, ... pixel is shown.
@@ -62,8 +54,8 @@ class SaveOverlayd(MapTransform):
         regions: the regions that the channels stand for.
         contrasts: names of the image's contrasts, in order; None for pictures.
         shown: the contrast to show where the image has it, else the first one is.
-        preprocessing: what the image has gone through, which is inverted for ``uncertainty`` and ``disagreement``; None
-            where these are on the image's own grid.
+        preprocessing: what the image has gone through, which is inverted for ``uncertainty`` and
+            ``mutual_information``; None where these are on the image's own grid.
 
     Raises:
         InputError: when the folder cannot be written to.

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -35,7 +27,8 @@ class PicturedCase:
         masks: fused masks ``(R, *spatial)``, foreground where not 0.
         probability: fused probability ``(R, *spatial)`` in [0, 1].
         uncertainty: uncertainty in bits ``(R, *spatial)``, or None with a single member, which cannot tell it.
-        disagreement: share of it that is due to differences between members, likewise, or None where it is not shown.
+        mutual_information: share of it that is due to differences between members, likewise, or None where it is not
+            shown.
         reference: reference masks ``(R, *spatial)``, or None where there is none.
         members: masks of the members ``(N, R, *spatial)``, or None where they are not shown.
         contrast: name of the contrast that the image is, or None.
@@ -54,7 +47,7 @@ class PicturedCase:
     masks: np.ndarray
     probability: np.ndarray
     uncertainty: np.ndarray | None = None
-    disagreement: np.ndarray | None = None
+    mutual_information: np.ndarray | None = None
     reference: np.ndarray | None = None
     members: np.ndarray | None = None
     contrast: str | None = None
@@ -71,7 +64,7 @@ class PicturedCase:
                 f"The image of {self.name!r} must have the shape of its masks, {spatial}, or be RGB of that shape, got "
                 f"{self.image.shape}."
             )
-        for part in ("masks", "probability", "uncertainty", "disagreement", "reference"):
+        for part in ("masks", "probability", "uncertainty", "mutual_information", "reference"):
             array = getattr(self, part)
             if array is not None and tuple(array.shape) != expected:
                 raise InputError(f"The {part} of {self.name!r} must have the shape {expected}, got {array.shape}.")

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What the switch ``details`` adds to a run of each bundle, with the committed weights, on phantoms."""
 
@@ -32,7 +24,7 @@ LABELS = {
     "fundus": {"disc": [1, 2], "cup": [2]},
     "brats": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]},
 }
-MAPS = ("deviation", "disagreement", "blur")
+MAPS = ("deviation", "mutual_information", "expected_entropy")
 
 
 def read(path: Path) -> np.ndarray:
@@ -115,13 +107,13 @@ def test_details_leave_the_other_results_as_they_are(
         np.testing.assert_allclose(one, other, atol=1 if name.endswith("png") else 1e-5, err_msg=name)
 
 
-def test_disagreement_and_blur_make_up_the_uncertainty(bundle: Path, detailed_of: Any) -> None:
+def test_mutual_information_and_expected_entropy_make_up_the_uncertainty(bundle: Path, detailed_of: Any) -> None:
     files = [p for p in detailed_of(bundle).iterdir() if "_uncertainty" in p.name]
     assert files
     for file in files:
         whole, *parts = (
             read(file.with_name(file.name.replace("uncertainty", kind))).astype(float)
-            for kind in ("uncertainty", "disagreement", "blur")
+            for kind in ("uncertainty", "mutual_information", "expected_entropy")
         )
         np.testing.assert_allclose(sum(parts), whole, atol=2 if file.suffix == ".png" else 1e-5)
 
@@ -151,4 +143,4 @@ def test_single_member_has_no_uncertainty_rather_than_none(
     assert table[[c for c in table if c.endswith("90")]].isna().all().all()
     scores = pd.read_csv(tmp_path / "uncertainty.csv")
     assert scores.drop(columns=["case", "region"]).isna().all().all()
-    assert not [p for p in tmp_path.iterdir() if "deviation" in p.name or "disagreement" in p.name]
+    assert not [p for p in tmp_path.iterdir() if "deviation" in p.name or "mutual_information" in p.name]

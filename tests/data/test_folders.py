@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -104,8 +96,8 @@ RESULTS = (
     "uncertainty",
     "uncertainty_TC",
     "deviation",
-    "disagreement",
-    "blur",
+    "mutual_information",
+    "expected_entropy",
 )
 
 
@@ -117,7 +109,15 @@ def test_results_of_an_earlier_run_are_passed_over_beside_their_image(tmp_path: 
 
 
 def test_file_with_the_name_of_a_result_is_an_image_where_there_is_no_image_of_it(tmp_path: Path) -> None:
-    names = ["reliability.png", "x_blur.png", "x_overlayed.png", "x_seg.png", "y.png", "y_blurred.png", "y_seg.jpg.bmp"]
+    names = [
+        "reliability.png",
+        "x_expected_entropy.png",
+        "x_overlayed.png",
+        "x_seg.png",
+        "y.png",
+        "y_expected_entropyred.png",
+        "y_seg.jpg.bmp",
+    ]
     touch(tmp_path, *names)
     assert [Path(case["image"]).name for case in find_cases(tmp_path)] == names
 
@@ -175,9 +175,9 @@ def test_case_whose_results_would_have_too_long_names_is_refused(
     cases = sorted(find_cases(tmp_path), key=lambda case: len(case["image"]))
     assert ["refused" in case for case in cases] == refused
     # The longest name of a result, and that of the partial file that it is written as.
-    touch(tmp_path, f"{name_of_case(cases[0])}_disagreement_{'r' * 17}.nii.gz")
+    touch(tmp_path, f"{name_of_case(cases[0])}_mutual_information_{'r' * 11}.nii.gz")
     with pytest.raises(OSError, match="too long"):
-        touch(tmp_path, f"{'n' * 240}_disagreement.nii.gz")
+        touch(tmp_path, f"{'n' * 240}_mutual_information.nii.gz")
 
 
 def test_names_that_are_no_text_do_no_harm(tmp_path: Path) -> None:

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -127,7 +119,7 @@ def test_details_are_those_of_the_prediction(batch_size: int) -> None:
     evaluator(data, Watched(), batch_size, **settings).run()
     for item, case in zip(seen, data, strict=True):
         expected = inferer().predict(case["image"].as_tensor()[None], Watched())
-        for name in ("deviation", "disagreement", "blur"):
+        for name in ("deviation", "mutual_information", "expected_entropy"):
             torch.testing.assert_close(item[name].as_tensor(), getattr(expected, name)[0], atol=1e-5, rtol=1e-4)
             assert item[name].meta["filename_or_obj"] == case["image"].meta["filename_or_obj"]
         assert item["scores"].predicted_dice == pytest.approx(expected.scores.of_case(0).predicted_dice, abs=1e-5)
@@ -139,9 +131,9 @@ def test_details_of_a_single_member_leave_out_what_needs_two() -> None:
     seen: list[dict[str, Any]] = []
     settings = {"details": True, "inferer": inferer(1), "postprocessing": lambda d: seen.append(dict(d)) or d}
     evaluator(cases(1), Watched(), **settings).run()
-    assert "blur" in seen[0]
+    assert "expected_entropy" in seen[0]
     assert "deviation" not in seen[0]
-    assert "disagreement" not in seen[0]
+    assert "mutual_information" not in seen[0]
     assert seen[0]["scores"].pairwise_dice is None
 
 

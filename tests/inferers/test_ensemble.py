@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import itertools
@@ -25,7 +17,7 @@ from medsegdiff_monai.networks.fusion import fuse_members, staple_performance
 
 
 def blobs(cases: int = 2, members: int = 5, channels: int = 2, size: tuple[int, ...] = (24, 20)) -> torch.Tensor:
-    """Members whose blurred discs lie a little beside each other, of shape ``(B, N, C, *spatial)``."""
+    """Members whose expected_entropyred discs lie a little beside each other, of shape ``(B, N, C, *spatial)``."""
     rng = np.random.default_rng(0)
     found = np.zeros((cases, members, channels, *size), dtype=np.float32)
     for index in np.ndindex(cases, members, channels):
@@ -54,8 +46,8 @@ def test_maps_are_those_of_all_members_however_they_come(batches):
     np.testing.assert_allclose(statistics.mean.numpy(), p.mean(1), atol=1e-6)
     np.testing.assert_allclose(statistics.deviation.numpy(), p.std(1), atol=1e-6)
     np.testing.assert_allclose(statistics.entropy.numpy(), bits(p.mean(1)), atol=1e-5)
-    np.testing.assert_allclose(statistics.blur.numpy(), bits(p).mean(1), atol=1e-5)
-    np.testing.assert_allclose(statistics.disagreement.numpy(), bits(p.mean(1)) - bits(p).mean(1), atol=1e-5)
+    np.testing.assert_allclose(statistics.expected_entropy.numpy(), bits(p).mean(1), atol=1e-5)
+    np.testing.assert_allclose(statistics.mutual_information.numpy(), bits(p.mean(1)) - bits(p).mean(1), atol=1e-5)
 
 
 def test_entropy_is_that_of_scipy_up_to_certainty():
@@ -65,13 +57,13 @@ def test_entropy_is_that_of_scipy_up_to_certainty():
     assert not torch.signbit(found).any()
 
 
-def test_disagreement_is_of_decided_members_and_blur_of_undecided_ones():
+def test_mutual_information_is_of_decided_members_and_expected_entropy_of_undecided_ones():
     decided = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     undecided = torch.tensor([0.5, 0.5]).view(1, 2, 1, 1)
     statistics = EnsembleStatistics.of(torch.cat([decided, undecided], dim=-1))
     assert statistics.entropy.flatten().tolist() == [1, 1]
-    assert statistics.disagreement.flatten().tolist() == [1, 0]
-    assert statistics.blur.flatten().tolist() == [0, 1]
+    assert statistics.mutual_information.flatten().tolist() == [1, 0]
+    assert statistics.expected_entropy.flatten().tolist() == [0, 1]
     assert statistics.deviation.flatten().tolist() == [0.5, 0]
 
 
@@ -182,12 +174,12 @@ def test_performance_of_members_is_that_of_staple_on_all_votes():
     assert case.predicted_dice == scores.predicted_dice[1].tolist()
 
 
-def test_one_member_has_an_entropy_but_no_disagreement():
+def test_one_member_has_an_entropy_but_no_mutual_information():
     members = blobs(members=1)
     prediction = SegmentationPrediction(members.mean(1), binary_entropy(members.mean(1)), members)
     assert prediction.deviation is None
-    assert prediction.disagreement is None
-    torch.testing.assert_close(prediction.blur, prediction.uncertainty)
+    assert prediction.mutual_information is None
+    torch.testing.assert_close(prediction.expected_entropy, prediction.uncertainty)
     case = prediction.scores.of_case(0)
     assert (case.pairwise_dice, case.sensitivity, case.specificity) == (None, None, None)
     assert all(0 < d < 1 for d in case.predicted_dice)

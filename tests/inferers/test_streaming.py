@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -62,7 +54,7 @@ def test_prediction_without_members_says_what_one_with_them_says(fusion):
     )
     assert kept.members is not None
     assert streamed.members is None
-    for name in ("probability", "uncertainty", "deviation", "disagreement", "blur"):
+    for name in ("probability", "uncertainty", "deviation", "mutual_information", "expected_entropy"):
         ours, theirs = getattr(streamed, name), getattr(kept, name)
         torch.testing.assert_close(ours.as_tensor(), theirs.as_tensor(), atol=1e-5, rtol=0)
         assert ours.meta["filename_or_obj"] == "a.png"
@@ -110,11 +102,11 @@ def test_trajectory_starts_with_the_answer_of_one_step():
     torch.testing.assert_close(inferer().trajectory(x, net, member=1)[:, 0], one_step[:, 1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("air", [None, 0.0])
-def test_trajectory_of_windows_ends_at_the_member(air):
+@pytest.mark.parametrize("background_value", [None, 0.0])
+def test_trajectory_of_windows_ends_at_the_member(background_value):
     x, net = image(1, 1, 20, 12), denoiser()
-    x[..., :9, :] = 0.0  # a window of air
-    run = inferer(roi_size=8, air=air)
+    x[..., :9, :] = 0.0  # a window of background
+    run = inferer(roi_size=8, background_value=background_value)
     steps = run.trajectory(x, net, member=3)
     assert steps.shape == (1, 3, 2, 20, 12)
     torch.testing.assert_close(steps[:, -1], run.sample(x, net)[:, 3], atol=1e-5, rtol=0)

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 
 from __future__ import annotations
@@ -67,14 +59,14 @@ def test_no_memory_for_one_window_is_one_sentence() -> None:
 def test_windows_of_air_are_spared() -> None:
     image, noise = windows(5)
     image[[0, 3]] = -1.0
-    image[4, 0, 0, 0] = -1.0  # air in a corner only
+    image[4, 0, 0, 0] = -1.0  # background in a corner only
     memory = LittleMemory(8)
-    members = WindowPredictor(memory, air=-1.0)(image, noise)
+    members = WindowPredictor(memory, background_value=-1.0)(image, noise)
     assert memory.asked == [3]
     assert not members[[0, 3]].any()
     filled = [1, 2, 4]
     torch.testing.assert_close(members[filled], image[filled][:, :, None] + noise[filled])
-    assert not WindowPredictor(LittleMemory(0), air=-1.0)(torch.full_like(image, -1.0), noise).any()
+    assert not WindowPredictor(LittleMemory(0), background_value=-1.0)(torch.full_like(image, -1.0), noise).any()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -85,7 +77,7 @@ def test_air_in_a_volume_gets_probability_0_and_the_rest_is_the_same_whatever_th
     volume = torch.randn(1, 1, 24, 8, 8, generator=torch.Generator().manual_seed(1))
     volume[:, :, 8:] = 0.0
 
-    def segment(air: float | None, sw_batch_size: int) -> torch.Tensor:
+    def segment(background_value: float | None, sw_batch_size: int) -> torch.Tensor:
         inferer = DiffusionSegmentationInferer(
             DPMSolverScheduler(prediction_type="sample"),
             2,
@@ -93,7 +85,7 @@ def test_air_in_a_volume_gets_probability_0_and_the_rest_is_the_same_whatever_th
             roi_size=(8, 8, 8),
             overlap=0.0,
             signal_scale=0.3,
-            air=air,
+            background_value=background_value,
             sw_batch_size=sw_batch_size,
         )
         return inferer(volume, network)

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -38,24 +30,24 @@ def prepared(folder: Path) -> tuple[Compose, dict[str, Any]]:
     )
     case = preprocessing({"image": str(folder / "p1.nii.gz")})
     generator = torch.Generator().manual_seed(1)
-    for name in ("uncertainty", "blur"):
+    for name in ("uncertainty", "expected_entropy"):
         case[name] = MetaTensor(torch.rand(2, *case["image"].shape[1:], generator=generator), meta=case["image"].meta)
     return preprocessing, case
 
 
 def test_maps_are_written_as_if_they_had_been_inverted_and_the_case_keeps_the_networks_grid(tmp_path: Path) -> None:
     preprocessing, case = prepared(tmp_path)
-    shapes = {name: case[name].shape for name in ("image", "uncertainty", "blur")}
+    shapes = {name: case[name].shape for name in ("image", "uncertainty", "expected_entropy")}
     regions = {"TC": [1], "WT": [1, 2]}
-    keys = ["uncertainty", "deviation", "blur"]
+    keys = ["uncertainty", "deviation", "expected_entropy"]
     settings: dict[str, Any] = {"regions": regions, "allow_missing_keys": True}
     made = SaveInvertedd(keys, keys, tmp_path / "made", preprocessing=preprocessing, **settings)(case)
     assert {name: made[name].shape for name in shapes} == shapes
-    keys = ["uncertainty", "blur"]
+    keys = ["uncertainty", "expected_entropy"]
     inverted = Invertd(keys, preprocessing, "image", nearest_interp=False, to_tensor=True)(case)
     SaveSegmentationd(keys, keys, tmp_path / "expected", **settings)(inverted)
     names = sorted(p.name for p in (tmp_path / "expected").iterdir())
-    assert names == [f"p1_{key}_{region}.nii.gz" for key in ("blur", "uncertainty") for region in regions]
+    assert names == [f"p1_{key}_{region}.nii.gz" for key in ("expected_entropy", "uncertainty") for region in regions]
     assert sorted(p.name for p in (tmp_path / "made").iterdir()) == names
     for name in names:
         found, expected = (nib.load(tmp_path / folder / name) for folder in ("made", "expected"))

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -81,7 +73,7 @@ def test_picture_is_read_anew_and_written_under_the_name_of_its_case(tmp_path: P
     np.testing.assert_allclose(shown.probability, 0.8 * shown.masks)
     np.testing.assert_allclose(shown.uncertainty, 0.3 * shown.masks, rtol=1e-6)
     assert shown.reference is None
-    assert shown.disagreement is None
+    assert shown.mutual_information is None
 
 
 def test_colour_picture_is_shown_in_colour(tmp_path: Path, drawn: list) -> None:
@@ -101,11 +93,11 @@ def test_scores_go_into_the_title_and_regions_that_are_not_labelled_are_left_out
     image = loaded(picture(tmp_path / "scan.png"))
     scores = CaseScores([0.1, 0.2], [0.91, 0.5], [0.87, 0.4], None, None)
     label = torch.ones(2, *image.shape[1:])
-    case = case_of(image, scores=scores, label=label, disagreement=0.1 * label)
+    case = case_of(image, scores=scores, label=label, mutual_information=0.1 * label)
     SaveOverlayd("pred", tmp_path, {"disc": [1, 2], "cup": []})(case)
     shown = drawn[0][1]
     assert shown.title == "scan\npredicted Dice 0.87, members agree 0.91"
-    assert shown.masks.shape == shown.reference.shape == shown.disagreement.shape == (1, 30, 20)
+    assert shown.masks.shape == shown.reference.shape == shown.mutual_information.shape == (1, 30, 20)
 
 
 def test_a_single_member_has_no_uncertainty(tmp_path: Path, drawn: list) -> None:

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -123,10 +115,10 @@ def test_members_are_thin_lines(drawn: Any) -> None:
 
 
 def test_maps_have_fixed_scales_and_colour_bars_with_units(drawn: Any) -> None:
-    figure, pixels = drawn(make_case(uncertainty=np.full((1, *SIZE), 0.25), disagreement=np.zeros((1, *SIZE))))
+    figure, pixels = drawn(make_case(uncertainty=np.full((1, *SIZE), 0.25), mutual_information=np.zeros((1, *SIZE))))
     labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     assert labels == ["probability", "bits (at most 0.25)", "bits (below 0.001)"]
-    for heading, limits in (("Probability", (0, 1)), ("Uncertainty", (0, 1)), ("Disagreement", (0, 1))):
+    for heading, limits in (("Probability", (0, 1)), ("Uncertainty", (0, 1)), ("Mutual information", (0, 1))):
         assert panel(figure, heading).images[0].get_clim() == limits
     from matplotlib import colormaps
 

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 
 from __future__ import annotations
@@ -87,7 +79,7 @@ def broken(bundles: Path, tmp_path: Path) -> Path:
     ("change", "fragment"),
     [
         (lambda c: c.pop("kind"), "lacks the entry 'kind'"),
-        (lambda c: c.update(kind="film"), "cannot be understood"),
+        (lambda c: c.update(kind="animation"), "cannot be understood"),
         (lambda c: c["segments"].pop("nodule"), "the regions nodule have no segment"),
         (lambda c: c["segments"]["nodule"].update(type=["1", "SCT"]), "cannot be understood"),
     ],

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -35,19 +27,21 @@ from medsegdiff_monai.visualize.panels import (
 )
 from medsegdiff_monai.visualize.views import View, largest_view
 
-__all__ = ["FILM_SUFFIXES", "save_film"]
+__all__ = ["ANIMATION_SUFFIXES", "save_animation"]
 
-FILM_SUFFIXES = (".gif", ".png")
-_WHOLE_MS = 4000  # of the film, as far as its frames are neither too short to be seen nor tediously long
+ANIMATION_SUFFIXES = (".gif", ".png")
+_WHOLE_MS = 4000  # of the animation, as far as its frames are neither too short to be seen nor tediously long
 _SHORTEST_MS, _LONGEST_MS, _LAST_MS = 80, 700, 2500
 _STRIP_COLUMNS = 8
 
 
-def save_film(path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]) -> Path:
+def save_animation(
+    path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]
+) -> Path:
     """Save how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
 
-    A ``.gif`` is a film of all steps, a ``.png`` a strip of at most eight of them, the first and the last included. Of
-    a volume it is the slice with the largest final section.
+    A ``.gif`` is an animation of all steps, a ``.png`` a strip of at most eight of them, the first and the last
+    included. Of a volume it is the slice with the largest final section.
 
     Args:
         path: file to write, ``.gif`` or ``.png``.
@@ -62,8 +56,8 @@ def save_film(path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarra
         InputError: when the file has another suffix or the folder cannot be written to.
     """
     target = Path(path)
-    if target.suffix.lower() not in FILM_SUFFIXES:
-        raise InputError(f"The film must be a file {' or '.join(FILM_SUFFIXES)}, got {target}.")
+    if target.suffix.lower() not in ANIMATION_SUFFIXES:
+        raise InputError(f"The animation must be a file {' or '.join(ANIMATION_SUFFIXES)}, got {target}.")
     check_writable(target.parent)
     view = largest_view(case.object, case.spacing, case.frame)
     if target.suffix.lower() == ".png":

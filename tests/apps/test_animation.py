@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -24,8 +16,8 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from medsegdiff_monai.apps import film
-from medsegdiff_monai.apps.film import make_film
+from medsegdiff_monai.apps import animation
+from medsegdiff_monai.apps.animation import make_animation
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
@@ -64,7 +56,7 @@ def small(thyroid_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is given to be drawn: case, steps and captions."""
     kept: list[Any] = []
-    monkeypatch.setattr(film, "save_film", lambda _, *given: kept.append(given))
+    monkeypatch.setattr(animation, "save_animation", lambda _, *given: kept.append(given))
     return kept
 
 
@@ -89,16 +81,16 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return named
 
 
-def test_film_of_a_picture_has_a_frame_for_each_step(small: Any, nodule: Path, tmp_path: Path) -> None:
+def test_animation_of_a_picture_has_a_frame_for_each_step(small: Any, nodule: Path, tmp_path: Path) -> None:
     bundle = small("thyroid_ultrasound_medsegdiff")
-    path = make_film(str(bundle), str(nodule), str(tmp_path / "a.gif"), steps=3, device="cpu")
+    path = make_animation(str(bundle), str(nodule), str(tmp_path / "a.gif"), steps=3, device="cpu")
     with Image.open(path) as made:
         assert made.n_frames == 3
 
 
 def test_last_step_is_the_member_on_the_grid_of_the_file(small: Any, nodule: Path, drawn: list) -> None:
     bundle = small("thyroid_ultrasound_medsegdiff")
-    make_film(str(bundle), str(nodule), "a.gif", member=1, device="cpu")
+    make_animation(str(bundle), str(nodule), "a.gif", member=1, device="cpu")
     case, steps, captions = drawn[0]
     with Image.open(nodule) as image:
         assert case.image.shape == image.size
@@ -117,9 +109,9 @@ def test_last_step_is_the_member_on_the_grid_of_the_file(small: Any, nodule: Pat
 
 
 @pytest.mark.parametrize("given", ["file", "folder"])
-def test_a_brats_case_is_filmed_in_windows(given: str, small: Any, head: list[Path], drawn: list) -> None:
+def test_a_brats_case_is_animated_in_windows(given: str, small: Any, head: list[Path], drawn: list) -> None:
     place = head[2] if given == "file" else head[0].parent
-    make_film(str(small("brats_mri_medsegdiff")), str(place), "a.png", steps=2, device="cpu")
+    make_animation(str(small("brats_mri_medsegdiff")), str(place), "a.png", steps=2, device="cpu")
     case, steps, captions = drawn[0]
     assert case.name == "BraTS_001"
     assert (case.contrast, case.frame) == ("FLAIR", "RAS")
@@ -131,7 +123,7 @@ def test_a_brats_case_is_filmed_in_windows(given: str, small: Any, head: list[Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"out": "film.avi"}, r"must be a file .gif or .png, got film.avi"),
+        ({"out": "animation.avi"}, r"must be a file .gif or .png, got animation.avi"),
         ({"image": "nothing.png"}, "There is no image nothing.png"),
         ({"bundle": "nothing"}, "There is no bundle in nothing"),
         ({"overlay": "nothing.json"}, "has no configs/nothing.json"),
@@ -150,7 +142,7 @@ def test_what_is_missing_is_said_in_a_sentence(
         "device": "cpu",
     }
     with pytest.raises(InputError, match=message):
-        make_film(**{**given, **change})
+        make_animation(**{**given, **change})
     assert drawn == []
 
 
@@ -158,7 +150,7 @@ def test_folders_of_several_images_are_refused(small: Any, nodule: Path, tmp_pat
     for name in ("a.png", "b.png"):
         shutil.copy(nodule, tmp_path / name)
     with pytest.raises(InputError, match="holds 2 images"):
-        make_film(str(small("thyroid_ultrasound_medsegdiff")), str(tmp_path), "a.gif")
+        make_animation(str(small("thyroid_ultrasound_medsegdiff")), str(tmp_path), "a.gif")
 
 
 def test_weights_of_another_network_are_refused(small: Any, nodule: Path, tmp_path: Path) -> None:
@@ -166,4 +158,4 @@ def test_weights_of_another_network_are_refused(small: Any, nodule: Path, tmp_pa
     shutil.copytree(small("thyroid_ultrasound_medsegdiff"), bundle)
     torch.save({"denoiser.weight": torch.zeros(1)}, bundle / "models" / "model.pt")
     with pytest.raises(InputError, match="another architecture"):
-        make_film(str(bundle), str(nodule), str(tmp_path / "a.gif"), device="cpu")
+        make_animation(str(bundle), str(nodule), str(tmp_path / "a.gif"), device="cpu")

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -28,14 +20,14 @@ from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.transforms import LoadCased, ShownImage, in_dims
 from medsegdiff_monai.utils import InputError, checked_device, find_input_error, locked_folder
-from medsegdiff_monai.visualize import FILM_SUFFIXES, PicturedCase, save_film
+from medsegdiff_monai.visualize import ANIMATION_SUFFIXES, PicturedCase, save_animation
 
-__all__ = ["make_film"]
+__all__ = ["make_animation"]
 
 _SHOWN = "FLAIR"
 
 
-def make_film(
+def make_animation(
     bundle: str,
     image: str,
     out: str,
@@ -49,21 +41,21 @@ def make_film(
     Args:
         bundle: folder of the bundle.
         image: file of the image, any file of a BraTS case, or the folder of one case.
-        out: film to write: animated where it ends in ``.gif``, a strip of pictures where it ends in ``.png``.
+        out: animation to write: animated where it ends in ``.gif``, a strip of pictures where it ends in ``.png``.
         member: number of the member, from 0.
         steps: number of sampler steps; None for the bundle's.
         overlay: further file of the bundle's folder ``configs``, such as ``disc.json``.
         device: such as ``"cpu"`` or ``"cuda:0"``; None for the bundle's.
 
     Returns:
-        The film.
+        The animation.
 
     Raises:
         InputError: when something is missing or does not fit.
     """
     target = Path(out)
-    if target.suffix.lower() not in FILM_SUFFIXES:
-        raise InputError(f"The film must be a file {' or '.join(FILM_SUFFIXES)}, got {out}.")
+    if target.suffix.lower() not in ANIMATION_SUFFIXES:
+        raise InputError(f"The animation must be a file {' or '.join(ANIMATION_SUFFIXES)}, got {out}.")
     files = _files_of_case(Path(image))
     settings = {"num_inference_steps": steps, "device": None if device is None else checked_device(device)}
     parser = read_bundle(bundle, bundle_files(bundle, overlay), **settings)
@@ -72,14 +64,14 @@ def make_film(
     parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
     prepared = _prepared(parser, files)
     inferer: DiffusionSegmentationInferer = parsed(parser, "inferer")
-    with locked_folder(target.parent), tqdm(total=2, desc="Filming", unit="step") as bar:
+    with locked_folder(target.parent), tqdm(total=2, desc="Animating", unit="step") as bar:
         bar.set_postfix_str("sampling")
         estimates = _estimates(parser, inferer, prepared, member)
         bar.update()
         bar.set_postfix_str("drawing")
         case, whole = _case(parser, files, estimates[-1])
         shown = np.stack([_labelled(parser, whole, estimate) for estimate in estimates])
-        save_film(target, case, shown, _captions(inferer))
+        save_animation(target, case, shown, _captions(inferer))
         bar.update()
     return target
 
@@ -138,7 +130,7 @@ def _inverted(postprocessing: Any, batch: dict[str, Any], step: torch.Tensor) ->
 
 
 def _case(parser: ConfigParser, files: list[Path], final: torch.Tensor) -> tuple[PicturedCase, ShownImage]:
-    """What the film shows: the image as its file has it, and the final masks."""
+    """What the animation shows: the image as its file has it, and the final masks."""
     image = in_dims(LoadCased("image")({"image": str(files[0])})["image"], final.dim() - 1)
     whole = ShownImage(image, parser.get("contrasts"), _SHOWN)
     probability = _labelled(parser, whole, final)

@@ -1,13 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -20,7 +12,7 @@ from support.disk import full_disk
 from support.pictures import pixels_of, size_of
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize import PicturedCase, region_colour, save_film
+from medsegdiff_monai.visualize import PicturedCase, region_colour, save_animation
 
 SIZE = (32, 24)
 
@@ -41,25 +33,25 @@ def captions(count: int) -> list[str]:
     return [f"step {k + 1} of {count}: t = {k}, noise 0.50" for k in range(count)]
 
 
-@pytest.mark.parametrize("name", ["film.gif", "film.png"])
-def test_full_disk_is_one_sentence_and_leaves_no_film(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["animation.gif", "animation.png"])
+def test_full_disk_is_one_sentence_and_leaves_no_animation(name: str, tmp_path: Path) -> None:
     steps = steps_of(3)
     with full_disk(), pytest.raises(InputError, match=f"Cannot write {tmp_path}/{name} .*: free space"):
-        save_film(tmp_path / name, make_case(steps), steps, captions(3))
+        save_animation(tmp_path / name, make_case(steps), steps, captions(3))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_film_has_a_frame_for_each_step_and_they_differ(tmp_path: Path) -> None:
+def test_animation_has_a_frame_for_each_step_and_they_differ(tmp_path: Path) -> None:
     steps = steps_of(5)
-    path = save_film(tmp_path / "film.gif", make_case(steps), steps, captions(5))
-    with Image.open(path) as film:
-        assert film.n_frames == 5
+    path = save_animation(tmp_path / "animation.gif", make_case(steps), steps, captions(5))
+    with Image.open(path) as animation:
+        assert animation.n_frames == 5
         frames = []
         durations = []
         for k in range(5):
-            film.seek(k)
-            durations.append(film.info["duration"])
-            frames.append(np.asarray(film.convert("RGB")).astype(int))
+            animation.seek(k)
+            durations.append(animation.info["duration"])
+            frames.append(np.asarray(animation.convert("RGB")).astype(int))
     assert durations[-1] > durations[0] >= 80
     yellow = [int((np.abs(f - (253, 231, 37)).max(-1) < 20).sum()) for f in frames]  # viridis' upper end
     assert {f.shape for f in frames} == {frames[0].shape}
@@ -73,8 +65,8 @@ def test_film_has_a_frame_for_each_step_and_they_differ(tmp_path: Path) -> None:
 
 def test_strip_has_at_most_eight_columns_with_the_first_and_the_last_step(tmp_path: Path) -> None:
     few, many = steps_of(3), steps_of(30)
-    short = save_film(tmp_path / "short.png", make_case(few), few, captions(3))
-    long = save_film(tmp_path / "long.png", make_case(many), many, captions(30))
+    short = save_animation(tmp_path / "short.png", make_case(few), few, captions(3))
+    long = save_animation(tmp_path / "long.png", make_case(many), many, captions(30))
     width, _ = size_of(short)
     assert size_of(long)[0] == pytest.approx(width + 5 * 2.4 * 150, abs=2)
     assert pixels_of(short, region_colour(0)) > 300
@@ -82,6 +74,6 @@ def test_strip_has_at_most_eight_columns_with_the_first_and_the_last_step(tmp_pa
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     steps = steps_of(1)
-    with pytest.raises(InputError, match=r"must be a file .gif or .png, got .*film.avi"):
-        save_film(tmp_path / "film.avi", make_case(steps), steps, captions(1))
+    with pytest.raises(InputError, match=r"must be a file .gif or .png, got .*animation.avi"):
+        save_animation(tmp_path / "animation.avi", make_case(steps), steps, captions(1))
     assert list(tmp_path.iterdir()) == []
