@@ -24,7 +24,7 @@ def known_reliability(segmenter: DicomSegmenter) -> ReportReliability | None:
     Raises:
         InputError: when the file is no record of a calibration.
     """
-    configs = segmenter.segmenter.bundle / "configs"
+    configs = segmenter.segmenter.folder / "configs"
     place = configs / "calibration.json"
     if not place.is_file():
         return None
