@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord
+from medsegdiff_monai.apps.calibrate import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.report.reliability import ReportReliability
 
