@@ -13,13 +13,13 @@ from monai.data.utils import affine_to_spacing
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from monai.utils import MetricReduction
 
-from .region_metric import RegionMetric, binary_masks
+from .regions import RegionMetric, binary_masks
 
 __all__ = ["RegionHausdorffDistance", "RegionSurfaceDice"]
 
 
 def _spacings(references: Any) -> list[list[float]]:
-    """Distances in mm between neighbours along the spatial axes, for each case of a batch; 1 where it has no affine."""
+    """Spacing in mm along the spatial axes, for each case of a batch; 1 where it has no affine."""
     dims = references.ndim - 2
     if not isinstance(references, MetaTensor):
         return [[1.0] * dims] * len(references)
@@ -31,7 +31,6 @@ class _SurfaceMetric(RegionMetric):
     """Base of the metrics of two masks' edges, which know the distance between neighbouring voxels."""
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Values ``(B, C)`` of masks ``(B, C, *spatial)``; see :func:`binary_masks` for what is refused."""
         pred, label = binary_masks(y_pred, y)
         values = [
             [self._of_two(p, r, spacing) for p, r in zip(case, reference)]
@@ -69,11 +68,9 @@ class RegionHausdorffDistance(_SurfaceMetric):
         self.percentile = percentile
 
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        found, there = bool(pred.any()), bool(label.any())
-        if not found and not there:
-            return 0.0
-        if not found or not there:
-            return math.hypot(*(n * s for n, s in zip(label.shape, spacing)))
+        empty = [not mask.any() for mask in (pred, label)]
+        if any(empty):
+            return 0.0 if all(empty) else math.hypot(*(n * s for n, s in zip(label.shape, spacing)))
         return compute_hausdorff_distance(
             pred[None, None], label[None, None], include_background=True, percentile=self.percentile, spacing=spacing
         ).item()
@@ -101,9 +98,9 @@ class RegionSurfaceDice(_SurfaceMetric):
         self.tolerance = tolerance
 
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        found, there = bool(pred.any()), bool(label.any())
-        if not found or not there:
-            return float(found == there)
+        empty = [not mask.any() for mask in (pred, label)]
+        if any(empty):
+            return float(all(empty))
         return compute_surface_dice(
             pred[None, None], label[None, None], [self.tolerance], include_background=True, spacing=spacing
         ).item()

@@ -7,19 +7,15 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.metrics import CumulativeIterationMetric
+from monai.metrics import CumulativeIterationMetric, compute_dice, compute_iou
 from monai.metrics.utils import do_metric_reduction
 from monai.utils import MetricReduction
 
-__all__ = ["RegionMetric", "binary_masks"]
+__all__ = ["RegionDice", "RegionIoU", "RegionMetric", "binary_masks"]
 
 
 def binary_masks(y_pred: torch.Tensor, y: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prediction and reference as boolean tensors without metadata.
-
-    Args:
-        y_pred: prediction of shape ``(B, C, *spatial)``.
-        y: reference of the same shape.
+    """Prediction and reference, both of shape ``(B, C, *spatial)``, as boolean tensors without metadata.
 
     Raises:
         ValueError: when there is no reference, the shapes differ, or a value is neither 0 nor 1.
@@ -43,7 +39,7 @@ class RegionMetric(CumulativeIterationMetric):
     subclass says otherwise, and returns values of shape ``(B, C)``. A subclass defines ``_compute_tensor``.
 
     Args:
-        reduction: what ``aggregate`` gives: ``"mean"`` one number, ``"mean_batch"`` one for each region; see
+        reduction: result of ``aggregate``: ``"mean"`` is one number, ``"mean_batch"`` one for each region; see
             ``monai.utils.MetricReduction`` for others.
     """
 
@@ -64,3 +60,28 @@ class RegionMetric(CumulativeIterationMetric):
         if values is None:
             raise ValueError(f"{self} has scored no case.")
         return do_metric_reduction(values, reduction or self.reduction)[0]
+
+
+class RegionDice(RegionMetric):
+    """Dice coefficient of each region of each case, with BraTS' convention for empty masks.
+
+    Two empty masks agree: 1. Where one of them alone is empty: 0. See :class:`RegionMetric` for the arguments.
+
+    >>> label = torch.zeros(1, 1, 8, 8)
+    >>> label[..., 2:4, 2:4] = 1
+    >>> RegionDice()(label.roll(1, dims=-1), label).item()
+    0.5
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        return compute_dice(*binary_masks(y_pred, y), ignore_empty=False)
+
+
+class RegionIoU(RegionMetric):
+    """Intersection over union of each region of each case, with the convention of :class:`RegionDice`.
+
+    See :class:`RegionMetric` for the arguments.
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        return compute_iou(*binary_masks(y_pred, y), ignore_empty=False)
