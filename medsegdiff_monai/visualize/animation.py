@@ -38,7 +38,7 @@ _STRIP_COLUMNS = 8
 def save_animation(
     path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]
 ) -> Path:
-    """Save how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
+    """Save an animation of how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
 
     A ``.gif`` is an animation of all steps, a ``.png`` a strip of at most eight of them, the first and the last
     included. Of a volume it is the slice with the largest final section.
@@ -47,7 +47,7 @@ def save_animation(
         path: file to write, ``.gif`` or ``.png``.
         case: the case, with the final masks.
         steps: probability at each step, ``(K, R, *spatial)`` in [0, 1].
-        captions: what to write to each of the K steps.
+        captions: text of each of the K steps.
 
     Returns:
         The path.
@@ -66,7 +66,7 @@ def save_animation(
     each = min(max(_WHOLE_MS // len(frames), _SHORTEST_MS), _LONGEST_MS)
     durations = [each] * (len(frames) - 1) + [_LAST_MS]
     settings: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
-    replace_atomically(target, lambda place: frames[0].save(place, **settings))
+    replace_atomically(target, lambda partial: frames[0].save(partial, **settings))
     return target
 
 

@@ -15,8 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.colours import region_colour, rgb
-from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, plain, save_figure
+from medsegdiff_monai.visualize.drawing import (
+    displayable,
+    draw_contour,
+    draw_image,
+    new_figure,
+    plain,
+    region_colour,
+    rgb,
+    save_figure,
+)
 
 __all__ = ["OverviewRow", "save_overview"]
 
@@ -27,7 +35,7 @@ PANEL_INCHES = 2.2
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """What a row of the overview shows: one image, or one slice of a volume, and its segmentation.
+    """One row of the overview: a 2D image, or one slice of a volume, and its segmentation.
 
     Args:
         name: name of the case.
@@ -69,12 +77,8 @@ class OverviewRow:
         return 1.0 if total == 0 else 2.0 * int((reference & prediction).sum()) / total
 
 
-def _show_image(axes: Axes, row: OverviewRow) -> None:
-    draw_image(axes, displayable(row.image))
-
-
 def _show_reference(axes: Axes, row: OverviewRow) -> None:
-    _show_image(axes, row)
+    draw_image(axes, displayable(row.image))
     if row.label is None:
         stroke = [withStroke(linewidth=2.0, foreground="black")]
         axes.text(0.5, 0.5, "no reference", transform=axes.transAxes, ha="center", color="white", path_effects=stroke)
@@ -86,7 +90,7 @@ def _show_reference(axes: Axes, row: OverviewRow) -> None:
 
 
 def _show_prediction(axes: Axes, row: OverviewRow) -> None:
-    _show_image(axes, row)
+    draw_image(axes, displayable(row.image))
     if row.label is not None:
         draw_contour(axes, row.label, REFERENCE_COLOUR)
     draw_contour(axes, row.mask, PREDICTION_COLOUR, "solid" if row.label is None else "dashed")
@@ -123,7 +127,7 @@ def save_overview(path: str | os.PathLike[str], rows: Sequence[OverviewRow], tit
     most = max([1.0, *(float(np.nanmax(row.uncertainty)) for row in rows if np.isfinite(row.uncertainty).any())])
     for i, row in enumerate(rows):
         panels = [figure.add_subplot(grid[i, j]) for j in range(5)]
-        _show_image(panels[0], row)
+        draw_image(panels[0], displayable(row.image))
         _show_reference(panels[1], row)
         _show_prediction(panels[2], row)
         probability = panels[3].imshow(row.probability, cmap="viridis", vmin=0.0, vmax=1.0)

@@ -14,9 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.visualize.case import PicturedCase
-from medsegdiff_monai.visualize.colours import REFERENCE_COLOUR, region_colour
-from medsegdiff_monai.visualize.drawing import draw_contour, draw_image, new_figure
-from medsegdiff_monai.visualize.marks import draw_letters, draw_scale_bar
+from medsegdiff_monai.visualize.drawing import (
+    REFERENCE_COLOUR,
+    draw_contour,
+    draw_image,
+    draw_letters,
+    draw_scale_bar,
+    new_figure,
+    region_colour,
+)
 from medsegdiff_monai.visualize.views import View
 
 __all__ = [
@@ -58,7 +64,7 @@ def image_panel(case: PicturedCase) -> Panel:
         picture = view.of(case.displayed)
         aspect = view.aspect(case.spacing)
         draw_image(axes, picture, aspect)
-        draw_letters(axes, view)
+        draw_letters(axes, view.plane.letters or ())
         if case.spacing is not None:
             draw_scale_bar(axes, picture.shape[1], picture.shape[0], case.spacing[view.plane.across], aspect)
 
@@ -105,7 +111,7 @@ def probability_panels(case: PicturedCase) -> list[Panel]:
 
 
 def uncertainty_panel(case: PicturedCase) -> Panel:
-    """The uncertainty, or that there is none with a single member."""
+    """The uncertainty, or the sentence that a single member has none."""
     if case.uncertainty is not None:
         return largest_panel(case, "Uncertainty", case.uncertainty)
 
@@ -123,12 +129,10 @@ def largest_panel(case: PicturedCase, heading: str, maps: np.ndarray) -> Panel:
     Disagreement may be too small to be seen on it, so the unit says how large it is at most.
     """
     largest = maps.max(0)
+    most = float(largest.max())
     unit = "bits, largest of regions" if len(maps) > 1 else "bits"
-    return map_panel(case, heading, largest, "cividis", f"{unit} ({_at_most(float(largest.max()))})")
-
-
-def _at_most(bits: float) -> str:
-    return f"at most {bits:.2g}" if bits >= 0.001 else "below 0.001"
+    said = f"at most {most:.2g}" if most >= 0.001 else "below 0.001"
+    return map_panel(case, heading, largest, "cividis", f"{unit} ({said})")
 
 
 def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str, unit: str) -> Panel:
@@ -143,15 +147,7 @@ def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str,
 def draw_panels(
     case: PicturedCase, views: Sequence[View], panels: Sequence[Panel], legend: Sequence[Line2D], title: str
 ) -> Figure:
-    """A picture with a row for each view and a column for each panel.
-
-    Args:
-        case: what is drawn.
-        views: the rows.
-        panels: the columns.
-        legend: what the lines are.
-        title: title of the whole.
-    """
+    """A picture with a row for each view and a column for each panel, a legend below and a title above."""
     heights = [height_of(view, case) for view in views]
     lines = title.count("\n") + 1
     size = (max(len(panels) * PANEL_INCHES, 6.0) + 0.5, sum(heights) * PANEL_INCHES + 0.9 + 0.25 * lines)
@@ -167,23 +163,17 @@ def draw_panels(
             if j == 0:
                 axes.set_ylabel(view.caption, fontsize=9)
             if drawn is not None and i == 0:
-                figure.colorbar(
-                    drawn,
-                    cax=figure.add_subplot(grid[-1, j]),
-                    orientation="horizontal",
-                    label=panel.unit,
-                    ticks=[0.0, 0.5, 1.0],
-                    format="%.2g",
-                )
-    place = figure.add_subplot(grid[-1, :2])
-    place.set_axis_off()
-    place.legend(handles=list(legend), loc="upper center", ncols=3, frameon=False, fontsize=9, handlelength=4)
+                bar, ticks = figure.add_subplot(grid[-1, j]), [0.0, 0.5, 1.0]
+                figure.colorbar(drawn, cax=bar, orientation="horizontal", label=panel.unit, ticks=ticks, format="%.2g")
+    below = figure.add_subplot(grid[-1, :2])
+    below.set_axis_off()
+    below.legend(handles=list(legend), loc="upper center", ncols=3, frameon=False, fontsize=9, handlelength=4)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
 def legend_lines(case: PicturedCase, reference: bool = False, members: bool = False) -> list[Line2D]:
-    """What the lines of a picture are."""
+    """Entries of the legend of a picture."""
     lines = [Line2D([], [], color=region_colour(i), linewidth=2.0, label=name) for i, name in enumerate(case.regions)]
     if reference:
         line = Line2D([], [], color=REFERENCE_COLOUR, linestyle="dashed", linewidth=1.0, label="reference")

@@ -8,7 +8,7 @@ import html
 from medsegdiff_monai.apps.report.case import ReportCase
 from medsegdiff_monai.apps.report.pictures import colour_bar
 from medsegdiff_monai.measurements import Measurement
-from medsegdiff_monai.visualize.planes import Plane
+from medsegdiff_monai.visualize import Plane
 
 __all__ = [
     "PROBABILITY_COLOURS",

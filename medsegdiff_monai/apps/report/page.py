@@ -21,7 +21,7 @@ from medsegdiff_monai.apps.report.contours import outline
 from medsegdiff_monai.apps.report.pictures import display_window, grey_levels, map_levels, map_picture, picture
 from medsegdiff_monai.apps.report.reliability import reliability_section
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
-from medsegdiff_monai.visualize.planes import Plane, plane_of
+from medsegdiff_monai.visualize import Plane, plane_of
 
 __all__ = ["write_report"]
 
