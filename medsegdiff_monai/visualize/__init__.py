@@ -13,7 +13,7 @@
 
 from .animation import ANIMATION_SUFFIXES, save_animation
 from .case import PicturedCase
-from .drawing import REFERENCE_COLOUR, REGION_COLOURS, region_colour, rgb
+from .drawing import REFERENCE_COLOUR, REGION_COLOURS, display_window, region_colour, rgb
 from .overlay import save_overlay, validation_picture
 from .overview import OverviewRow, save_overview
 from .reliability import reliability_figure, save_reliability_diagram

@@ -17,11 +17,9 @@ import numpy as np
 
 from medsegdiff_monai.apps.report import fragments
 from medsegdiff_monai.apps.report.case import ReportCase, ReportRegion
-from medsegdiff_monai.apps.report.contours import outline
-from medsegdiff_monai.apps.report.pictures import display_window, grey_levels, map_levels, map_picture, picture
-from medsegdiff_monai.apps.report.reliability import reliability_section
+from medsegdiff_monai.apps.report.pictures import grey_levels, map_levels, map_picture, outline, picture
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
-from medsegdiff_monai.visualize import Plane, plane_of
+from medsegdiff_monai.visualize import Plane, display_window, plane_of
 
 __all__ = ["write_report"]
 
@@ -32,7 +30,7 @@ def write_report(path: str | os.PathLike[str], case: ReportCase) -> None:
     """Write the report of a case as one HTML file that needs nothing else and fetches nothing.
 
     Grey levels are shown between two values that the page states, see
-    :func:`medsegdiff_monai.apps.report.pictures.display_window`. The same case gives the same bytes.
+    :func:`medsegdiff_monai.visualize.display_window`. The same case gives the same bytes.
 
     Args:
         path: file to write, named ``*.html``; its folder is made where it is missing. An earlier file is replaced in
@@ -64,7 +62,7 @@ def _page(case: ReportCase) -> str:
         slice_control=fragments.slice_control(case, plane),
         caption=html.escape(plane.caption),
         measurements=fragments.measurement_table(case),
-        reliability=reliability_section(case.reliability),
+        reliability=fragments.reliability_section(case.reliability),
         facts=fragments.fact_list(case),
         style=style,
         style_hash=_hash(style),
@@ -75,16 +73,7 @@ def _page(case: ReportCase) -> str:
 
 
 def _content(case: ReportCase, plane: Plane, top: float) -> dict[str, Any]:
-    """What the scripts of the page draw from.
-
-    Args:
-        case: the case.
-        plane: how it lies on the screen.
-        top: top of the scale of uncertainty, in bits.
-
-    Returns:
-        Pictures as PNG in base64 and contours as SVG paths, slice by slice.
-    """
+    """Data that the scripts draw from: pictures as PNG in base64 and contours as SVG paths, slice by slice."""
     union = plane.slices(np.any([region.mask != 0 for region in case.regions], axis=0))
     slices, rows, columns = union.shape
     spacing = case.spacing
@@ -108,15 +97,12 @@ def _content(case: ReportCase, plane: Plane, top: float) -> dict[str, Any]:
 
 def _contrast(name: str, image: np.ndarray, plane: Plane) -> dict[str, Any]:
     window = display_window(image)
+    shown = f"Shown from {window[0]:.4g} (black) to {window[1]:.4g} (white)."
     return {
         "name": name,
-        "display": "Shown as stored." if image.dtype == np.uint8 else _described(window),
+        "display": "Shown as stored." if image.dtype == np.uint8 else shown,
         "slices": [picture(levels) for levels in plane.slices(grey_levels(image, window))],
     }
-
-
-def _described(window: tuple[float, float]) -> str:
-    return f"Shown from {window[0]:.4g} (black) to {window[1]:.4g} (white)."
 
 
 def _region(region: ReportRegion, plane: Plane, top: float) -> dict[str, Any]:
