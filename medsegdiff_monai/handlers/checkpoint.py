@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
-    """What a checkpoint file holds, read without running any code in it.
+    """Content of a checkpoint file, read without running any code in it.
 
     Args:
         path: the file.
-        map_location: where tensors go, see ``torch.load``.
+        map_location: device of the tensors, see ``torch.load``.
 
     Raises:
         InputError: when the file is missing, damaged or not a checkpoint.
@@ -86,14 +86,12 @@ class LoadWeights:
 
     Args:
         network: the network.
-        path: checkpoint file.
-        key: entry of the checkpoint that holds the weights; None where the checkpoint is the weights.
+        path: file of the weights.
     """
 
-    def __init__(self, network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
+    def __init__(self, network: nn.Module, path: str | os.PathLike[str]) -> None:
         self.network = network
         self.path = typed_text(path, "checkpoint")
-        self.key = key
 
     def attach(self, engine: Engine) -> None:
         """Attach to an engine."""
@@ -101,7 +99,7 @@ class LoadWeights:
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""
-        load_weights(self.network, self.path, self.key)
+        load_weights(self.network, self.path)
         logger.info("Loaded weights from %s", printable(self.path))
 
 
@@ -138,15 +136,11 @@ class FineTune:
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint at once or not at all, in the main process.
-
-    PyTorch writes it into memory: into a file on a full disk, it fails in ways that cannot all be caught.
-    """
-    if not is_main_process():
-        return
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    replace_atomically(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
+    """Write a checkpoint at once or not at all, in the main process."""
+    if is_main_process():
+        buffer = io.BytesIO()  # into a file on a full disk, PyTorch fails in ways that cannot all be caught
+        torch.save(content, buffer)
+        replace_atomically(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
 
 
 class BestModelSaver:
@@ -157,8 +151,8 @@ class BestModelSaver:
     Args:
         path: the file, holding the network's state dictionary and nothing else.
         network: the network, such as one around the averaged weights.
-        better: tells whether a value of the metric, the first argument, is better than another: ``operator.gt``, or
-            ``operator.lt`` for a distance.
+        better: whether a value of the metric is better than another: ``operator.gt``, or ``operator.lt`` for a
+            distance.
 
     Raises:
         InputError: when the folder cannot be written to.
@@ -178,7 +172,7 @@ class BestModelSaver:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Evaluator) -> None:
-        """Save the network if the metric is better than before."""
+        """Save the network where the metric is better than before."""
         name = str(engine.state.key_metric_name)
         value = float(engine.state.metrics[name])
         if self.better(value, self.best):
@@ -196,14 +190,14 @@ class BestModelSaver:
 
 
 class ResumableCheckpoint:
-    """Everything that a training run needs to go on, written after each epoch, and read again on request.
+    """State of a training run, written after each epoch, and read again on request.
 
     Attach it last, so that all that belongs to the epoch (validation, learning rate) is in it. A run that is killed at
     any moment loses at most the epoch it was in.
 
     Args:
         path: the file.
-        objects: what to save, by name: anything with ``state_dict`` and ``load_state_dict``.
+        objects: parts of the state by name, each with ``state_dict`` and ``load_state_dict``.
         resume: whether to go on from the file when the trainer starts.
 
     Attributes:

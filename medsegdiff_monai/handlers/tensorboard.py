@@ -19,9 +19,11 @@ from medsegdiff_monai.visualize import PicturedCase, validation_picture
 
 __all__ = ["TrainingLossBoard", "ValidationBoard"]
 
+_SHOWN = (Keys.IMAGE, Keys.LABEL, Keys.PRED, "members", "probability", "uncertainty")
+
 
 class TrainingLossBoard:
-    """The training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
+    """Training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
 
     Args:
         log_dir: folder of TensorBoard's files.
@@ -105,21 +107,24 @@ class ValidationBoard:
 
     def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
         """The case as it came out of postprocessing."""
-        image, reference, masks = (_array(item[key]) for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
+        arrays = {
+            key: np.asarray(v.detach().float().cpu()) for key, v in item.items() if key in _SHOWN and v is not None
+        }
+        image, reference, masks = (arrays[key] for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
         regions = {f"region {c + 1}": [c] for c in range(len(masks))} if self.regions is None else self.regions
         channels = [c for c, values in enumerate(regions.values()) if values]
         # Members may be channels by now, and of several readers' masks the first one's are shown.
-        members = _array(item["members"]).reshape(-1, *masks.shape)[:, channels] if "members" in item else None
-        several = members is not None and len(members) > 1
+        members = arrays.get("members", masks).reshape(-1, *masks.shape)[:, channels]
+        several = len(members) > 1
         return PicturedCase(
             name=name,
             image=np.moveaxis(image, 0, -1) if len(image) == 3 and image.ndim == 3 else image[0],
             regions=[list(regions)[c] for c in channels],
             masks=masks[channels],
-            probability=_array(item.get("probability", item[Keys.PRED]))[channels],
-            uncertainty=_array(item["uncertainty"])[channels] if several else None,
+            probability=arrays.get("probability", masks)[channels],
+            uncertainty=arrays["uncertainty"][channels] if several else None,
             reference=reference[channels],
-            members=members >= 0.5 if several and members is not None else None,
+            members=members >= 0.5 if several else None,
             frame=self.frame,
         )
 
@@ -130,7 +135,3 @@ class _Stats(StatsHandler):
     def exception_raised(self, _engine: Engine, e: Exception) -> None:
         """Let the error go on, which ignite has stopped."""
         raise e
-
-
-def _array(item: torch.Tensor) -> np.ndarray:
-    return np.asarray(item.detach().float().cpu())

@@ -117,10 +117,7 @@ class StopOnNonFinite:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """
-        Raises:
-            InputError: when the loss is not finite.
-        """
+        """Raise an :class:`InputError` when the loss is not finite."""
         output: Any = engine.state.output
         loss = float(output[CommonKeys.LOSS].detach())
         if not math.isfinite(loss):

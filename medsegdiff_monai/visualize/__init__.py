@@ -15,6 +15,6 @@ from .animation import ANIMATION_SUFFIXES, save_animation
 from .case import PicturedCase
 from .drawing import REFERENCE_COLOUR, REGION_COLOURS, display_window, region_colour, rgb
 from .overlay import save_overlay, validation_picture
-from .overview import OverviewRow, save_overview
+from .overview import save_overview
 from .reliability import reliability_figure, save_reliability_diagram
 from .views import Plane, View, largest_view, plane_of, views_of
