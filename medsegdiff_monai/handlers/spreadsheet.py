@@ -23,10 +23,6 @@ def save_csv(path: Path, table: pd.DataFrame) -> None:
     Text comes from file names. One that a spreadsheet would run as a formula gets an apostrophe before it, and control
     characters are escaped, see :func:`~medsegdiff_monai.utils.printable`.
 
-    Args:
-        path: the file.
-        table: its columns.
-
     Raises:
         InputError: when the file cannot be written.
     """

@@ -14,12 +14,13 @@ from monai.handlers import StatsHandler, TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.tensorboard import SummaryWriter
 
+from medsegdiff_monai.inferers.ensemble import binary_entropy
 from medsegdiff_monai.utils import default_device, is_main_process, shared_mean, typed_text
 from medsegdiff_monai.visualize import PicturedCase, validation_picture
 
 __all__ = ["TrainingLossBoard", "ValidationBoard"]
 
-_SHOWN = (Keys.IMAGE, Keys.LABEL, Keys.PRED, "members", "probability", "uncertainty")
+_SHOWN = (Keys.IMAGE, Keys.LABEL, Keys.PRED, "members", "probability")
 
 
 class TrainingLossBoard:
@@ -58,26 +59,18 @@ class ValidationBoard:
     """The metrics of each validation in the log and as TensorBoard scalars, and a picture of its last case.
 
     Of a last batch of several cases it is the first one. Image, reference, up to three members, fused probability and
-    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. Members and
-    uncertainty are there where the evaluator keeps several members. The probability is what postprocessing leaves
-    under ``probability``, or else the masks.
+    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. With a
+    single member there is no uncertainty, else it is the entropy of the probability. This is what postprocessing
+    leaves under ``probability``, or else the masks.
 
     Args:
         log_dir: folder of TensorBoard's files.
-        images: whether the picture is written.
-        regions: the regions that the channels of masks stand for; None numbers them.
+        regions: the regions that the channels of masks stand for.
         frame: ``"RAS"`` for volumes whose axes run to the patient's right, front and head, else None.
     """
 
-    def __init__(
-        self,
-        log_dir: str,
-        images: bool = True,
-        regions: Mapping[str, Sequence[int]] | None = None,
-        frame: str | None = None,
-    ) -> None:
+    def __init__(self, log_dir: str, regions: Mapping[str, Sequence[int]], frame: str | None = None) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
-        self.images = images
         self.regions = regions
         self.frame = frame
         self.is_open = False
@@ -96,8 +89,7 @@ class ValidationBoard:
         self.is_open = True
         writer = SummaryWriter(self.log_dir)
         TensorBoardStatsHandler(writer, iteration_log=False).attach(engine)
-        if self.images:
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw, writer)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw, writer)
 
     def _draw(self, engine: Engine, writer: SummaryWriter) -> None:
         output: Any = engine.state.output
@@ -107,22 +99,21 @@ class ValidationBoard:
 
     def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
         """The case as it came out of postprocessing."""
-        arrays = {
-            key: np.asarray(v.detach().float().cpu()) for key, v in item.items() if key in _SHOWN and v is not None
-        }
+        tensors = {key: item[key] for key in _SHOWN if item.get(key) is not None}
+        arrays = {key: np.asarray(tensor.detach().float().cpu()) for key, tensor in tensors.items()}
         image, reference, masks = (arrays[key] for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
-        regions = {f"region {c + 1}": [c] for c in range(len(masks))} if self.regions is None else self.regions
-        channels = [c for c, values in enumerate(regions.values()) if values]
+        channels = [c for c, values in enumerate(self.regions.values()) if values]
         # Members may be channels by now, and of several readers' masks the first one's are shown.
         members = arrays.get("members", masks).reshape(-1, *masks.shape)[:, channels]
         several = len(members) > 1
+        probability = arrays.get("probability", masks)[channels]
         return PicturedCase(
             name=name,
             image=np.moveaxis(image, 0, -1) if len(image) == 3 and image.ndim == 3 else image[0],
-            regions=[list(regions)[c] for c in channels],
+            regions=[list(self.regions)[c] for c in channels],
             masks=masks[channels],
-            probability=arrays.get("probability", masks)[channels],
-            uncertainty=arrays["uncertainty"][channels] if several else None,
+            probability=probability,
+            uncertainty=binary_entropy(torch.from_numpy(probability)).numpy() if several else None,
             reference=reference[channels],
             members=members >= 0.5 if several else None,
             frame=self.frame,
