@@ -5,8 +5,7 @@
 
 - ``case``: a case as it is shown: image, masks, maps and members on one grid.
 - ``views``: how volumes lie on the screen, and which of their slices are shown.
-- ``panels``: columns of a picture of a case, and their layout.
-- ``overlay``: a segmented case and a case in validation; ``animation``: how its mask comes about.
+- ``overlay``: a segmented case and a case in validation, column by column; ``animation``: how its mask comes about.
 - ``overview``: several cases, a row each; ``reliability``: the reliability diagram.
 - ``drawing``: colours, contours, scale bars and figures, which all of them share.
 """

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -31,15 +30,12 @@ class ReportRegion:
         mask: binary mask of shape ``(X, Y)`` or ``(X, Y, Z)``, bool or of the values 0 and 1.
         probability: probability in [0, 1] of the mask's shape, or None where there is no map.
         uncertainty: uncertainty in bits, not negative, of the mask's shape, or None where there is no map.
-        colour: colour of the contour as ``#RRGGBB``; by default that of
-            :func:`~medsegdiff_monai.visualize.region_colour`.
     """
 
     name: str
     mask: np.ndarray
     probability: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
-    colour: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class ReportCase:
         reliability: reliability of the segmenter's probabilities, or None where it is not known.
 
     Raises:
-        InputError: when shapes, values, names, colours, the spacing or the frame are not as described.
+        InputError: when shapes, values, names, the spacing or the frame are not as described.
     """
 
     title: str
@@ -116,7 +112,7 @@ class ReportCase:
     @property
     def colours(self) -> list[str]:
         """Colour of each region's contour."""
-        return [region.colour or region_colour(i) for i, region in enumerate(self.regions)]
+        return [region_colour(i) for i in range(len(self.regions))]
 
     @property
     def dashes(self) -> list[tuple[int, ...]]:
@@ -149,5 +145,3 @@ class ReportCase:
             np.isfinite(region.uncertainty).all() and (region.uncertainty >= 0).all()
         ):
             raise InputError(f"The uncertainty {of} must be finite and not negative.")
-        if region.colour is not None and not re.fullmatch(r"#[0-9A-Fa-f]{6}", region.colour):
-            raise InputError(f"The colour {of} must be written as #RRGGBB, got {region.colour!r}.")
