@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
-from medsegdiff_monai.handlers.spreadsheet import save_csv
+from medsegdiff_monai.handlers.case_tables import save_csv
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import check_writable, is_main_process, shared_mean, typed_text, world_size
 from medsegdiff_monai.visualize import save_reliability_diagram

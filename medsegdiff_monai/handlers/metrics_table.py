@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from ignite.engine import Engine
 
-from medsegdiff_monai.handlers.case_tables import CaseTables
-from medsegdiff_monai.handlers.spreadsheet import save_csv
+from medsegdiff_monai.handlers.case_tables import CaseTables, save_csv
 from medsegdiff_monai.utils import replace_atomically
 
 __all__ = ["MetricsTable"]

@@ -3,8 +3,7 @@
 
 """Metrics by MONAI's interface, and calibration.
 
-- ``regions``: Dice and IoU of each region of each case, and the base class of such metrics.
-- ``surface``: Hausdorff distance and surface Dice in mm.
+- ``regions``: Dice, IoU, Hausdorff distance and surface Dice of each region of each case, and their base class.
 - ``cup_to_disc``: the vertical cup-to-disc ratio of a fundus.
 - ``readers``: comparison with the masks of several readers.
 - ``reliability``: calibration errors and the bins of a reliability diagram, over all voxels of a data set.
@@ -13,7 +12,13 @@
 
 from .cup_to_disc import CupToDiscRatio, vertical_cup_to_disc_ratio
 from .readers import GeneralizedEnergyDistance, OverReaders
-from .regions import RegionDice, RegionIoU, RegionMetric, binary_masks
+from .regions import (
+    RegionDice,
+    RegionHausdorffDistance,
+    RegionIoU,
+    RegionMetric,
+    RegionSurfaceDice,
+    binary_masks,
+)
 from .reliability import Reliability, ReliabilityBins, binary_log_loss
-from .surface import RegionHausdorffDistance, RegionSurfaceDice
 from .temperature import TEMPERATURE_BOUNDS, MemberLogits, TemperatureFit, fit_temperature

@@ -24,10 +24,9 @@ def _vertical_extent(mask: torch.Tensor) -> torch.Tensor:
 def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.Tensor:
     """Vertical extent of the optic cup divided by that of the optic disc.
 
-    Vertical is the last axis, as in pictures that MONAI reads from PNG or JPEG.
-
     Args:
-        disc: binary masks of the disc, which includes the cup, of shape ``(B, X, Y)``.
+        disc: binary masks of the disc, which includes the cup, of shape ``(B, X, Y)``; vertical is the last axis, as
+            in pictures that MONAI reads from PNG or JPEG.
         cup: binary masks of the cup, of the same shape.
 
     Returns:

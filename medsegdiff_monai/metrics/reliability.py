@@ -146,10 +146,6 @@ class Reliability:
         )
         return ReliabilityBins(count, confidence, frequency)
 
-    def as_dict(self) -> dict[str, list[float]]:
-        """The sums in each bin of equal width as plain numbers."""
-        return {name: getattr(self, name).tolist() for name in ("count", "confidence", "positive")}
-
 
 def _equal_mass_error(cells: torch.Tensor, num_bins: int) -> float:
     """Difference of mean probability and share of positives over bins that all hold the same number of elements.

@@ -23,12 +23,7 @@ _CELLS = 128
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A fitted temperature.
-
-    Attributes:
-        temperature: the temperature.
-        at_bound: whether it lies at an end of what was searched, so that the best one may lie beyond.
-    """
+    """A fitted temperature; at a bound of the search, the best one may lie beyond."""
 
     temperature: float
     at_bound: bool
@@ -39,9 +34,8 @@ class MemberLogits:
 
     Logits of each member are kept of those voxels of which some member is not sure (nearer than 1e-4 to 0 or 1) or is
     wrong. Of the other voxels, which are nearly all, the members' logits are counted in cells of 0.04: each member's
-    value then stands for 1/N voxel, as if the mean over members were taken of the loss and not within it. Their
-    probabilities of being wrong are small and alike, so the two differ by less than the variance of these, which is
-    below 1e-8 at a temperature of 1 and below 1e-4 at 2.
+    value then stands for 1/N voxel, as if the mean over members were taken of the loss and not within it. The two
+    differ by less than 1e-8 at a temperature of 1 and 1e-4 at 2.
     """
 
     def __init__(self) -> None:

@@ -101,13 +101,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def draw_image(axes: Axes, image: np.ndarray, aspect: float = 1.0) -> None:
-    """Draw an image.
-
-    Args:
-        axes: where.
-        image: ``(rows, columns)`` or ``(rows, columns, 3)``, in [0, 1] as :func:`displayable` gives it.
-        aspect: height of a pixel over its width.
-    """
+    """Draw ``(rows, columns)`` or ``(rows, columns, 3)`` in [0, 1]; the aspect is a pixel's height over its width."""
     axes.imshow(image, cmap="gray", vmin=0.0, vmax=1.0, aspect=aspect)
 
 
@@ -149,7 +143,7 @@ def draw_scale_bar(axes: Axes, columns: int, rows: int, millimetres: float, aspe
         axes: where an image of these columns and rows has been drawn.
         columns: width of the image in pixels.
         rows: height of the image in pixels.
-        millimetres: width of a pixel in mm.
+        millimetres: width of a pixel.
         aspect: height of a pixel over its width.
     """
     length = round_length(_BAR_SHARE * columns * millimetres)

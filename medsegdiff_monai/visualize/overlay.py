@@ -47,9 +47,6 @@ def save_overlay(path: str | os.PathLike[str], case: PicturedCase) -> Path:
         path: file to write; its suffix gives the format, such as ``.png``.
         case: the case.
 
-    Returns:
-        The path.
-
     Raises:
         InputError: when the folder cannot be written to.
     """

@@ -52,12 +52,7 @@ def reliability_figure(diagrams: Mapping[str, ReliabilityBins], title: str | Non
 def save_reliability_diagram(
     path: str | os.PathLike[str], diagrams: Mapping[str, ReliabilityBins], title: str | None = None
 ) -> Path:
-    """Save the diagram of :func:`reliability_figure`.
-
-    Args:
-        path: file to write; its suffix gives the format, such as ``.png``.
-        diagrams: the series by name: at most seven.
-        title: title of the picture.
+    """Save the diagram of :func:`reliability_figure` as a file whose suffix gives the format, such as ``.png``.
 
     Raises:
         InputError: when there is nothing to show, or too much, or the folder cannot be written to.

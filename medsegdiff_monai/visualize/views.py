@@ -120,10 +120,7 @@ class View:
 def largest_view(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | None) -> View:
     """The picture, or the slice with the largest section of a mask; the middle one where the mask is empty.
 
-    Args:
-        mask: ``(X, Y)`` or ``(X, Y, Z)``, bool.
-        spacing: see :func:`plane_of`.
-        frame: see :func:`plane_of`.
+    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; see :func:`plane_of` for the other arguments.
     """
     return _through_largest(mask, plane_of(mask.ndim, spacing, frame))
 
@@ -135,10 +132,7 @@ def views_of(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | Non
     largest section of the mask. Any other volume was acquired in slices and is shown by three of these: that with the
     largest section, and those half way from it to the mask's ends.
 
-    Args:
-        mask: ``(X, Y)`` or ``(X, Y, Z)``, bool.
-        spacing: see :func:`plane_of`.
-        frame: see :func:`plane_of`.
+    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; see :func:`plane_of` for the other arguments.
     """
     largest = largest_view(mask, spacing, frame)
     if mask.ndim == 2:

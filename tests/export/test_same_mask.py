@@ -14,13 +14,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from medsegdiff_monai.inferers.members import member_noise
 from monai.bundle import run
 from PIL import Image
 
 from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.export import OnnxNetwork, export_bundle
 from medsegdiff_monai.data.phantoms import make_phantom
-from medsegdiff_monai.inferers.members import member_noise
 
 pytestmark = pytest.mark.slow
 

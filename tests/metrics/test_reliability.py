@@ -23,6 +23,10 @@ def counted(*cases: tuple[list, list], bins: int = BINS) -> Reliability:
     return reliability
 
 
+def sums_of(reliability: Reliability) -> dict[str, list[float]]:
+    return {name: getattr(reliability, name).tolist() for name in ("count", "confidence", "positive")}
+
+
 def in_bins(**bins: float) -> list[float]:
     return [bins.get(f"b{i}", 0.0) for i in range(BINS)]
 
@@ -34,7 +38,7 @@ def random_cases(seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def test_bins_by_hand() -> None:
-    sums = counted(([[[0.02, 0.04, 0.06], [0.51, 0.52, 0.97]]], [[[0, 1, 0], [1, 0, 1]]])).as_dict()
+    sums = sums_of(counted(([[[0.02, 0.04, 0.06], [0.51, 0.52, 0.97]]], [[[0, 1, 0], [1, 0, 1]]])))
     assert sums["count"] == in_bins(b0=2, b1=1, b10=2, b19=1)
     assert sums["positive"] == in_bins(b0=1, b10=1, b19=1)
     assert sums["confidence"] == pytest.approx(in_bins(b0=0.06, b1=0.06, b10=1.03, b19=0.97), abs=1e-6)
@@ -48,21 +52,21 @@ def test_means_of_two_bins_and_of_an_empty_one_by_hand() -> None:
 
 
 def test_ends_of_the_range_belong_to_the_first_and_the_last_bin() -> None:
-    sums = counted(([[0.0, 1.0, 1.0, 0.5]], [[0, 1, 0, 1]])).as_dict()
+    sums = sums_of(counted(([[0.0, 1.0, 1.0, 0.5]], [[0, 1, 0, 1]])))
     assert sums["count"] == in_bins(b0=1, b19=2, b10=1)
     assert sums["confidence"] == in_bins(b19=2, b10=0.5)
     assert sums["positive"] == in_bins(b19=1, b10=1)
 
 
 def test_rounding_beyond_the_range_is_cut() -> None:
-    sums = counted(([[-1e-6, 1 + 1e-6]], [[0, 1]])).as_dict()
+    sums = sums_of(counted(([[-1e-6, 1 + 1e-6]], [[0, 1]])))
     assert sums["count"] == in_bins(b0=1, b19=1)
     assert sums["confidence"] == in_bins(b19=1)
 
 
 def test_sums_run_over_cases_of_any_shape() -> None:
     cases = random_cases()
-    sums = counted(*((p.tolist(), y.tolist()) for p, y in cases)).as_dict()
+    sums = sums_of(counted(*((p.tolist(), y.tolist()) for p, y in cases)))
     p, y = (np.concatenate([c[k].ravel() for c in cases]) for k in (0, 1))
     edges = np.linspace(0, 1, BINS + 1)
     for key, weights in {"count": None, "confidence": p, "positive": y}.items():
@@ -130,8 +134,8 @@ def test_weights_stand_for_voxels() -> None:
     weighted.update(p, y, w)
     repeated.update(p.repeat_interleave(w), y.repeat_interleave(w))
     assert weighted.errors() == pytest.approx(repeated.errors(), rel=1e-12)
-    for name, values in weighted.as_dict().items():
-        assert values == pytest.approx(repeated.as_dict()[name])
+    for name, values in sums_of(weighted).items():
+        assert values == pytest.approx(sums_of(repeated)[name])
 
 
 def test_parts_add_up() -> None:

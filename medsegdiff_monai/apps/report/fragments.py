@@ -74,12 +74,7 @@ def _region_entry(index: int, case: ReportCase) -> str:
 
 
 def map_controls(case: ReportCase, top: float) -> str:
-    """Maps over the image: which one, of which region, how opaque, and their colour bars.
-
-    Args:
-        case: the case.
-        top: top of the scale of uncertainty, in bits.
-    """
+    """Maps over the image: which one, of which region, how opaque, and their colour bars; ``top`` is in bits."""
     parts = []
     if any(region.probability is not None for region in case.regions):
         parts.append(_map_entry("probability", "Probability", "P", PROBABILITY_COLOURS, 1.0, ""))

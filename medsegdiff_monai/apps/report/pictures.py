@@ -20,12 +20,7 @@ _FADED = 0.1  # values under this share of the scale let more and more of the im
 
 
 def grey_levels(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """An image as bytes: 0 at the lower end of the window and below, 255 at the upper end and above, 0 if not finite.
-
-    Args:
-        image: image of any shape.
-        window: see :func:`~medsegdiff_monai.visualize.display_window`.
-    """
+    """An image of any shape as bytes: 0 at the lower end of the window and below, or if not finite, to 255."""
     if image.dtype == np.uint8:
         return image
     low, high = window
@@ -47,10 +42,6 @@ def map_picture(levels: np.ndarray, colours: str) -> str:
     """A map as a palette picture whose pixels are its levels, PNG in base64, or nothing where the map is 0 throughout.
 
     Level 0 is transparent, and the levels of the lowest tenth of the scale let the image through the more, the lower.
-
-    Args:
-        levels: uint8, of shape ``(rows, columns)``.
-        colours: name of Matplotlib's colour map.
     """
     if not levels.any():
         return ""
@@ -86,9 +77,6 @@ def outline(mask: np.ndarray) -> str:
     The pixel of row r and column c covers the square from (c, r) to (c + 1, r + 1); x runs to the right and y down.
     Every connected part is one closed line, clockwise on the screen, and every hole another, counter-clockwise. Pixels
     that touch at a corner only are parts of their own, pixels of a hole that do so are one hole.
-
-    Args:
-        mask: bool, of shape ``(rows, columns)``.
 
     Returns:
         The path data, such as ``M2 2h4v4h-4z``; empty where the mask is.
