@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,27 +32,24 @@ class TrainingLossBoard:
 
     def __init__(self, log_dir: str) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
-        self.loss = math.nan
-        self.is_open = False
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The open file: not before the first iteration, for the run may be refused."""
+        return SummaryWriter(self.log_dir)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI trainer, in every process."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._average)
-        if is_main_process():
-            engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
-    def _open(self, engine: Engine) -> None:
-        """Open the file: not before the run starts, which may be refused."""
-        if not self.is_open:
-            TensorBoardStatsHandler(
-                log_dir=self.log_dir, tag_name="train_loss", output_transform=lambda _: self.loss
-            ).attach(engine)
-            self.is_open = True
-
-    def _average(self, engine: Engine) -> None:
+    def __call__(self, engine: Engine) -> None:
+        """Write the loss of an iteration."""
         output: Any = engine.state.output
         loss = torch.tensor(float(output[0][Keys.LOSS]), dtype=torch.float64, device=default_device())
-        self.loss = float(shared_mean(loss))
+        mean = float(shared_mean(loss))
+        if is_main_process():
+            self.writer.add_scalar("train_loss", mean, engine.state.iteration)
+            self.writer.flush()
 
 
 class ValidationBoard:
@@ -73,29 +70,25 @@ class ValidationBoard:
         self.log_dir = typed_text(log_dir, "output_dir")
         self.regions = regions
         self.frame = frame
-        self.is_open = False
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The open file: not before the first validation, for the training may be refused."""
+        return SummaryWriter(self.log_dir)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI evaluator; of several processes one writes."""
-        if not is_main_process():
-            return
-        _Stats(name="validation", iteration_log=False).attach(engine)
-        engine.add_event_handler(Events.STARTED, self._open)
+        if is_main_process():
+            _Stats(name="validation", iteration_log=False).attach(engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
-    def _open(self, engine: Engine) -> None:
-        """Open the file: not before the first validation, for the training may be refused."""
-        if self.is_open:
-            return
-        self.is_open = True
-        writer = SummaryWriter(self.log_dir)
-        TensorBoardStatsHandler(writer, iteration_log=False).attach(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw, writer)
-
-    def _draw(self, engine: Engine, writer: SummaryWriter) -> None:
+    def __call__(self, engine: Engine) -> None:
+        """Write the metrics of a validation, and the picture."""
+        TensorBoardStatsHandler(self.writer, iteration_log=False).epoch_completed(engine)
         output: Any = engine.state.output
         picture = validation_picture(self._case(output[0], f"Epoch {engine.state.epoch}"))
-        writer.add_image("validation", picture, engine.state.epoch, dataformats="HWC")
-        writer.flush()
+        self.writer.add_image("validation", picture, engine.state.epoch, dataformats="HWC")
+        self.writer.flush()
 
     def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
         """The case as it came out of postprocessing."""
