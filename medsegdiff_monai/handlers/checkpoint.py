@@ -31,12 +31,8 @@ __all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "
 logger = logging.getLogger(__name__)
 
 
-def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
-    """Content of a checkpoint file, read without running any code in it.
-
-    Args:
-        path: the file.
-        map_location: device of the tensors, see ``torch.load``.
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Content of a checkpoint file, read without running any code in it, onto the CPU.
 
     Raises:
         InputError: when the file is missing, damaged or not a checkpoint.
@@ -44,7 +40,7 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     if not Path(path).is_file():
         raise InputError(f"The checkpoint {path} does not exist: train first or give the path of an existing one.")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch.load raises whatever its zip, pickle and storage readers raise
         raise InputError(f"The checkpoint {path} is damaged or not a PyTorch checkpoint: give another one.") from e
     if not isinstance(content, dict):
@@ -58,7 +54,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | No
     Args:
         network: the network.
         path: checkpoint file.
-        key: entry of the checkpoint that holds the weights; None where the checkpoint is the weights.
+        key: entry that holds the weights; None where the checkpoint is the weights.
 
     Raises:
         InputError: when the checkpoint cannot be read, or is that of another architecture.
@@ -82,12 +78,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | No
 
 
 class LoadWeights:
-    """Load a network's weights when an engine starts, strictly.
-
-    Args:
-        network: the network.
-        path: file of the weights.
-    """
+    """Load a network's weights from a file when an engine starts, strictly."""
 
     def __init__(self, network: nn.Module, path: str | os.PathLike[str]) -> None:
         self.network = network
@@ -107,7 +98,7 @@ class FineTune:
     """Start training from weights that another run ended with.
 
     Args:
-        path: file of the weights; None starts from new ones, and nothing is loaded.
+        path: file of the weights; None loads nothing.
         networks: the networks that get them: the one in training and the one around the averaged weights.
         resume: whether the run goes on where an earlier one ended, which has weights of its own.
 

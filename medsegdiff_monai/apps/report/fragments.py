@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from medsegdiff_monai.apps.report.case import ReportCase, ReportReliability
 from medsegdiff_monai.apps.report.pictures import colour_bar, reliability_picture
-from medsegdiff_monai.visualize import Plane
+from medsegdiff_monai.visualize import View
 
 __all__ = [
     "PROBABILITY_COLOURS",
@@ -104,13 +104,13 @@ def _map_entry(name: str, label: str, key: str, colours: str, top: float, unit: 
     )
 
 
-def slice_control(case: ReportCase, plane: Plane) -> str:
+def slice_control(view: View) -> str:
     """The slider through the slices of a volume."""
-    if plane.through is None:
+    if view.plane.through is None:
         return ""
     return (
         '<label for="slice">Slice <kbd>&uarr;</kbd> <kbd>&darr;</kbd></label>'
-        f'<input type="range" id="slice" min="1" max="{case.shape[plane.through]}">'
+        f'<input type="range" id="slice" min="1" max="{view.count}">'
         '<output id="slice-value" for="slice"></output>'
     )
 
@@ -165,7 +165,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequenc
 
 
 def fact_list(case: ReportCase) -> str:
-    """How the segmentation was made, and on which grid."""
+    """Facts of the segmentation and its grid."""
     grid = {"Image size": " x ".join(str(n) for n in case.shape)}
     if case.spacing is not None:
         grid["Spacing"] = " x ".join(f"{s:.4g}" for s in case.spacing) + " mm"
