@@ -26,6 +26,7 @@ from typing import Any
 import fire
 import pandas as pd
 import torch
+from harness.curve import save_curve
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
@@ -38,7 +39,6 @@ from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.fusion import fuse_members
 from medsegdiff_monai.utils import keep_freed_memory
-from medsegdiff_monai.visualize import save_curve
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle" / "thyroid_ultrasound_medsegdiff"
 TIMED_SIZE = 256
