@@ -81,7 +81,7 @@ class Regions(dict[str, list[int]]):
                 )
 
     @classmethod
-    def of(cls, values: Mapping[str, Sequence[int]]) -> Regions:
+    def from_values(cls, values: Mapping[str, Sequence[int]]) -> Regions:
         """Regions from their label values; regions stay as they are, with their background."""
         return values if isinstance(values, Regions) else cls(values)
 

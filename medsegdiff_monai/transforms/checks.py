@@ -151,7 +151,7 @@ class LabelToRegionsd(MapTransform):
         several_readers: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
         self.image_key = image_key
         self.several_readers = several_readers
 
