@@ -16,8 +16,7 @@ from monai.utils import ensure_tuple
 
 from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
-from medsegdiff_monai.data.reading import FileHeader, label_turn, read_header, read_image, read_label, turned
-from medsegdiff_monai.data.reading.unreadable import naming
+from medsegdiff_monai.data.reading import FileHeader, label_turn, naming, read_header, read_image, read_label, turned
 from medsegdiff_monai.transforms.background import background_value
 from medsegdiff_monai.utils import InputError, check_memory
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
-from medsegdiff_monai.data.reading import NIFTI, label_turn, read_header, read_label
-from medsegdiff_monai.data.reading.orientation import shown_size
-from medsegdiff_monai.data.reading.unreadable import naming
+from medsegdiff_monai.data.reading import NIFTI, label_turn, naming, read_header, read_label, shown_size
 from medsegdiff_monai.utils import InputError
 
 __all__ = [

@@ -16,9 +16,16 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from tifffile import TiffFile
 
-from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, JPEG_RATIO, MAX_VALUES, FileHeader, check_declared
-from medsegdiff_monai.data.reading.orientation import ORIENTATION_TAG, shown_size, valid_orientation
-from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
+from medsegdiff_monai.data.reading.header import (
+    DEFLATE_RATIO,
+    JPEG_RATIO,
+    MAX_VALUES,
+    TRANSPARENT,
+    FileHeader,
+    UnreadableFileError,
+    check_declared,
+)
+from medsegdiff_monai.data.reading.picture import ORIENTATION_TAG, shown_size, valid_orientation
 
 __all__ = ["read_tiff", "tiff_header"]
 
@@ -46,9 +53,6 @@ _BYTE = 8
 
 def tiff_header(path: Path) -> FileHeader:
     """The header of a TIFF file.
-
-    Args:
-        path: the file.
 
     Raises:
         UnreadableFileError: when it holds several pages, is compressed or coloured in a way that is not read, or
@@ -149,25 +153,20 @@ def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
         for part, (sample, _, row, column, _), _ in page.segments(maxworkers=1):
             area = part[0, : page.imagelength - row, : page.imagewidth - column]
             if sample + area.shape[-1] > page.samplesperpixel - alpha:
-                _check_opaque(area[..., -1], page)
+                opaque = 1.0 if area.dtype.kind == "f" else 2**page.bitspersample - 1
+                if not (area[..., -1] == opaque).all():
+                    raise UnreadableFileError(TRANSPARENT)
                 area = area[..., :-1]
             rows, columns, count = area.shape
             if count:
                 values = meaning(area)
-                place = slice(sample, sample + values.shape[-1])
-                pixels[row : row + rows, column : column + columns, place] = values
+                pixels[row : row + rows, column : column + columns, sample : sample + values.shape[-1]] = values
         return pixels
 
 
 def _has_alpha(page: Any) -> bool:
     """Whether the last sample of a pixel says how transparent it is."""
     return len(page.extrasamples) == 1 and page.extrasamples[0] in _ALPHA
-
-
-def _check_opaque(alpha: np.ndarray, page: Any) -> None:
-    opaque = 1.0 if alpha.dtype.kind == "f" else 2**page.bitspersample - 1
-    if not (alpha == opaque).all():
-        raise UnreadableFileError("is partly transparent: save it without transparency.")
 
 
 def _check_parts(page: Any) -> None:
