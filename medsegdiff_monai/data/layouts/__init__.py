@@ -1,7 +1,12 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .brats import read_brats
+"""Data sets as their owners give them, read into cases and shared out to the sections of a datalist.
+
+Each ``read_*`` gives a ``LayoutData``: the usable cases, and for everything else which file it is and what to do.
+"""
+
+from .brats import contrast_files, read_brats
 from .ddti import read_ddti
 from .folder import read_folder
 from .layout import LayoutCase, LayoutData

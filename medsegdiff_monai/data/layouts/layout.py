@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["LayoutCase", "LayoutData", "leave_out_twins"]
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["LayoutCase", "LayoutData"]
 
 
 @dataclass(frozen=True)
 class LayoutCase:
     """One usable case of a data set.
 
-    Args:
+    Attributes:
         name: name of the case.
         patient: the patient whose cases have to stay in one section.
         images: its image, or the images of its contrasts in the order of the channels.
@@ -31,9 +34,9 @@ class LayoutCase:
 
 @dataclass
 class LayoutData:
-    """What was found of a data set in its owners' layout.
+    """A data set in its owners' layout.
 
-    Args:
+    Attributes:
         name: name of the data set.
         modality: what each channel shows, by its number.
         labels: what each label value means, by the value.
@@ -58,35 +61,20 @@ class LayoutData:
     notes: list[str] = field(default_factory=list)
 
     def report(self, case: str, reason: str, kept: bool = False) -> None:
-        """Note the reason why a case, or a part of one, is left out.
-
-        Args:
-            case: name of the case.
-            reason: one sentence.
-            kept: whether the case is in the data nevertheless.
-        """
+        """Note the one sentence why a case, or a part of one, is left out, or is doubtful and ``kept`` nevertheless."""
         self.problems.append((case, reason))
         if kept:
             self.kept.append((case, reason))
+
+    @contextmanager
+    def reporting(self, case: str) -> Iterator[None]:
+        """Report a case whose reading raises an ``InputError``, and go on with the next one."""
+        try:
+            yield
+        except InputError as e:
+            self.report(case, str(e))
 
     @property
     def left_out(self) -> int:
         """Number of problems that cost a case, a file or a folder."""
         return len(self.problems) - len(self.kept)
-
-
-def leave_out_twins(data: LayoutData, group: Callable[[LayoutCase], object]) -> None:
-    """Leave out, and report, cases of one group whose results would have one name.
-
-    Args:
-        data: the data set; its cases and problems are changed.
-        group: what cases that are processed together have in common.
-    """
-    found: dict[tuple[object, str], list[LayoutCase]] = {}
-    for case in data.cases:
-        found.setdefault((group(case), case.name), []).append(case)
-    for twins in found.values():
-        if len(twins) > 1:
-            files = " and ".join(str(case.images[0]) for case in twins)
-            data.report(twins[0].name, f"{files} would give results of one name: rename them.")
-            data.cases = [case for case in data.cases if case not in twins]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medsegdiff_monai.data.layouts.files import natural_key
-from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData, leave_out_twins
+from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["DEFAULT_SPLIT", "SECTIONS", "parse_split", "sections_of", "split_by_patient"]
@@ -62,22 +62,22 @@ def split_by_patient(sizes: Mapping[str, int], shares: Sequence[float], seed: in
     ends = np.cumsum(targets)
     seen = np.cumsum([sizes[p] for p in order]) - [sizes[p] / 2 for p in order]  # the middle of each patient's cases
     last = max(i for i, share in enumerate(shares) if share > 0)
-    place = {p: min(int(np.searchsorted(ends, m, side="right")), last) for p, m in zip(order, seen)}
-    while change := _best_change(order, sizes, place, targets):
-        place.update(change)
-    return {p: SECTIONS[place[p]] for p in names}
+    placed = {p: min(int(np.searchsorted(ends, m, side="right")), last) for p, m in zip(order, seen)}
+    while change := _best_change(order, sizes, placed, targets):
+        placed.update(change)
+    return {p: SECTIONS[placed[p]] for p in names}
 
 
 def _best_change(
-    order: Sequence[str], sizes: Mapping[str, int], place: Mapping[str, int], targets: np.ndarray
+    order: Sequence[str], sizes: Mapping[str, int], placed: Mapping[str, int], targets: np.ndarray
 ) -> dict[str, int]:
-    """The move of one patient, or exchange of two, that improves the split most; empty where none does."""
+    """The section of the patient, or of the two, whose move improves the split most; empty where none does."""
     open_sections = [i for i, target in enumerate(targets) if target > 0]
-    number = Counter(place.values())
-    filled = np.array([sum(sizes[p] for p in order if place[p] == i) for i in range(len(targets))])
+    number = Counter(placed.values())
+    filled = np.array([sum(sizes[p] for p in order if placed[p] == i) for i in range(len(targets))])
     first: dict[int, dict[int, str]] = {i: {} for i in open_sections}  # one patient of each size
     for p in order:
-        first[place[p]].setdefault(sizes[p], p)
+        first[placed[p]].setdefault(sizes[p], p)
 
     def cost(moved: Mapping[int, int], patients: Mapping[int, int]) -> tuple[int, float]:
         empty = sum(number[i] + patients.get(i, 0) == 0 for i in open_sections)
@@ -104,7 +104,7 @@ def sections_of(data: LayoutData, split: Any = None, seed: int = 0) -> dict[str,
     one name are left out of the data and reported.
 
     Args:
-        data: the data set.
+        data: the data set; its cases, problems and notes are changed.
         split: as for :func:`parse_split`; None keeps the sections that the data set states for all its cases, if these
             are two at least, and else takes ``DEFAULT_SPLIT``.
         seed: seed of the split.
@@ -117,14 +117,26 @@ def sections_of(data: LayoutData, split: Any = None, seed: int = 0) -> dict[str,
         raise InputError(f"--seed must be a whole number not below 0, got {seed!r}.")
     stated = {case.section for case in data.cases if case.label is not None}
     keep = split is None and None not in stated and len(stated) > 1
-    leave_out_twins(data, lambda case: case.section if keep else None)
-    labelled = [case for case in data.cases if case.label is not None]
+    _leave_out_twins(data, by_section=keep)
     if keep:
         kept = ", ".join(name for name in SECTIONS if name in stated)
         data.notes.append(f"The data set's own sections are kept ({kept}); --split splits all cases anew.")
-    placed = {} if keep else split_by_patient(Counter(case.patient for case in labelled), shares, seed)
+    sizes = Counter(case.patient for case in data.cases if case.label is not None)
+    placed = {} if keep else split_by_patient(sizes, shares, seed)
     sections: dict[str, list[LayoutCase]] = {name: [] for name in SECTIONS}
     for case in sorted(data.cases, key=lambda case: natural_key(case.images[0])):
         name = "unlabelled" if case.label is None else case.section if keep else placed[case.patient]
         sections.setdefault(str(name), []).append(case)
     return sections
+
+
+def _leave_out_twins(data: LayoutData, by_section: bool) -> None:
+    """Leave out, and report, cases (of one section) whose results would have one name."""
+    groups: dict[tuple[str | None, str], list[LayoutCase]] = {}
+    for case in data.cases:
+        groups.setdefault((case.section if by_section else None, case.name), []).append(case)
+    for twins in groups.values():
+        if len(twins) > 1:
+            files = " and ".join(str(case.images[0]) for case in twins)
+            data.report(twins[0].name, f"{files} would give results of one name: rename them.")
+            data.cases = [case for case in data.cases if case not in twins]
