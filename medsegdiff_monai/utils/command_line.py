@@ -30,14 +30,11 @@ def typed_text(value: Any, option: str) -> Any:
     """The value of an option as it was typed, where Fire has made something else of it.
 
     ``python -m monai.bundle`` has Fire read the values of its options, which takes the folder ``2024`` for a number,
-    ``a,b`` for a tuple and ``run #3`` for ``run`` with a comment.
+    ``a,b`` for a tuple and ``run #3`` for ``run`` with a comment. A value that did not come from the option stays.
 
     Args:
         value: what a configuration holds.
         option: name of the option that it may have come from.
-
-    Returns:
-        The text, or the value itself where it is not what Fire makes of the option.
     """
     text = _typed_options().get(option)
     if text is None:
@@ -47,7 +44,7 @@ def typed_text(value: Any, option: str) -> Any:
 
 
 def misread_folders() -> dict[str, str]:
-    """The options for folders and files, with what was typed, that :func:`typed_text` cannot mend.
+    """Options for folders and files, with what was typed, that :func:`typed_text` cannot mend.
 
     A bundle passes over ``None`` as if nothing had been typed, and joins some folders with file names by itself.
     """

@@ -18,8 +18,8 @@ from monai.utils import set_determinism
 from medsegdiff_monai.utils.command_line import misread_folders
 from medsegdiff_monai.utils.distributed import world_size
 from medsegdiff_monai.utils.errors import InputError, install_error_hook
-from medsegdiff_monai.utils.folders import locked_folder
-from medsegdiff_monai.utils.memory import keep_freed_memory
+from medsegdiff_monai.utils.files import locked_folder
+from medsegdiff_monai.utils.hardware import keep_freed_memory
 
 __all__ = ["run_and_report", "start_run"]
 
@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mapping[str, Any] | None = None) -> None:
-    """What comes before any run of a bundle: errors as one sentence, seeded random numbers, and memory kept.
+    """Prepare any run of a bundle: errors as one sentence, seeded random numbers, and memory kept.
 
     Args:
         seed: seed of all generators; None leaves them as they are.
@@ -69,8 +69,7 @@ def run_and_report(
             processed by then.
         KeyboardInterrupt: after Ctrl-C, with the line that says how to go on.
     """
-    place = checkpoint.path.parent if folder is None else folder
-    with locked_folder(place), _without_tracebacks():
+    with locked_folder(checkpoint.path.parent if folder is None else folder), _without_tracebacks():
         if world_size() > 1:
             dist.barrier()  # the main process holds the folder now, and no other has begun to write
         try:
