@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -51,9 +52,7 @@ class SubtractBackgroundd(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with volumes under the keys.
+        """The case with shifted volumes.
 
         Raises:
             InputError: when a channel has voxels below 0 and no value that can be told to be its background.
@@ -85,19 +84,12 @@ class SubtractMinimumd(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with pictures under the keys.
-        """
+        """The case with shifted pictures."""
         d = dict(data)
         for key in self.key_iterator(d):
             lowest = float(d[key].min())
             d[key] = d[key] - lowest if lowest != 0.0 else d[key]
         return d
-
-
-def _differs_from_zero(image: torch.Tensor) -> torch.Tensor:
-    return image != 0
 
 
 class CropBackgroundd(CropForegroundd):
@@ -113,7 +105,7 @@ class CropBackgroundd(CropForegroundd):
         super().__init__(
             keys,
             source_key,
-            select_fn=_differs_from_zero,
+            select_fn=partial(torch.ne, other=0),
             allow_smaller=True,
             allow_missing_keys=allow_missing_keys,
         )

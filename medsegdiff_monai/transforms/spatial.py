@@ -81,30 +81,17 @@ class FitToSized(MapTransform, InvertibleTransform):
         self.pad = SpatialPad(self.image_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with images under the keys.
-
-        Returns:
-            The case with images of shape ``(C, *image_size)``.
-        """
+        """The case with images of shape ``(C, *image_size)``."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.pad(self._resize(d[key].shape[1:])(d[key]))
+            size = d[key].shape[1:]
+            scale = min(target / s for target, s in zip(self.image_size, size))
+            resize = Resize([max(1, round(s * scale)) for s in size], mode="area" if scale < 1 else self.smooth)
+            d[key] = self.pad(resize(d[key]))
         return d
 
-    def _resize(self, size: Sequence[int]) -> Resize:
-        scale = min(target / s for target, s in zip(self.image_size, size))
-        return Resize([max(1, round(s * scale)) for s in size], mode="area" if scale < 1 else self.smooth)
-
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with maps of shape ``(C, *image_size)`` under the keys.
-
-        Returns:
-            The case with maps in the sizes that the images had.
-        """
+        """The case with maps of shape ``(C, *image_size)`` brought to the sizes that the images had."""
         d = dict(data)
         for key in self.key_iterator(d):
             cropped = self.pad.inverse(d[key])
@@ -145,9 +132,7 @@ class AntialiasedResized(Resized):
 class RandCropRegionsd(RandCropByPosNegLabeld):
     """MONAI's ``RandCropByPosNegLabeld``, whose positive crops lie around a voxel of any region.
 
-    MONAI takes the first of several channels for background and leaves it out.
-
-    See ``RandCropByPosNegLabeld`` for the arguments.
+    MONAI takes the first of several channels for background and leaves it out. The arguments are MONAI's.
     """
 
     def randomize(
