@@ -54,9 +54,8 @@ def name_in_metadata(meta: Mapping[str, Any]) -> str:
 def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
     """Name of a case: the file name of its image without the image suffix (``scan.nii.gz`` is ``scan``).
 
-    Of a case in several files it is their name where they have one name in different folders, or else what their
-    names begin with, up to a separator (``p1_t1.nii.gz`` and ``p1_t2.nii.gz`` are ``p1``), or else the name of their
-    folder. Line breaks and what else no text may hold become ``_``, see :func:`text_for_names`.
+    Of several files it is the name that they share, or else its common beginning up to a separator (``p1_t1.nii.gz``
+    and ``p1_t2.nii.gz`` are ``p1``), or else that of their folder, always as :func:`text_for_names` makes it.
     """
     if isinstance(image, (list, tuple)):
         stems = [case_name(file) for file in image]
@@ -72,10 +71,7 @@ def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
 
 
 def text_for_names(text: str) -> str:
-    """Text with ``_`` for each line break, control character and byte that is no text.
-
-    A file name may hold them; names of results, tables and logs may not.
-    """
+    """Text with ``_`` for line breaks, control characters and bytes that are no text, which file names may hold."""
     return "".join("_" if unicodedata.category(c) in _NO_TEXT else c for c in text)
 
 
@@ -84,9 +80,6 @@ def distinguish(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     ``x/a.png`` and ``y/a.png`` are the cases ``x_a`` and ``y_a``; ``a.png`` beside ``a.jpg`` are ``a.png`` and
     ``a.jpg``. A name that a datalist states stays. Cases that still have one name get the reason as ``refused``.
-
-    Args:
-        cases: cases with ``image`` and, where it is stated, ``case``.
     """
     longer = _names_by_path(cases)
     forms = [[name_of_case(case), *([] if case.get("case") else by_path)] for case, by_path in zip(cases, longer)]
@@ -127,15 +120,7 @@ def _names_by_path(cases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class MaskName:
-    """The parts of a mask's name: ``benign (4)_mask_1`` is the mask 1 of ``benign (4)``.
-
-    BUSI numbers all masks of an image but the first.
-
-    Attributes:
-        image: name of the image.
-        word: the word for a mask, in lower case.
-        number: number of the mask, where it has one.
-    """
+    """The parts of a mask's name: ``benign (4)_mask_1`` is the mask 1 of ``benign (4)``; BUSI's first has no number."""
 
     image: str
     word: str

@@ -66,10 +66,9 @@ def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str 
         datalist: file name of the datalist in the folder.
 
     Returns:
-        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``, which is a
-        list with a path for each reader where several have drawn it. Whether the files are there is found case by case
-        when they are read. A case whose label is one of several masks has the reason why it cannot be used as
-        ``refused``.
+        A dictionary for each case, with the absolute path of ``image`` and, where there is one, ``label`` (or a list of
+        paths: contrasts, or readers). Whether the files are there shows when they are read. A case whose label is one
+        of several masks has the reason why it cannot be used as ``refused``.
 
     Raises:
         InputError: when the datalist is missing or not readable, or the section is missing or empty.
@@ -101,16 +100,10 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
             files = case[key] if isinstance(case[key], list) else [case[key]]
             if not files or not all(isinstance(f, str) for f in files):
                 raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
-            paths = [_path(f, datalist.parent) for f in files]
-            resolved[key] = paths if isinstance(case[key], list) else paths[0]
+            paths = [datalist.parent / file for file in files]
+            there = [p if os.path.lexists(p) else datalist.parent / f.replace("\\", "/") for p, f in zip(paths, files)]
+            resolved[key] = [str(path) for path in there] if isinstance(case[key], list) else str(there[0])
     return resolved
-
-
-def _path(text: str, folder: Path) -> str:
-    path = folder / text
-    if "\\" in text and not os.path.lexists(path):
-        path = folder / text.replace("\\", "/")
-    return str(path)
 
 
 def _with_whole_label(case: dict[str, Any], listed: dict[Path, list[str]]) -> dict[str, Any]:
@@ -141,9 +134,9 @@ def find_cases(
 ) -> list[dict]:
     """The cases to segment: a section of the folder's datalist, or every image in a folder without one.
 
-    In a folder without a datalist, hidden files, folders and files that are no images are passed over, and so are the
-    results of an earlier run and masks where the image that they belong to lies beside them; one line of the log says
-    what. Images in forms that are not read, links to nothing and pipes are cases, which are refused when they are read.
+    In a folder without a datalist, hidden files, folders and files that are no images are passed over. So are results
+    of an earlier run and masks whose image lies beside them; one line of the log says what. Images in forms that are
+    not read, links to nothing and pipes are cases, which are refused when they are read.
 
     Args:
         dataset_dir: folder of the images.
@@ -155,8 +148,7 @@ def find_cases(
     Returns:
         A dictionary for each case with the path of its ``image`` (and ``label``), in a plain folder sorted by name.
         Cases of one name are told apart by their paths, see :func:`~medsegdiff_monai.data.cases.distinguish`. A case
-        whose results cannot have a name of their own has the reason as ``refused``, and
-        :class:`~medsegdiff_monai.data.ScreenedDataset` leaves it out.
+        whose results cannot have a name of their own has the reason as ``refused``.
 
     Raises:
         InputError: when the folder is missing or has no images.
@@ -177,7 +169,12 @@ def find_cases(
             f"The dataset folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}) and no {datalist}: "
             "give another folder as --dataset_dir."
         )
-    return [_refused_by_length(case) for case in distinguish(cases)]
+    cases = distinguish(cases)
+    for case in cases:
+        if (length := len(name_of_case(case).encode())) > _LONGEST_NAME:
+            too_long = f"has {length} bytes, more than {_LONGEST_NAME}, so the names of its results would be too long"
+            case.setdefault("refused", f"The name of the case {too_long}: rename it.")
+    return cases
 
 
 def _images(folder: Path) -> list[Path]:
@@ -188,7 +185,13 @@ def _images(folder: Path) -> list[Path]:
         raise InputError(f"Cannot read the dataset folder {folder} ({e.strerror}): mend its permissions.") from e
     kinds: dict[str, list[Path]] = {}
     for path in entries:
-        kinds.setdefault(_kind(path), []).append(path)
+        if path.name.startswith("."):
+            kind = "hidden"
+        elif os.path.isdir(path):
+            kind = "folders"
+        else:
+            kind = "images" if path.name.lower().endswith((*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)) else "no images"
+        kinds.setdefault(kind, []).append(path)
     images = kinds.pop("images", [])
     results = results_among(images)
     masks = masks_among(images) - results
@@ -201,22 +204,3 @@ def _images(folder: Path) -> list[Path]:
     if passed_over:
         logger.info("Passed over in %s: %s", printable(folder), printable("; ".join(passed_over)))
     return [path for path in images if path not in results | masks]
-
-
-def _kind(path: Path) -> str:
-    if path.name.startswith("."):
-        return "hidden"
-    if os.path.isdir(path):
-        return "folders"
-    return "images" if path.name.lower().endswith((*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)) else "no images"
-
-
-def _refused_by_length(case: dict[str, Any]) -> dict[str, Any]:
-    length = len(name_of_case(case).encode())
-    if length <= _LONGEST_NAME or "refused" in case:
-        return case
-    reason = (
-        f"The name of the case has {length} bytes, more than {_LONGEST_NAME}, so the names of its results would be too "
-        "long: rename it."
-    )
-    return {**case, "refused": reason}

@@ -21,12 +21,7 @@ FAILURES = "failures"  # key of a batch under which are the cases that could not
 
 @dataclass(frozen=True)
 class FailedCase:
-    """A case that could not be prepared; it can go from one process to another, as few exceptions can.
-
-    Attributes:
-        case: its name.
-        reason: one line that says why.
-    """
+    """Name of a case that could not be prepared, and why; it can go between processes, as few exceptions can."""
 
     case: str
     reason: str
@@ -60,13 +55,9 @@ def _collate(items: Sequence[Any]) -> dict[str, Any]:
     return {**batch, FAILURES: failures} if failures else batch
 
 
-def _sampler(dataset: Any, shuffle: bool, even_divisible: bool) -> DistributedSampler:
-    return DistributedSampler(dataset, even_divisible, num_replicas=world_size(), rank=process_rank(), shuffle=shuffle)
-
-
 class _Loader(DataLoader):
     def __iter__(self) -> Any:
-        """Start the workers with Ctrl-C blocked in them: it is this process that gets it and ends them."""
+        """Start the workers with Ctrl-C blocked in them: this process gets it and ends them."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().__iter__()
@@ -87,7 +78,7 @@ class TrainingLoader(_Loader):
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
-        sampler = _sampler(dataset, shuffle=True, even_divisible=True)
+        sampler: Any = DistributedSampler(dataset, True, world_size(), process_rank(), shuffle=True)
         full = len(sampler) >= batch_size
         super().__init__(dataset, num_workers, batch_size=batch_size, sampler=sampler, drop_last=full)
 
@@ -111,6 +102,6 @@ class EvaluationLoader(_Loader):
             raise InputError(
                 f"{len(dataset)} cases cannot be shared out to {world_size()} processes: start at most {len(dataset)}."
             )
-        sampler = _sampler(dataset, shuffle=False, even_divisible=False)
+        sampler: Any = DistributedSampler(dataset, False, world_size(), process_rank(), shuffle=False)
         guarded = _FailingCases(dataset)
         super().__init__(guarded, num_workers, batch_size=batch_size, sampler=sampler, collate_fn=_collate)

@@ -22,12 +22,9 @@ class Regions(dict[str, list[int]]):
     """The regions to segment, by name, each with the label values that make it up; they may overlap.
 
     The same regions have other label values in other data sets: the enhancing tumour is 4 in BraTS 2018-2021 and 3
-    from 2023 on, and the optic cup of REFUGE is 0. A datalist can therefore state the values that its labels use, as
-    ``"regions": {"TC": [1, 4], ...}`` and ``"background": [0]``, and these take the place of the bundle's. It may state
-    regions beyond those to segment.
-
-    A region without any value is one that the data set does not label: the network learns to leave it empty, and it
-    is not scored.
+    from 2023 on. A datalist can therefore state the values that its labels use, as ``"regions": {"TC": [1, 4], ...}``
+    and ``"background": [0]``, which take the place of the bundle's. It may state further regions. A region without any
+    value is not labelled in the data set: the network learns to leave it empty, and it is not scored.
 
     Args:
         values: label values of each region, in the order of the network's channels.
@@ -101,24 +98,22 @@ class Regions(dict[str, list[int]]):
             InputError: when a region is the union of those within it and so has no value of its own, or two regions
                 overlap and neither contains the other.
         """
-        self._check_nested()
+        labelled = [name for name, values in self.items() if values]
+        for a, b in combinations(labelled, 2):
+            shared = {*self[a]} & {*self[b]}
+            if shared and shared not in ({*self[a]}, {*self[b]}):
+                raise InputError(
+                    f"The regions {a} and {b} share label values and neither contains the other, so they cannot "
+                    "be in one label map: give each its own values."
+                )
         painted: dict[str, int] = {}
-        for name in sorted((n for n, values in self.items() if values), key=lambda n: -len(self[n])):
+        for name in sorted(labelled, key=lambda name: -len(self[name])):
             inner = {v for other in self if name in self.containing(other) for v in self[other]}
             own = [v for v in self[name] if v not in inner]
             if not own:
                 raise InputError(f"The region {name} has no label value of its own, so it cannot be in one label map.")
             painted[name] = own[0]
         return painted
-
-    def _check_nested(self) -> None:
-        for one, other in combinations((n for n, values in self.items() if values), 2):
-            a, b = set(self[one]), set(self[other])
-            if a & b and not (a <= b or b <= a):
-                raise InputError(
-                    f"The regions {one} and {other} share label values and neither contains the other, so they cannot "
-                    "be in one label map: give each its own values."
-                )
 
 
 def _stated(path: Path) -> dict[str, Any]:

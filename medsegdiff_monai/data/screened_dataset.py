@@ -55,14 +55,7 @@ class ScreenedDataset(CacheDataset):
         super().__init__(data, compose, cache_rate=cache_rate, progress=progress)
 
     def set_data(self, data: Sequence[dict[str, Any]]) -> None:
-        """Screen and hold other cases.
-
-        Args:
-            data: cases, each with the path of its ``image``.
-
-        Raises:
-            InputError: when there is no case that can be used.
-        """
+        """Screen and hold other cases; an ``InputError`` is raised where none of them can be used."""
         self.failures = {}
         self.data = list(data)
         self.count = len(self.data)
@@ -83,26 +76,21 @@ class ScreenedDataset(CacheDataset):
             if len(items) < keep:
                 items.append(item)
         if not usable:
-            raise InputError(f"None of the {len(self.data)} cases can be used. {self._failure_list()}")
+            raise InputError(f"None of the {len(self.data)} cases can be used. {self._reasons()}")
         self.data, self._cache, self.cache_num = usable, items, len(items)
 
     def _transform(self, index: int) -> Any:
-        """A case, drawn by itself: the random transforms of one case are the same in any order and any process."""
+        """Draw a case by itself: its random transforms are the same in any order and any process."""
         if self.epoch_seed is not None:
             self.transform.set_random_state(seed=(self.epoch_seed + index) % 2**32)
         return super()._transform(index)
 
     def leave_out(self, name: str, error: Exception) -> None:
-        """Take note of a case that could not be used, and say so in one line.
-
-        Args:
-            name: name of the case.
-            error: what it failed with.
-        """
+        """Take note of a case that could not be used, and say so in one line."""
         self.failures[name] = reason_of(error)
         logger.warning("Case %s is left out: %s", printable(name), self.failures[name])
 
-    def _failure_list(self) -> str:
+    def _reasons(self) -> str:
         return "; ".join(f"{printable(name)}: {reason}" for name, reason in self.failures.items())
 
     def report(self) -> None:
@@ -114,5 +102,5 @@ class ScreenedDataset(CacheDataset):
         if self.failures:
             raise InputError(
                 f"{len(self.failures)} of {self.count} cases could not be used (the others were processed). "
-                f"{self._failure_list()}"
+                f"{self._reasons()}"
             )

@@ -24,12 +24,7 @@ __all__ = ["LoadCased", "grid_difference", "in_dims", "on_grid_of"]
 
 
 def in_dims(image: Any, dims: int) -> Any:
-    """One slice ``(C, X, Y, 1)`` as a 2D image ``(C, X, Y)``, or the reverse; anything else stays as it is.
-
-    Args:
-        image: image or label with its metadata.
-        dims: number of spatial dimensions that it is wanted in.
-    """
+    """One slice ``(C, X, Y, 1)`` as a 2D image ``(C, X, Y)``, or the reverse, with ``dims`` axes; others stay."""
     if image.dim() == 4 and dims == 2 and image.shape[-1] == 1:
         flat = image[..., 0]
         if "spacing" in getattr(flat, "meta", {}):
@@ -47,12 +42,7 @@ def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
 
 
 def on_grid_of(first: MetaTensor, image: MetaTensor) -> Any:
-    """A contrast resampled onto the grid of another one; what lies beyond it becomes its background.
-
-    Args:
-        first: the contrast whose grid is taken, of shape ``(1, *spatial)``.
-        image: the contrast that is resampled, of shape ``(1, *spatial)``.
-    """
+    """A contrast ``(1, *spatial)`` resampled onto the grid of the first; what lies beyond it becomes its background."""
     background = background_value(image.as_tensor()[0]) or 0.0
     shifted = image - background if background else image
     placed = SpatialResample()(shifted, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")

@@ -43,11 +43,7 @@ def default_device() -> torch.device:
 
 
 def start_distributed(backend: str | None = None) -> None:
-    """Join the processes that ``torchrun`` started. A group that exists already is kept.
-
-    Args:
-        backend: of ``torch.distributed``; None takes ``"nccl"`` on GPUs and ``"gloo"`` elsewhere.
-    """
+    """Join the processes that ``torchrun`` started, by ``"nccl"`` on GPUs and ``"gloo"`` elsewhere unless stated."""
     if torch.cuda.is_available():
         torch.cuda.set_device(default_device())
     if not dist.is_initialized():

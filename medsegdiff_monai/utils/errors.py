@@ -19,9 +19,8 @@ INTERRUPTED = 128 + signal.SIGINT  # exit status of what Ctrl-C ended, as shells
 def printable(text: object) -> str:
     """Text in one line that a terminal or a log shows and does not obey.
 
-    File names and attributes of images may hold newlines, escape sequences, marks that turn the direction of writing,
-    and bytes that are no text. Each of these becomes its escape, as ``\\x1b`` for the character that begins a
-    terminal's command.
+    Newlines, escape sequences, marks that turn the direction of writing and bytes that are no text, which names of
+    files and attributes of images may hold, become their escapes, as ``\\x1b``.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
@@ -65,9 +64,8 @@ def reason_of(error: BaseException) -> str:
 def install_error_hook() -> None:
     """Let a program that ends by an :class:`InputError` or by Ctrl-C print one sentence in place of a traceback.
 
-    Configuration files run in programs that are not ours (``python -m monai.bundle``), which wrap an exception several
-    times. The exit status is that of an uncaught exception, 1, or 130 after Ctrl-C. Every other exception is shown as
-    before.
+    Programs that are not ours (``python -m monai.bundle``) wrap it several times. The exit status is 1, as of any
+    exception, or 130 after Ctrl-C. Every other exception is shown as before.
     """
     previous, unraisable_before = sys.excepthook, sys.unraisablehook
 

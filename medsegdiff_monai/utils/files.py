@@ -28,9 +28,6 @@ _held: set[Path] = set()
 def check_writable(folder: str | os.PathLike[str]) -> Path:
     """Make an output folder, with its parents, and prove that files can be written to it.
 
-    Returns:
-        The folder.
-
     Raises:
         InputError: when it cannot be made or written to.
     """
@@ -52,10 +49,7 @@ def replace_atomically(path: Path, write: Any) -> None:
 
     Args:
         path: the place.
-        write: called with the temporary path, which has the suffix of ``path``.
-
-    Raises:
-        InputError: when the file cannot be written.
+        write: called with the temporary path, which has the suffix of ``path``; its ``OSError`` becomes one sentence.
     """
     suffix = path.name[path.name.index(".") :]
     temporary = Path(tempfile.mktemp(dir=path.parent, prefix=PARTIAL, suffix=suffix))
@@ -72,14 +66,8 @@ def replace_atomically(path: Path, write: Any) -> None:
 def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Keep an output folder for this process, and remove what a killed run has left half written in it.
 
-    The lock belongs to the operating system: it goes with the process, however that ends. Of processes that work
+    The folder is made where it is missing. The lock goes with the process, however that ends. Of processes that work
     together (``torchrun``), the main one holds it. A folder that this process holds already is handed on.
-
-    Args:
-        folder: the folder; it is made where it is missing.
-
-    Yields:
-        The folder.
 
     Raises:
         InputError: when it cannot be written to, or another run writes to it.

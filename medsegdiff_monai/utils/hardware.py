@@ -35,11 +35,7 @@ _KEPT_BYTES = 2**31 - 4096
 
 
 def checked_device(name: str) -> torch.device:
-    """A device that a user has named, such as ``"cpu"`` or ``"cuda:0"``.
-
-    Raises:
-        InputError: when there is no such device on this machine.
-    """
+    """A device that a user has named, such as ``"cuda:0"``; an ``InputError`` where this machine has none."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -63,23 +59,16 @@ def has_gpu(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory of tensors that are freed, for those that come next.
+    """Let this process keep up to 2 GiB of the memory of freed tensors; False where the C library is not glibc.
 
-    glibc maps each block of more than 32 MiB, such as the activations of a network, anew and gives it back at once: at
-    each layer the kernel would fill pages with zeros again. Up to 2 GiB at the top of the heap are kept.
-
-    Returns:
-        Whether it was possible: other C libraries than glibc are left alone.
+    glibc else maps each block of more than 32 MiB anew, and the kernel fills its pages with zeros at each layer.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
 
 
 def return_freed_memory() -> None:
-    """Give the memory of tensors that are freed back to the system, where the C library is glibc.
-
-    After large images, what :func:`keep_freed_memory` keeps lies in pieces that no other large tensor fits into.
-    """
+    """Give kept memory back to the system: after large images it lies in pieces that no other large tensor fits."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -99,7 +88,7 @@ def taken_memory() -> int:
 
 
 def _free_in_container() -> list[int]:
-    """Bytes that a container has left; none where there is no container, or it has no limit."""
+    """Bytes that a container has left; nothing without a container or a limit."""
     try:
         limit, used = (int((_GROUP / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
         stated = dict(line.split() for line in (_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
@@ -113,10 +102,7 @@ def check_memory(which: str, elements: int) -> None:
 
     Args:
         which: the image, as the beginning of a sentence.
-        elements: number of its values, in all channels.
-
-    Raises:
-        InputError: when six times the image, as 32-bit numbers, is more than there is.
+        elements: number of its values, in all channels; six times as many 32-bit numbers have to fit.
     """
     needed, free = _BYTES_A_VALUE * elements, free_memory()
     if needed > free:

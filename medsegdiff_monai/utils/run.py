@@ -55,18 +55,14 @@ def run_and_report(
 ) -> None:
     """Run an engine to its end, then name the cases that could not be used.
 
-    The folder belongs to this run until then, see :func:`~medsegdiff_monai.utils.locked_folder`.
-
     Args:
         engine: MONAI trainer or evaluator.
         datasets: the :class:`~medsegdiff_monai.data.ScreenedDataset` that it used.
-        folder: where it writes what a second run would replace; None for the checkpoint's folder.
-        checkpoint: :class:`~medsegdiff_monai.handlers.ResumableCheckpoint` of a training, from which it can go on
-            after Ctrl-C.
+        folder: where it writes, locked until the end of the run; None for the checkpoint's folder.
+        checkpoint: :class:`~medsegdiff_monai.handlers.ResumableCheckpoint` that a training can go on from after Ctrl-C.
 
     Raises:
-        InputError: when another run writes to the folder, or when a case could not be used; the others have been
-            processed by then.
+        InputError: when another run writes to the folder, or a case could not be used; the others are done by then.
         KeyboardInterrupt: after Ctrl-C, with the line that says how to go on.
     """
     with locked_folder(checkpoint.path.parent if folder is None else folder), _without_tracebacks():

@@ -27,11 +27,7 @@ __all__ = [
 
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
-    """The root of a data set.
-
-    Raises:
-        InputError: when there is no such folder, or it cannot be read.
-    """
+    """The root of a data set, which has to be a folder that can be read."""
     folder = Path(root)
     if not os.path.isdir(folder):
         raise InputError(f"The data set's folder {folder} does not exist: give the folder that holds its files.")
@@ -86,7 +82,7 @@ def words(items: Iterable[object], limit: int = 5) -> str:
 
 
 def grid_difference(path: Path, reference: Path) -> str | None:
-    """How the grid of a label or image differs from that of an image, from their headers; None where it does not.
+    """The difference between the grids of two files by their headers, in words; None where there is none.
 
     Channels are not part of a grid. Pictures have a size, volumes a shape and an affine.
 
@@ -115,11 +111,7 @@ def _by(shape: Iterable[int]) -> str:
 
 
 def single_channel(path: Path) -> np.ndarray:
-    """Label values of shape ``(X, Y)`` or ``(X, Y, Z)``, float32.
-
-    Raises:
-        InputError: when the file cannot be read or has several channels.
-    """
+    """Label values of shape ``(X, Y)`` or ``(X, Y, Z)``, float32, of a file that may not have several channels."""
     label, _ = read_label(path, path.name)
     if len(label) > 1:
         raise InputError(f"{path.name} has {len(label)} channels: give a map of label values of one channel.")
@@ -127,11 +119,7 @@ def single_channel(path: Path) -> np.ndarray:
 
 
 def label_values(path: Path) -> list[float]:
-    """The values that occur in a label map, in rising order.
-
-    Raises:
-        InputError: when the file cannot be read or has several channels.
-    """
+    """The values that occur in a label map, in rising order."""
     label = single_channel(path)
     with np.errstate(invalid="ignore"):  # of what is no byte
         small = label.astype(np.uint8)

@@ -21,19 +21,12 @@ _FURTHEST = 3.0  # standard deviations
 
 @dataclass(frozen=True)
 class _Nodule:
-    """A nodule in a frame of its own, in which it is about a circle of radius 1.
+    """A nodule in a frame of its own, in which it is about a circle of radius 1; arrays are ``(H, W)``."""
 
-    Attributes:
-        radius: mean of its half axes in units of the image's shorter side.
-        v: coordinate along its short axis, of shape ``(H, W)``.
-        u: coordinate along its long axis, of shape ``(H, W)``.
-        outline: distance of its border from its centre in the direction of each point, of shape ``(H, W)``.
-    """
-
-    radius: float
-    v: np.ndarray
-    u: np.ndarray
-    outline: np.ndarray
+    radius: float  # mean of its half axes in units of the image's shorter side
+    v: np.ndarray  # coordinate along its short axis
+    u: np.ndarray  # coordinate along its long axis
+    outline: np.ndarray  # distance of its border from its centre in the direction of each point
 
     def distance(self, scale: float = 1.0) -> np.ndarray:
         """Approximate distance to the scaled border, positive within, in units of the shorter side, ``(H, W)``."""
@@ -207,17 +200,11 @@ def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.n
 
 @dataclass(frozen=True)
 class Reading:
-    """The drawing of one reader.
-
-    Attributes:
-        label: the nodule (1), uint8 of shape ``(H, W)``.
-        scale: factor by which the border is scaled about the nodule's centre.
-        lobe: whether the ambiguous lobe is included.
-    """
+    """The drawing of one reader: the nodule (1), uint8 of shape ``(H, W)``."""
 
     label: np.ndarray
-    scale: float
-    lobe: bool
+    scale: float  # factor by which the border is scaled about the nodule's centre
+    lobe: bool  # whether the ambiguous lobe is included
 
 
 @dataclass(frozen=True)

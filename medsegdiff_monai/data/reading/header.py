@@ -88,14 +88,7 @@ class UnreadableFileError(Exception):
 
 @contextmanager
 def naming(which: str) -> Iterator[None]:
-    """Turn whatever fails while a file is read into one sentence about it.
-
-    Args:
-        which: the file as the subject of the sentence, such as ``"The image file a.png"``.
-
-    Raises:
-        InputError: when anything fails.
-    """
+    """Turn whatever fails while a file is read into one ``InputError`` about it, such as ``"The image file a.png"``."""
     try:
         yield
     except InputError:  # of another file

@@ -107,14 +107,9 @@ def _axes(header: Any) -> tuple[tuple[int, ...], int]:
 
 
 def read_nifti(path: Path, header: FileHeader) -> np.ndarray:
-    """Voxels of a NIfTI file, read in pieces, so that no copy of all of them in the file's own type is made.
+    """Voxels of a NIfTI file, of shape ``(*spatial, channels)``, float32, with slope and intercept applied.
 
-    Args:
-        path: the file.
-        header: its header.
-
-    Returns:
-        An array of shape ``(*spatial, channels)``, float32, with slope and intercept applied.
+    They are read in pieces, so that no copy of all of them in the file's own type is made.
 
     Raises:
         UnreadableFileError: when it is partly transparent.

@@ -137,11 +137,6 @@ def read_picture(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
 
     As an image, a palette picture becomes RGB and a black-and-white one grey. As a label, both keep their numbers.
 
-    Args:
-        path: the file.
-        header: its header.
-        is_label: whether its numbers are label values.
-
     Returns:
         An array of shape ``(rows, columns)`` or ``(rows, columns, 3)``.
 

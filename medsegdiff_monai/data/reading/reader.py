@@ -35,9 +35,7 @@ def read_header(path: str | os.PathLike[str], which: str | None = None) -> FileH
 def read_image(path: str | os.PathLike[str], which: str | None = None) -> tuple[np.ndarray, FileHeader]:
     """The intensities of an image file, a picture as it is shown.
 
-    Args:
-        path: as for :func:`read_header`.
-        which: as for :func:`read_header`.
+    The arguments are those of :func:`read_header`.
 
     Returns:
         The image of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
@@ -54,10 +52,7 @@ def read_label(path: str | os.PathLike[str], which: str | None = None) -> tuple[
     """The label values of a file, a picture as its own EXIF orientation says that it is shown.
 
     Palettes are not applied. Colours that are equal are one channel, and values that are whole up to 0.001 are whole.
-
-    Args:
-        path: as for :func:`read_header`.
-        which: as for :func:`read_header`.
+    The arguments are those of :func:`read_header`.
 
     Returns:
         The label of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
@@ -79,10 +74,6 @@ def label_turn(label: FileHeader, image: FileHeader) -> int:
 
     A label that states an orientation lies as it says. One that states none was drawn on the image as it is shown or as
     it is stored, and its size has to tell which.
-
-    Args:
-        label: header of the label.
-        image: header of its image.
 
     Raises:
         UnreadableFileError: when it may have been either.

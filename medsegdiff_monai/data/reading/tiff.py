@@ -130,15 +130,7 @@ def _check_size(page: Any, file_bytes: int) -> None:
 
 
 def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
-    """Pixels of a TIFF file as they are stored, as its tags say what they mean.
-
-    Args:
-        path: the file.
-        header: its header.
-        is_label: whether its numbers are label values.
-
-    Returns:
-        An array of shape ``(rows, columns, channels)``, float32, black at the lowest value.
+    """Pixels of a TIFF file as they are stored, of shape ``(rows, columns, channels)``, float32, black lowest.
 
     Raises:
         UnreadableFileError: when it is partly transparent.
