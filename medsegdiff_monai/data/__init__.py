@@ -8,6 +8,5 @@
 
 from .cases import IMAGE_SUFFIXES, case_name
 from .datalists import find_cases, load_cases, read_datalist
-from .loaders import EvaluationLoader, TrainingLoader
+from .loaders import EvaluationLoader, ScreenedDataset, TrainingLoader
 from .regions import Regions
-from .screened_dataset import ScreenedDataset

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ class Regions(dict[str, list[int]]):
         background: Sequence[int] = (0,),
     ) -> None:
         folder = typed_text(dataset_dir, "dataset_dir")
-        stated = {} if folder is None else _stated(Path(folder) / str(typed_text(datalist, "datalist")))
+        stated: dict[str, Any] = {}
+        if folder is not None:
+            with suppress(InputError):  # that a datalist can be read is checked where the cases are read
+                stated = read_datalist(Path(folder) / str(typed_text(datalist, "datalist")))
         source: Any = stated.get("regions") or values
         if not isinstance(source, Mapping):
             raise InputError(
@@ -114,14 +118,6 @@ class Regions(dict[str, list[int]]):
                 raise InputError(f"The region {name} has no label value of its own, so it cannot be in one label map.")
             painted[name] = own[0]
         return painted
-
-
-def _stated(path: Path) -> dict[str, Any]:
-    """What a datalist says beside its cases; that it can be read is checked where the cases are read."""
-    try:
-        return read_datalist(path)
-    except InputError:
-        return {}
 
 
 def _whole_numbers(name: str, values: Any) -> list[int]:

@@ -80,7 +80,8 @@ def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
         folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
         if path.suffix.lower() not in _PICTURES or any(word in part for part in folders for word in _DERIVED):
             continue
-        key = _section(folders), case_name(path)
+        matches = (re.search(r"(?<![a-z])(train|val|test)", part) for part in folders)
+        key = next((_SECTIONS[match[1]] for match in matches if match), None), case_name(path)
         rank = min((_mask_rank(part) for part in folders), default=_NO_MASK)
         if rank < _NO_MASK:
             masks.setdefault(key, {}).setdefault(rank, []).append(path)
@@ -94,11 +95,6 @@ def _mask_rank(folder: str) -> int:
     if folder in _MASK_FOLDERS:
         return _MASK_FOLDERS.index(folder)
     return _NO_MASK - 1 if folder.startswith("annotation") or folder.endswith("-gt") else _NO_MASK
-
-
-def _section(folders: list[str]) -> str | None:
-    matches = (re.search(r"(?<![a-z])(train|val|test)", part) for part in folders)
-    return next((_SECTIONS[match[1]] for match in matches if match), None)
 
 
 def _files(images: list[Path], masks: list[Path]) -> tuple[Path, Path]:

@@ -78,26 +78,22 @@ def _check(kind: str, size: int | Sequence[int]) -> tuple[_Kind, tuple[int, ...]
 
 
 def make_phantom(kind: str, rng: np.random.Generator, size: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one made-up case.
+    """Draw one made-up case: image and label (uint8).
 
     ========== ========================== ================================================================
-    kind       image                      label (uint8)
+    kind       image                      label
     ========== ========================== ================================================================
     ultrasound uint8 grey ``(H, W)``      ``(H, W)``: 1 nodule
     fundus     uint8 RGB ``(H, W, 3)``    ``(H, W)``: 1 rim of the optic disc, 2 optic cup (disc: both)
     brain      int16 ``(X, Y, Z, 4)``     ``(X, Y, Z)``: 1 necrotic core, 2 oedema, 4 enhancing tumour (BraTS)
     ========== ========================== ================================================================
 
-    The brain's axes are RAS. Its channels are FLAIR, T1w, T1gd and T2w, in the order of the Medical Segmentation
-    Decathlon.
+    The brain's axes are RAS. Its channels are FLAIR, T1w, T1gd and T2w, as in the Medical Segmentation Decathlon.
 
     Args:
         kind: ``"ultrasound"``, ``"fundus"`` or ``"brain"``.
         rng: source of randomness; one state gives one case.
         size: size of every axis, or ``(height, width)`` or ``(x, y, z)``; at least 32 in 2D and 16 in 3D.
-
-    Returns:
-        Image and label.
 
     Raises:
         InputError: when the kind is unknown or the size does not fit it.

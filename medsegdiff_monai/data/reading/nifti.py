@@ -127,13 +127,10 @@ def read_nifti(path: Path, header: FileHeader) -> np.ndarray:
         stored = ArrayProxy(file, (shape, dtype, stated.get_data_offset(), *scaling), mmap=False)
         for channel, first in product(range(shape[3]), range(0, planes, together)):
             piece = stored[:, :, first : first + together, channel]
-            where = slice(None) if is_coloured else channel
-            voxels[:, :, first : first + together, where] = _intensities(piece) if is_coloured else piece
+            if dtype.names is None:
+                voxels[:, :, first : first + together, channel] = piece
+                continue
+            if len(dtype.names) > 3 and not (piece[dtype.names[3]] == 255).all():
+                raise UnreadableFileError(TRANSPARENT)
+            voxels[:, :, first : first + together] = np.stack([piece[name] for name in dtype.names[:3]], axis=-1)
     return voxels.reshape((*header.shape, header.channels))
-
-
-def _intensities(piece: np.ndarray) -> np.ndarray:
-    names = piece.dtype.names or ()
-    if len(names) > 3 and not (piece[names[3]] == 255).all():
-        raise UnreadableFileError(TRANSPARENT)
-    return np.stack([piece[name] for name in names[:3]], axis=-1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
-from tifffile import TiffFile
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
 
 from medsegdiff_monai.data.reading.header import (
     DEFLATE_RATIO,
@@ -31,22 +31,17 @@ __all__ = ["read_tiff", "tiff_header"]
 
 _MAX_DIRECTORIES = 64  # a page and its smaller copies are fewer
 _SMALLER_COPY, _MASK = 1, 4  # bits of NewSubfileType
-_JPEG = 7
 # Compressions that are read, and the bytes that one of theirs stands for at most (None: any number).
 _RATIOS = {
-    1: 1,  # none
-    2: None,  # CCITT, modified Huffman
-    3: None,  # CCITT, group 3
-    4: None,  # CCITT, group 4
-    5: 4096,  # LZW: a code stands for a string of the table
-    _JPEG: None,  # see JPEG_RATIO
-    8: DEFLATE_RATIO,
-    32946: DEFLATE_RATIO,  # deflate, as it was numbered first
-    32773: 64,  # PackBits: two bytes stand for 128
-    34925: None,  # LZMA
-    50000: 32768,  # Zstandard: a block of 2**17 equal bytes takes four
+    **dict.fromkeys((COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.LZMA)),
+    COMPRESSION.NONE: 1,
+    COMPRESSION.JPEG: None,  # see JPEG_RATIO
+    COMPRESSION.LZW: 4096,  # a code stands for a string of the table
+    COMPRESSION.ADOBE_DEFLATE: DEFLATE_RATIO,
+    COMPRESSION.DEFLATE: DEFLATE_RATIO,
+    COMPRESSION.PACKBITS: 64,  # two bytes stand for 128
+    COMPRESSION.ZSTD: 32768,  # a block of 2**17 equal bytes takes four
 }
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ALPHA = (1, 2)  # of ExtraSamples, with the colours multiplied by it or not
 _BYTE = 8
 
@@ -60,7 +55,7 @@ def tiff_header(path: Path) -> FileHeader:
     """
     with _page(path) as page:
         orientation = valid_orientation(page.tags.valueof(ORIENTATION_TAG))
-        channels = 3 if page.photometric == _PALETTE else page.samplesperpixel - _has_alpha(page)
+        channels = 3 if page.photometric == PHOTOMETRIC.PALETTE else page.samplesperpixel - _has_alpha(page)
         return FileHeader("TIFF", shown_size((page.imagewidth, page.imagelength), orientation), channels, orientation)
 
 
@@ -97,12 +92,15 @@ def _check_form(page: Any) -> None:
     if page.compression not in _RATIOS:
         name = getattr(page.compression, "name", page.compression)
         raise UnreadableFileError(f"is compressed in a way that is not read ({name}): save it with LZW or deflate.")
-    converted = page.photometric == _YCBCR and page.compression == _JPEG
-    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE) and not converted:
-        known = {5: "CMYK", _YCBCR: "YCbCr", 8: "CIELab"}
+    converted = page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG
+    if (
+        page.photometric not in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
+        and not converted
+    ):
+        known = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.CIELAB: "CIELab"}
         name = known.get(page.photometric) or getattr(page.photometric, "name", "colours that are not stated")
         raise UnreadableFileError(f"is in {name}, not in grey or RGB: save it in one of these.")
-    if page.photometric == _WHITE_IS_ZERO and page.dtype is not None and page.dtype.kind not in "ub":
+    if page.photometric == PHOTOMETRIC.MINISWHITE and page.dtype is not None and page.dtype.kind not in "ub":
         raise UnreadableFileError("says that white is 0, of numbers without a largest one: save it with black as 0.")
     if page.dtype is not None and page.dtype.kind == "c":
         raise UnreadableFileError("holds complex numbers: save their magnitude.")
@@ -116,8 +114,8 @@ def _check_size(page: Any, file_bytes: int) -> None:
     bits = np.broadcast_to(page.bitspersample, page.samplesperpixel).sum()
     pixels = page.imagewidth * page.imagelength
     needed = 0 if ratio is None else pixels * int(bits) / 8 / ratio
-    needed = pixels / JPEG_RATIO if page.compression == _JPEG else needed
-    samples = 3 if page.photometric == _PALETTE else page.samplesperpixel
+    needed = pixels / JPEG_RATIO if page.compression == COMPRESSION.JPEG else needed
+    samples = 3 if page.photometric == PHOTOMETRIC.PALETTE else page.samplesperpixel
     check_declared((page.imagewidth, page.imagelength), pixels * samples, needed, file_bytes)
     if page.is_tiled and page.tilewidth * page.tilelength * page.samplesperpixel > MAX_VALUES:
         raise UnreadableFileError("is in tiles that are larger than any picture that is read: save it in strips.")
@@ -138,7 +136,7 @@ def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
     with _page(path) as page:
         alpha = _has_alpha(page)
         meaning = _meaning(page, is_label)
-        channels = 1 if is_label and page.photometric == _PALETTE else header.channels
+        channels = 1 if is_label and page.photometric == PHOTOMETRIC.PALETTE else header.channels
         # Columns first in memory, as the image will be, so that turning the axes makes no copy.
         pixels = np.empty((page.imagewidth, page.imagelength, channels), np.float32).swapaxes(0, 1)
         _check_parts(page)
@@ -163,7 +161,7 @@ def _has_alpha(page: Any) -> bool:
 
 def _check_parts(page: Any) -> None:
     """Refuse strips and tiles in JPEG that are larger than they have a right to be, which the decoder would obey."""
-    if page.compression != _JPEG:
+    if page.compression != COMPRESSION.JPEG:
         return
     strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
     width, length = (page.tilewidth, page.tilelength) if page.is_tiled else strip
@@ -180,13 +178,13 @@ def _meaning(page: Any, is_label: bool) -> Callable[[np.ndarray], np.ndarray]:
     """A function from stored numbers ``(rows, columns, samples)`` to intensities or label values."""
     bits = int(np.max(page.bitspersample))
     largest = 2**bits - 1
-    if page.photometric == _PALETTE:
+    if page.photometric == PHOTOMETRIC.PALETTE:
         colours = page.colormap if page.colormap.max() < 2**_BYTE else page.colormap >> _BYTE
         return (lambda part: part) if is_label else (lambda part: np.moveaxis(colours[:, part[..., 0]], 0, -1))
-    if page.photometric == _RGB and page.dtype.kind == "u" and bits > _BYTE and not is_label:
+    if page.photometric == PHOTOMETRIC.RGB and page.dtype.kind == "u" and bits > _BYTE and not is_label:
         return lambda part: part >> (bits - _BYTE)  # colour has bytes, as in every other kind of file
     # As in PNG, grey of fewer bits reaches as far as a byte does. A label of one bit has the values 0 and 1.
     step = (2**_BYTE - 1) // largest if bits in (2, 4) or (bits == 1 and not is_label) else 1
-    if page.photometric == _WHITE_IS_ZERO:
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
         return lambda part: (largest - part.astype(np.uint64)) * step
     return lambda part: part.astype(np.float32) * step if step > 1 else part
