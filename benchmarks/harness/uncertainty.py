@@ -10,18 +10,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import load_cases
-from medsegdiff_monai.inferers.prediction import CaseScores
+from medsegdiff_monai.inferers import EnsembleScores
 from medsegdiff_monai.metrics import Reliability
 
-from .grid import BUNDLES, DATASETS, Cell, config_files
+from .grid import BUNDLES, DATASETS, Cell, config_files, without_files
 from .methods import METHODS
 
 __all__ = ["ROWS", "SCORES", "Row", "score_row"]
@@ -83,16 +81,17 @@ def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> Co
         steps, members = METHODS[row.method].tests(len(dataset.size))[0]
         members = members if row.passes is None else row.passes[len(dataset.size) - 2]
         parser.update({"checkpoint": str(weights), "num_inference_steps": steps, "num_ensemble": members})
-    parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
+    parser["postprocessing#transforms"] = without_files(parser)
     parser["evaluator#details"] = True
     return parser
 
 
-def _score(scores: CaseScores, channels: list[int]) -> dict[str, float]:
+def _score(scores: EnsembleScores, channels: list[int]) -> dict[str, float]:
     """The scores of a case, mean over its labelled regions; NaN where there is none."""
-    found = {"predicted_dice": scores.predicted_dice, "certainty": [1.0 - e for e in scores.boundary_entropy]}
-    found["pairwise_dice"] = scores.pairwise_dice or [float("nan")] * len(scores.predicted_dice)
-    return {name: float(np.mean([values[c] for c in channels])) for name, values in found.items()}
+    predicted, pairs = scores.predicted_dice[0], scores.pairwise_dice
+    found = {"predicted_dice": predicted, "certainty": 1.0 - scores.boundary_entropy[0]}
+    found["pairwise_dice"] = torch.full_like(predicted, float("nan")) if pairs is None else pairs[0]
+    return {name: float(values[channels].mean()) for name, values in found.items()}
 
 
 def score_row(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> dict[str, Any]:

@@ -8,11 +8,19 @@ from typing import Any
 
 from fire.parser import DefaultParseValue
 
-__all__ = ["misread_folders", "typed_text"]
+from medsegdiff_monai.utils.errors import InputError
+
+__all__ = ["check_options", "typed_text"]
 
 # Options whose values expressions of the configurations join with file names, before any code of ours sees them.
 _OPTIONAL = "finetune_from"
 _JOINED = ("bundle_root", "ckpt_dir", _OPTIONAL)
+_SWITCHES = ("amp", "resume", "resample_contrasts", "with_labels")
+_REPLACED = {
+    "details": "add the overlay, --config_file \"['configs/inference.json','configs/details.json']\"",
+    "air": "write --background_value",
+    "several_readers": "add the overlay configs/readers.json to --config_file",
+}
 _FOLDERS = (*_JOINED, "dataset_dir", "output_dir", "checkpoint", "datalist")
 
 
@@ -43,11 +51,21 @@ def typed_text(value: Any, option: str) -> Any:
     return text if type(read) is type(value) and read == value else value
 
 
-def misread_folders() -> dict[str, str]:
-    """Options for folders and files, with what was typed, that :func:`typed_text` cannot mend.
+def check_options() -> None:
+    """Refuse options as they were typed that no code of ours could put right.
 
-    A bundle passes over ``None`` as if nothing had been typed, and joins some folders with file names by itself.
+    A bundle passes over a folder ``None`` as if nothing had been typed, and joins some folders with file names by
+    itself. A switch ``false`` is a word, which Python takes for yes.
+
+    Raises:
+        InputError: when there is one, or an option of an earlier version.
     """
-    read = {name: (text, DefaultParseValue(text)) for name, text in _typed_options().items() if name in _FOLDERS}
-    lost = {name: text for name, (text, value) in read.items() if text and value is None and name != _OPTIONAL}
-    return lost | {name: text for name, (text, value) in read.items() if name in _JOINED and value not in (text, None)}
+    for name, text in _typed_options().items():
+        value = DefaultParseValue(text)
+        is_lost = name in _FOLDERS and text and value is None and name != _OPTIONAL
+        if is_lost or (name in _JOINED and value not in (text, None)):
+            raise InputError(f"--{name} {text} is not read as the name of a folder or file: write ./{text}.")
+        if name in _SWITCHES and isinstance(value, str) and value not in ("true", ""):
+            raise InputError(f"{name} must be True or False, got {text!r}: write --{name} False, or leave it out.")
+        if name in _REPLACED:
+            raise InputError(f"--{name} is no option any more: {_REPLACED[name]}.")
