@@ -43,14 +43,14 @@ def _check_values(values: torch.Tensor, which: str, points: str, hint: str) -> N
 
 
 class CheckImaged(MapTransform):
-    """Refuse images from which no honest segmentation can come.
+    """Refuse images ``(C, *spatial)`` from which no honest segmentation can come.
 
     A grey image stored as RGB, with three equal channels, is taken as the one channel that it is, and a volume of one
     slice, ``(C, X, Y, 1)``, where 2D images are expected, as that slice.
 
     Args:
-        keys: keys of images of shape ``(C, *spatial)``.
-        num_channels: number of channels that the images must have.
+        keys: keys of the images.
+        num_channels: number of channels that they must have.
         spatial_dims: number of spatial dimensions that they must have.
         contrasts: in place of ``num_channels``, the names of channels that are images of their own, such as the
             contrasts of MRI, none of which may be constant.

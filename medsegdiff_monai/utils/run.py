@@ -31,7 +31,7 @@ def start_run(seed: int | None = None, keep_memory: bool = True) -> None:
 
     Args:
         seed: seed of all generators; None leaves them as they are.
-        keep_memory: whether the process keeps freed memory, which is faster, see :func:`keep_freed_memory`.
+        keep_memory: whether the process keeps freed memory, which is faster.
 
     Raises:
         InputError: when an option is not read as it was typed, or is one of an earlier version.

@@ -34,10 +34,7 @@ def smooth_noise(rng: np.random.Generator, shape: Sequence[int], lengths: Sequen
 def wobble(rng: np.random.Generator, angle: np.ndarray, strength: float) -> np.ndarray:
     """A random factor about 1 for the radius of a closed outline at each polar angle, from Fourier terms of low order.
 
-    Args:
-        rng: source of randomness.
-        angle: polar angle in radians, of any shape.
-        strength: 0 for a circle; 0.1 is plainly irregular.
+    A ``strength`` of 0 gives a circle; 0.1 is plainly irregular.
     """
     total = np.zeros_like(angle)
     for order in range(2, 8):
@@ -51,15 +48,7 @@ def soft_step(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def render_grid(size: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pixel centres of a fine grid over an image.
-
-    Args:
-        size: ``(height, width)`` of the image.
-
-    Returns:
-        Row and column coordinates of shape ``(height * factor, 1)`` and ``(1, width * factor)`` in units of the
-        shorter side, and the factor.
-    """
+    """Rows ``(H * factor, 1)`` and columns ``(1, W * factor)`` of a fine grid, in shorter sides, and the factor."""
     factor = math.ceil(RENDER_SIZE / min(size))
     rows, columns = [(np.arange(n * factor) + 0.5) / (min(size) * factor) for n in size]
     return rows[:, None], columns[None, :], factor

@@ -209,13 +209,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class ReadScan:
-    """An ultrasound image as several readers see it.
+    """An ultrasound image as several readers see it, uint8 of shape ``(H, W)``.
 
-    Attributes:
-        image: uint8 of shape ``(H, W)``.
-        readings: one for each reader.
-        lobe: what of the lobe (1) lies outside even the largest border that a reader draws, uint8 of shape
-            ``(H, W)``: a mask holds all of it, or none.
+    ``lobe`` (1) is the part of the lobe beyond the largest border that a reader draws: a mask holds all of it, or none.
     """
 
     image: np.ndarray
@@ -228,13 +224,8 @@ def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -
 
     A lobe buds from the nodule, as dark as it. Each reader draws the nodule's border scaled about its centre by
     ``s ~ N(1, SCALE_DEVIATION)``, held within 3 standard deviations, and with probability ``LOBE_PROBABILITY`` takes in
-    the lobe. All these draws are independent of one another, of the image and of who reads, so that nothing in the
-    image tells them; further readers change neither the image nor those before them.
-
-    Args:
-        rng: source of randomness; one state gives one case.
-        size: ``(height, width)`` of the image.
-        readers: number of readers.
+    the lobe. All these draws are independent of one another and of the image, so that nothing in it tells them; further
+    readers change neither the image nor those before them.
     """
     scan = _draw_scan(rng, size, with_lobe=True)
     assert scan.lobe is not None  # it was asked for

@@ -107,25 +107,15 @@ def naming(which: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FileHeader:
-    """The statements of an image file about itself, read without its pixels.
+    """The statements of an image file about itself, read without its pixels."""
 
-    Attributes:
-        kind: ``"PNG"``, ``"JPEG"``, ``"BMP"``, ``"TIFF"`` or ``"NIfTI"``.
-        shape: columns and rows of a picture as it is shown, or voxels along the two or three axes of a NIfTI file.
-        channels: number of channels of the image; a palette's colours are three.
-        orientation: EXIF orientation of a picture, 1 to 8; None where the file states none.
-        affine: voxel to world (RAS, mm), of shape ``(4, 4)``; the identity for a picture.
-        spacing: distances of neighbouring voxels in mm; None for a picture, which states at most its printed size.
-        metadata: further entries for the metadata of the image.
-    """
-
-    kind: str
-    shape: tuple[int, ...]
-    channels: int
-    orientation: int | None = None
-    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
-    spacing: tuple[float, ...] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    kind: str  # one of those that are read
+    shape: tuple[int, ...]  # columns and rows of a picture as it is shown, or voxels along two or three axes of NIfTI
+    channels: int  # three of a picture with a palette
+    orientation: int | None = None  # of a picture, as EXIF numbers it from 1 to 8; None where the file states none
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))  # voxel to world (RAS, mm)
+    spacing: tuple[float, ...] | None = None  # of voxels in mm; a picture states at most its printed size
+    metadata: dict[str, Any] = field(default_factory=dict)  # further entries for the metadata of the image
 
     @property
     def values(self) -> int:
@@ -134,17 +124,7 @@ class FileHeader:
 
 
 def check_declared(shape: tuple[int, ...], values: int, needed_bytes: float, file_bytes: int) -> None:
-    """Refuse sizes that a file cannot hold, or that are beyond the limit, before anything is allocated.
-
-    Args:
-        shape: declared size of the image, for the message.
-        values: declared number of values, all channels together.
-        needed_bytes: least number of bytes of a file that holds that many values.
-        file_bytes: number of bytes of the file.
-
-    Raises:
-        UnreadableFileError: when the declared size is not possible or above ``MAX_VALUES``.
-    """
+    """Refuse a declared size above ``MAX_VALUES``, or one that needs more bytes than the file has, before allocating."""
     size = " x ".join(str(n) for n in shape)
     if min(shape) < 1:
         raise UnreadableFileError(f"has no pixels ({size}): replace it.")
@@ -165,10 +145,6 @@ def is_gzip(head: bytes) -> bool:
     return head.startswith(b"\x1f\x8b")
 
 
-def _kind(head: bytes) -> str:
-    return next((kind for at, magic, kind in _SIGNATURES if head.startswith(magic, at)), "")
-
-
 def file_kind(path: Path) -> str:
     """The kind of an image file, as its first bytes and not its name tell: PNG, JPEG, BMP, TIFF or NIfTI.
 
@@ -180,41 +156,35 @@ def file_kind(path: Path) -> str:
         head = file.read(_HEAD)
     if not head:
         raise UnreadableFileError("cannot be read: it is empty; replace it.")
-    if is_gzip(head):
-        return _kind_in_gzip(path)
-    kind = _kind(head)
-    if kind in _READ:
-        return kind
+    compressed = is_gzip(head)
+    if compressed:
+        try:
+            with gzip.open(path, "rb") as unpacked:
+                head = unpacked.read(_HEAD)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+            raise UnreadableFileError("cannot be read: it is damaged or truncated; replace it.") from e
+    kind = next((kind for at, magic, kind in _SIGNATURES if head.startswith(magic, at)), "")
+    if compressed and kind != NIFTI:
+        raise UnreadableFileError("is compressed with gzip and holds no NIfTI: unpack it and give the image in it.")
     if kind == _DICOM:
         raise UnreadableFileError(f"is {kind}: segment it with `python -m medsegdiff_monai dicom`.")
-    known = ", ".join(_READ)
-    if kind:
-        raise UnreadableFileError(f"is {kind}, which is not read: save it as one of {known}.")
-    raise UnreadableFileError(f"cannot be read: it is no image of a known kind ({known}); replace it.")
+    if kind not in _READ:
+        known = ", ".join(_READ)
+        if kind:
+            raise UnreadableFileError(f"is {kind}, which is not read: save it as one of {known}.")
+        raise UnreadableFileError(f"cannot be read: it is no image of a known kind ({known}); replace it.")
+    return kind
 
 
 def _check_is_file(path: Path) -> None:
-    """Refuse what cannot be opened without waiting, as a pipe, or is not there."""
+    """Refuse what is not there, or cannot be opened without waiting, as a pipe."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as e:  # a ValueError is of a name with a null byte
+        reason = "does not exist: restore it or mend the datalist."
         if path.is_symlink():
             reason = f"is a link to {os.readlink(path)}, which does not exist: restore that file."
-            raise UnreadableFileError(reason) from e
-        raise UnreadableFileError("does not exist: restore it or mend the datalist.") from e
+        raise UnreadableFileError(reason) from e
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise UnreadableFileError(f"is {what}, not a file: give an image file.")
-
-
-def _kind_in_gzip(path: Path) -> str:
-    try:
-        with gzip.open(path, "rb") as file:
-            head = file.read(_HEAD)
-    except (EOFError, OSError, zlib.error) as e:
-        if isinstance(e, OSError) and e.errno:
-            raise
-        raise UnreadableFileError("cannot be read: it is damaged or truncated; replace it.") from e
-    if _kind(head) == NIFTI:
-        return NIFTI
-    raise UnreadableFileError("is compressed with gzip and holds no NIfTI: unpack it and give the image in it.")
