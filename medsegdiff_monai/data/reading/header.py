@@ -124,7 +124,7 @@ class FileHeader:
 
 
 def check_declared(shape: tuple[int, ...], values: int, needed_bytes: float, file_bytes: int) -> None:
-    """Refuse a declared size above ``MAX_VALUES``, or one that needs more bytes than the file has, before allocating."""
+    """Refuse a declared size above ``MAX_VALUES``, or one that needs more bytes than a file has, before allocating."""
     size = " x ".join(str(n) for n in shape)
     if min(shape) < 1:
         raise UnreadableFileError(f"has no pixels ({size}): replace it.")
