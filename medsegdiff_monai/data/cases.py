@@ -54,8 +54,8 @@ def name_in_metadata(meta: Mapping[str, Any]) -> str:
 def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
     """Name of a case: the file name of its image without the image suffix (``scan.nii.gz`` is ``scan``).
 
-    Of several files it is the name that they share, or else its common beginning up to a separator (``p1_t1.nii.gz``
-    and ``p1_t2.nii.gz`` are ``p1``), or else that of their folder, always as :func:`text_for_names` makes it.
+    Of several files it is the name that they share, or else its common beginning up to a separator, or else that of
+    their folder: ``p1_t1.nii.gz`` and ``p1_t2.nii.gz`` are ``p1``. :func:`text_for_names` replaces what is no text.
     """
     if isinstance(image, (list, tuple)):
         stems = [case_name(file) for file in image]

@@ -23,8 +23,8 @@ _BACKGROUND_SHARE = 0.02  # of a volume, which its lowest value fills where that
 def background_value(volume: torch.Tensor) -> float | None:
     """The value that a volume ``(*spatial)`` has where there is nothing to see; None where that cannot be told.
 
-    It is what all corners have, or else the lowest value where that is 0 or fills a part of the volume, or else what
-    most corners have. A volume without any background, whose values are all above 0, has the background 0.
+    It is what all corners have, else the lowest value where that is 0 or fills a part of the volume, else what most
+    corners have. A volume without any background, whose values are all above 0, has the background 0.
     """
     corners = volume[tuple(zip(*product(*((0, s - 1) for s in volume.shape))))]
     values, counts = torch.unique(corners, return_counts=True)

@@ -45,8 +45,8 @@ def _check_values(values: torch.Tensor, which: str, points: str, hint: str) -> N
 class CheckImaged(MapTransform):
     """Refuse images ``(C, *spatial)`` from which no honest segmentation can come.
 
-    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is, and a volume of one
-    slice, ``(C, X, Y, 1)``, where 2D images are expected, as that slice.
+    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is. Where 2D images are
+    expected, a volume of one slice, ``(C, X, Y, 1)``, is taken as that slice.
 
     Args:
         keys: keys of the images.

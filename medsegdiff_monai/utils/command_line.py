@@ -37,8 +37,8 @@ def _typed_options() -> dict[str, str]:
 def typed_text(value: Any, option: str) -> Any:
     """The value of an option as it was typed, where Fire has made something else of it.
 
-    ``python -m monai.bundle`` has Fire read the values of its options, which takes the folder ``2024`` for a number,
-    ``a,b`` for a tuple and ``run #3`` for ``run`` with a comment. A value that did not come from the option stays.
+    Fire, which reads options for ``python -m monai.bundle``, takes the folder ``2024`` for a number, ``a,b`` for a
+    tuple and ``run #3`` for ``run`` with a comment. A value that did not come from the option stays.
 
     Args:
         value: what a configuration holds.

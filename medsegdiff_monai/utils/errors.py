@@ -19,8 +19,8 @@ INTERRUPTED = 128 + signal.SIGINT  # exit status of what Ctrl-C ended, as shells
 def printable(text: object) -> str:
     """Text in one line that a terminal or a log shows and does not obey.
 
-    Newlines, escape sequences, marks that turn the direction of writing and bytes that are no text, which names of
-    files and attributes of images may hold, become their escapes, as ``\\x1b``.
+    Names of files and attributes of images may hold newlines, escape sequences, marks that turn the direction of
+    writing and bytes that are no text. Each becomes its escape, as ``\\x1b``.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 

@@ -91,7 +91,7 @@ def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
 
 
 def _mask_rank(folder: str) -> int:
-    """How surely a folder of this name holds the masks; the lower the surer."""
+    """A rank that is the lower the surer a folder of this name holds the masks."""
     if folder in _MASK_FOLDERS:
         return _MASK_FOLDERS.index(folder)
     return _NO_MASK - 1 if folder.startswith("annotation") or folder.endswith("-gt") else _NO_MASK

@@ -223,8 +223,8 @@ def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -
     """An ultrasound image whose readers differ by a known rule.
 
     A lobe buds from the nodule, as dark as it. Each reader draws the nodule's border scaled about its centre by
-    ``s ~ N(1, SCALE_DEVIATION)``, held within 3 standard deviations, and with probability ``LOBE_PROBABILITY`` takes in
-    the lobe. All these draws are independent of one another and of the image, so that nothing in it tells them; further
+    ``s ~ N(1, SCALE_DEVIATION)``, held within 3 standard deviations. With probability ``LOBE_PROBABILITY`` the lobe is
+    taken in. These draws are independent of one another and of the image, so that nothing in it tells them. Further
     readers change neither the image nor those before them.
     """
     scan = _draw_scan(rng, size, with_lobe=True)

@@ -61,6 +61,7 @@ _KINDS = {
 }
 
 PHANTOM_KINDS = tuple(_KINDS)
+_LICENCE = "made up by medsegdiff_monai; free to use"
 
 
 def _check(kind: str, size: int | Sequence[int]) -> tuple[_Kind, tuple[int, ...]]:
@@ -124,9 +125,7 @@ def write_phantoms(
     Args:
         root: folder of the dataset, which is made as needed. An earlier dataset of phantoms in it is replaced.
         kind: ``"ultrasound"``, ``"fundus"`` (both PNG) or ``"brain"`` (NIfTI, channels last).
-        num_training: number of training cases.
-        num_validation: number of validation cases.
-        num_test: number of test cases.
+        num_training: number of training cases, as are ``num_validation`` and ``num_test`` of the others.
         size: as for :func:`make_phantom`.
         seed: a number not below 0; one seed gives one dataset.
         readers: number of readers of each case; more than one for ``"ultrasound"`` only.
@@ -161,18 +160,10 @@ def write_phantoms(
     if readers > 1:
         rule = {"scale_deviation": SCALE_DEVIATION, "lobe_probability": LOBE_PROBABILITY}
         _write_json(folder / "readers.json", {"rule": rule, "cases": drawn})
-    return _write_json(
-        folder / "datalist.json",
-        {
-            "name": name,
-            "modality": known.modality,
-            "labels": known.labels,
-            "licence": "made up by medsegdiff_monai; free to use",
-            "tensorImageSize": "4D" if kind == "brain" else "2D",
-            **sections,
-            **{f"num{section.capitalize()}": number for section, number in counts.items()},
-        },
-    )
+    content = {"name": name, "modality": known.modality, "labels": known.labels, "licence": _LICENCE}
+    numbers = {f"num{section.capitalize()}": number for section, number in counts.items()}
+    size_of_tensors = {"tensorImageSize": "4D" if kind == "brain" else "2D"}
+    return _write_json(folder / "datalist.json", {**content, **size_of_tensors, **sections, **numbers})
 
 
 def _check_numbers(kind: str, counts: dict[str, int], seed: int, readers: int) -> None:
