@@ -82,7 +82,7 @@ def config_files(dataset: Dataset, *names: str) -> list[str]:
 
 def without_files(parser: ConfigParser) -> list[Any]:
     """The postprocessing of a configuration without the transforms that write masks and maps of a case to files."""
-    return [t for t in parser["postprocessing#transforms"] if "output_dir" not in t]
+    return [t for t in parser["postprocessing#transforms"] if isinstance(t, str) or "output_dir" not in t]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ __all__ = ["add_bundle", "label_values", "prepare_app"]
 _OWN_PARTS = {"TC": "necrotic core", "WT": "oedema", "ET": "enhancing tumour", "disc": "disc rim"}
 _REQUEST_OPTIONS = ("num_inference_steps", "num_ensemble")
 _MAIN = "from medsegdiff_monai.apps.label.app import MedSegDiffLabelApp\n"
+_LOADER = "medsegdiff_monai.apps.label.LoadStudyd"
 _LEFT_BEHIND = shutil.ignore_patterns("eval", "data", "last.pt", "__pycache__")
 
 
@@ -117,9 +118,8 @@ def _fit_inference(config: dict[str, Any], regions: dict[str, list[int]]) -> Non
     options = {name: config[name] for name in _REQUEST_OPTIONS}
     config.update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
     config.update({"displayable_configs": options, "region_values": regions, "output_dir": None})
-    _load_studies(config, config["preprocessing"]["transforms"])
-    after = config["postprocessing"]["transforms"]
-    config["postprocessing"]["transforms"] = [t for t in after if "output_dir" not in t] + [
+    config["load"]["_target_"] = _LOADER
+    config["postprocessing"]["transforms"] += [
         {"_target_": "DeleteItemsd", "keys": "pred"},
         {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
         {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
@@ -131,7 +131,7 @@ def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None
     train["trainer"]["max_epochs"] = config["max_epochs"]
     # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
     train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
-    _load_studies(config, train["deterministic_transforms"]["transforms"])
+    config["load"]["_target_"] = _LOADER
     config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
     config |= {
         "region_values": regions,
@@ -141,9 +141,3 @@ def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None
         # Any other file in models is offered as a model, first of all to the app itself.
         "ckpt_dir": "$@bundle_root + '/training'",
     }
-
-
-def _load_studies(config: dict[str, Any], transforms: list[Any]) -> None:
-    """Load as an annotation server holds its files; the loader is the key ``load``, or the first of the transforms."""
-    loader = config["load"] if "load" in config else transforms[0]
-    loader["_target_"] = "medsegdiff_monai.apps.label.LoadStudyd"
