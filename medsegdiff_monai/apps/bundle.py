@@ -74,13 +74,14 @@ def _check_overlays(configs: Path, base: str, overlays: Sequence[str]) -> None:
                 f"({', '.join(own) or 'none'})."
             )
         overlay = _read_object(configs / name)
-        text = json.dumps(overlay)
+        used = {*keys["inference.json"], *keys.get("train.json", ()), *re.findall(r"@(\w+)", json.dumps(overlay))}
         for key in overlay:
             top, _, deeper = key.lstrip("+").partition("#")
-            if top not in present and (deeper or not (f"@{top}" in text or any(top in k for k in keys.values()))):
+            if top not in present and (deeper or top not in used):
+                others = [other for other in keys if other != base] or ["another file"]
                 raise InputError(
                     f"The overlay {configs / name} sets {key!r}, which {base} does not have: write one of its keys, or "
-                    f"lay it over {' or '.join(n for n in keys if n != base) or 'another file'}."
+                    f"lay it over {' or '.join(others)}."
                 )
         present |= {key for key in overlay if not re.search("[+#]", key)}
 
@@ -187,11 +188,7 @@ class Bundle:
         self.settings = f"{steps} steps, {members} members, seed {seed}, {self.device.type}"
 
     def get(self, key: str) -> Any:
-        """An entry of the configuration, made what it stands for.
-
-        Raises:
-            InputError: when a setting is out of range.
-        """
+        """An entry of the configuration as :func:`parsed` gives it."""
         return parsed(self.parser, key)
 
     def training(self) -> ConfigParser:

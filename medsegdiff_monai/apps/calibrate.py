@@ -121,15 +121,7 @@ def calibrate_bundle(
     or of the overlay where it has such a line. The record is written beside it as ``calibration.json``, or
     ``<overlay>_calibration.json``.
 
-    Args:
-        bundle: folder of the bundle.
-        data: folder of the data set with its datalist.
-        section: section of the datalist.
-        checkpoint: file of the weights; by default the bundle's own.
-        overlay: further file of the bundle's folder ``configs``, such as ``disc.json``.
-        out: folder that gets ``reliability.png``, the reliability diagram before and after; None draws none.
-        device: device that runs the network; by default the bundle's.
-        dry_run: whether to leave the bundle as it is.
+    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Raises:
         InputError: when something is missing or does not fit, no case has a label, or, after all else, when some cases
