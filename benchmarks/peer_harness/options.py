@@ -20,10 +20,7 @@ from .scaling import SWEEPS, sweep_rows
 __all__ = ["check_number", "chosen_rows"]
 
 STRIDE = 16  # by which all networks can divide
-OF_THE_OTHER_DEVICE: dict[str, tuple[str, ...]] = {
-    "cpu": (),
-    "cuda": ("memory_returned", "onnx", "threads"),
-}  # rows and sweeps
+NOT_ON_GPU = ("memory_returned", "onnx", "threads")  # rows and sweeps
 QUICK = {"size": 64, "volume": (32, 32, 16), "window": 32, "partial_steps": 1}
 
 

@@ -196,11 +196,7 @@ class Bundle:
         return read_config(self.folder, ["train.json", *self._overlays], **self._overrides)
 
     def build(self) -> Bundle:
-        """Make all that segments, so that a bundle that cannot be used is refused before an image is read.
-
-        Raises:
-            InputError: when the weights do not fit, or a setting is out of range.
-        """
+        """Make all that segments, so that an :class:`InputError` about it comes before an image is read."""
         _ = self.preprocessing, self.postprocessing, self.inferer, self.network
         return self
 
@@ -240,10 +236,7 @@ class Bundle:
             return self.get("load")({"image": files})["image"]
 
     def prepare(self, image: MetaTensor) -> dict[str, Any]:
-        """A batch of one case, on the network's grid.
-
-        Args:
-            image: see :meth:`segment`.
+        """A batch of one case on the network's grid, from an image as :meth:`segment` takes it.
 
         Raises:
             InputError: when the image is constant, has NaN, or the wrong number of channels.

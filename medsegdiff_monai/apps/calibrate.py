@@ -55,14 +55,8 @@ class CalibrationRecord:
     """Temperature of a bundle with the cases that it was fitted to and its effect: ``configs/calibration.json``.
 
     Attributes:
-        temperature: the temperature that was fitted.
         data_set: name of the data set's folder.
-        section: section of its datalist.
-        cases: number of cases.
-        regions: the regions that the data label.
-        num_inference_steps: network evaluations of each member.
-        num_ensemble: members.
-        weights_sha256: checksum of the weights' file.
+        regions: names of the regions that the data label.
         before: calibration at temperature 1.
         after: calibration at the temperature.
     """
@@ -79,11 +73,7 @@ class CalibrationRecord:
     after: Measured
 
     def write(self, path: Path) -> None:
-        """Write the record.
-
-        Raises:
-            InputError: when it cannot be written.
-        """
+        """Write the record, or raise an :class:`InputError`."""
         text = json.dumps(asdict(self), indent=4) + "\n"
         replace_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
