@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from support.orthanc import PASSWORD, USER, Orthanc
 
 from medsegdiff_monai.apps.dicom import DicomSegmenter, segment_folders
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
 from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, StudyOptions, segment_study
 from medsegdiff_monai.data.phantoms import make_phantom
 

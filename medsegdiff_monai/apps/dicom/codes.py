@@ -1,7 +1,6 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-
 from __future__ import annotations
 
 import json
@@ -21,7 +20,7 @@ __all__ = ["AlgorithmCodes", "BundleCodes", "ImageKind", "Measure", "RatioCodes"
 
 
 class ImageKind(StrEnum):
-    """What a bundle segments: a volume of several contrasts, or pictures one by one."""
+    """Kind of image that a bundle segments: a volume of several contrasts, or pictures one by one."""
 
     VOLUME = "volume"
     GREY = "grey picture"
@@ -29,7 +28,7 @@ class ImageKind(StrEnum):
 
 
 class Measure(StrEnum):
-    """What the structured report says of a segment."""
+    """Quantity that the structured report states of a segment."""
 
     VOLUME = "volume"
     AREA = "area"
@@ -39,10 +38,10 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class SegmentCodes:
-    """A segment: which label values it is made of, what it is called and coded as.
+    """A segment: the label values that it is made of, its name and its codes.
 
     Attributes:
-        name: name of the region whose probability the network gives, or any other for a part of the label map.
+        name: of the region whose probability the network gives, or any other for a part of the label map.
         label: segment label (DICOM PS3.3 C.8.20.4), at most 64 characters.
         values: values of the label map that make the segment up.
         category: segmented property category (PS3.16 CID 7150).
@@ -62,13 +61,9 @@ class SegmentCodes:
 
 @dataclass(frozen=True)
 class RatioCodes:
-    """The ratio of the vertical extents of two segments.
+    """The ratio of the vertical extent of the segment ``of`` to that of the segment ``to``, with its code.
 
-    Attributes:
-        of: name of the segment whose extent is divided.
-        to: name of the segment whose extent it is divided by.
-        label: what it is called, at most 64 characters, where the standard has no code as specific.
-        code: its code.
+    The label, of at most 64 characters, says what it is where the standard has no code as specific.
     """
 
     of: str
@@ -79,7 +74,7 @@ class RatioCodes:
 
 @dataclass(frozen=True)
 class AlgorithmCodes:
-    """Who segments: for the algorithm identification of every object, with the bundle's version."""
+    """Name, version and family for the algorithm identification of every object."""
 
     name: str
     version: str
@@ -91,15 +86,15 @@ class BundleCodes:
     """How a bundle's input and output are called in DICOM.
 
     Attributes:
-        kind: what it segments.
+        kind: kind of image.
         modalities: values of Modality (0008,0060) that it takes.
         body_part: Body Part Examined (0018,0015) of what is written.
         contrasts: names of the contrasts in the order of the network's channels; empty for pictures.
         algorithm: its algorithm.
         segments: the segments, in the order of their numbers in the binary segmentation.
         regions: those that the network gives a probability for, in the order of its channels.
-        measures: what is measured of each segment.
-        ratio: the ratio of the vertical extents of two segments; or None.
+        measures: quantities of each segment in the report.
+        ratio: the ratio of two vertical extents; or None.
     """
 
     kind: ImageKind

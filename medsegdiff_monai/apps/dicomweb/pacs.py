@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,29 +18,27 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import dcmwrite
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.dicom.headers import uid_suffix
-from medsegdiff_monai.apps.dicomweb.credentials import Credentials
+from medsegdiff_monai.apps.dicom.reading.attributes import uid_suffix
+from medsegdiff_monai.apps.dicomweb.access import Credentials
 from medsegdiff_monai.apps.dicomweb.errors import LimitError, PacsError, pacs_errors
 from medsegdiff_monai.apps.dicomweb.exchange import GIGABYTE, Exchange, Limits
 from medsegdiff_monai.apps.dicomweb.multipart import join_parts, save_parts
 
-__all__ = ["Pacs", "StoredSeries"]
+__all__ = ["Pacs", "StoredSeries", "store_objects"]
 
 _DICOM = 'multipart/related; type="application/dicom"'
 _AS_STORED = f"{_DICOM}; transfer-syntax=*"  # in the transfer syntax that the PACS holds
 _PAGES, _OBJECTS = 200, 20_000  # of a listing
 _BAR_AFTER = 2.0  # seconds
+_LOOKS, _BETWEEN = (
+    4,
+    1.0,
+)  # a PACS may still be busy with a request whose connection broke; seconds
 
 
 @dataclass
 class StoredSeries:
-    """A series as a PACS lists it.
-
-    Attributes:
-        uid: Series Instance UID.
-        modality: its modality.
-        instances: SOP Class UID of each object, by its SOP Instance UID.
-    """
+    """A series as a PACS lists it, with the SOP Class UID of each object by its SOP Instance UID."""
 
     uid: str
     modality: str
@@ -49,13 +48,10 @@ class StoredSeries:
 class Pacs:
     """A DICOMweb service (PS3.18, 8 and 10): queries, retrieves and stores.
 
-    A request to store is sent whole, with its length: of a request sent in chunks, Orthanc stores each object as soon
-    as it has arrived, so that a connection that breaks leaves some of them; of one with a length it stores none.
+    A request to store is sent whole, with its length: of one sent in chunks, Orthanc stores each object as soon as it
+    has arrived, so that a connection that breaks leaves some of them; of one with a length it stores none.
 
-    Args:
-        url: its address.
-        credentials: what lets this program in.
-        limits: what it may take and send.
+    Every method raises a :class:`PacsError` when the PACS does not answer as it should.
     """
 
     def __init__(self, url: str, credentials: Credentials, limits: Limits) -> None:
@@ -67,11 +63,7 @@ class Pacs:
         return pacs_errors(self.url, doing, self._exchange.limits.timeout, self._authenticated)
 
     def series_of(self, study: str) -> dict[str, StoredSeries]:
-        """All series of a study with the UIDs of their objects, by their UIDs.
-
-        Raises:
-            PacsError: when there is no such study, it is empty, or the PACS does not answer as it should.
-        """
+        """All series of a study that is not empty with the UIDs of their objects, by their UIDs."""
         with self._errors("asking for the study"):
             found = self._exchange.listing("studies", {"StudyInstanceUID": study})
             if study not in {_value(item, "0020000D") for item in found}:
@@ -107,38 +99,18 @@ class Pacs:
         )
 
     def instances_of(self, study: str) -> set[str]:
-        """SOP Instance UIDs of all objects of a study.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """SOP Instance UIDs of all objects of a study."""
         with self._errors("looking what is stored"):
             return set(self._instances(study))
 
     def header(self, study: str, series: str, instance: str) -> Dataset:
-        """Header of an object, without pixels and other bulk data.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """Header of an object, without pixels and other bulk data."""
         with self._errors("asking for a header"):
             (content,) = self._exchange.listing(_path(study, "series", series, "instances", instance, "metadata"))
             return _header(content)
 
     def retrieve(self, study: str, series: Iterable[StoredSeries], folder: Path) -> int:
-        """Retrieve series, each into a folder of its own, under names that tell nothing.
-
-        Args:
-            study: Study Instance UID.
-            series: the series.
-            folder: where to put them.
-
-        Returns:
-            Number of objects.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should or sends fewer objects than it lists.
-        """
+        """Retrieve series, each into a subfolder whose name tells nothing; the number of their objects."""
         series = list(series)
         total = sum(len(s.instances) for s in series)
         left = self._exchange.limits.max_size * GIGABYTE
@@ -175,11 +147,7 @@ class Pacs:
                 yield file
 
     def retrieve_object(self, study: str, series: str, instance: str, folder: Path) -> Path:
-        """Retrieve an object into a folder, under a name that tells nothing.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """Retrieve an object into a folder, under a name that tells nothing."""
         with self._errors("retrieving an image"):
             limit = self._exchange.limits.max_size * GIGABYTE
             path = _path(study, "series", series, "instances", instance)
@@ -187,11 +155,7 @@ class Pacs:
         return file
 
     def store(self, study: str, objects: Mapping[str, Dataset]) -> None:
-        """Store objects with one request; what is stored then is another question, see :func:`store_objects`.
-
-        Raises:
-            PacsError: when the PACS does not say that it stored them.
-        """
+        """Store objects with one request; what is stored then is another question, see :func:`store_objects`."""
         with self._errors("storing the results"):
             answer = self._stored(study, [_encoded(ds) for ds in objects.values()])
         refused = answer.get("FailedSOPSequence") or []
@@ -211,11 +175,7 @@ class Pacs:
         return Dataset() if content is None else Dataset.from_json(content)
 
     def delete(self, study: str, series: str, instance: str) -> None:
-        """Delete an object; few services allow that.
-
-        Raises:
-            PacsError: when it is not deleted.
-        """
+        """Delete an object; few services allow that."""
         path = _path(study, "series", series, "instances", instance)
         with self._errors("deleting what was stored"), self._exchange.request("DELETE", path):
             pass  # what it says of its success is of no use
@@ -254,3 +214,65 @@ def _reasons(refused: Iterable[Dataset]) -> str:
     """The codes of PS3.18 table I.2-2 that it gives."""
     codes = sorted({f"{int(item.FailureReason):04X}H" for item in refused if "FailureReason" in item})
     return f" (failure reason {', '.join(codes)})" if codes else ""
+
+
+def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> None:
+    """Store the objects of a case, all of them or none, as far as the PACS allows that.
+
+    DICOMweb knows no transaction, and the answer to a request is no proof either way: Orthanc says "stored" of what its
+    filter dropped, and "bad request" where it has stored the rest. So they are sent in one request, and then the PACS
+    is asked what it has. A part is deleted. Where that fails, or the PACS is gone, a later run of the command
+    recognises the part by its UIDs and stores what is missing.
+
+    Args:
+        pacs: the PACS.
+        study: Study Instance UID.
+        objects: the objects, which it does not have yet, by their SOP Instance UIDs.
+
+    Raises:
+        PacsError: when not all are stored; the sentence says what is.
+    """
+    problem: PacsError | None = None
+    try:
+        pacs.store(study, objects)
+    except PacsError as e:
+        problem = e
+    try:
+        there = _look(pacs, study, set(objects))
+        if len(there) == len(objects):
+            return  # also where only the answer was lost
+        kept = _delete(pacs, study, [objects[uid] for uid in there])
+    except PacsError as e:
+        first = problem or e
+        raise PacsError(
+            f"{first} What of the results it has stored is not known: run the command again, it completes them.",
+            first.gone,
+        ) from e
+    said = str(problem or "The PACS says that it stored the results, but does not list all of them: see its log.")
+    if not kept:
+        raise PacsError(f"{said} Nothing of the results is stored.")
+    raise PacsError(
+        f"{said} Of the results, {kept} of {len(objects)} objects are stored, which the PACS does not delete: run the "
+        "command again to store the others, or take them out of the PACS."
+    )
+
+
+def _look(pacs: Pacs, study: str, wanted: set[str]) -> set[str]:
+    """Those of the objects that the PACS lists, once all are there or time enough has gone."""
+    for left in reversed(range(_LOOKS)):
+        there = wanted & pacs.instances_of(study)
+        if there == wanted or not left:
+            break
+        time.sleep(_BETWEEN)
+    return there
+
+
+def _delete(pacs: Pacs, study: str, objects: list[Dataset]) -> int:
+    """Delete objects; the number of those that stay."""
+    for ds in objects:
+        try:
+            pacs.delete(study, ds.SeriesInstanceUID, ds.SOPInstanceUID)
+        except PacsError:
+            break  # what one is refused for, all are
+    uids = {str(ds.SOPInstanceUID) for ds in objects}
+    return len(uids & pacs.instances_of(study)) if uids else 0

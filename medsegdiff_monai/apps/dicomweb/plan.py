@@ -10,12 +10,12 @@ from pathlib import Path
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
-from medsegdiff_monai.apps.dicom.command import refuse_unused_names
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts, choose_contrasts
-from medsegdiff_monai.apps.dicom.discovery import Instance, find_dicom_cases, image_classes
-from medsegdiff_monai.apps.dicom.privacy import Privacy
-from medsegdiff_monai.apps.dicom.results import series_sizes
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, choose_contrasts, refuse_unused_names
+from medsegdiff_monai.apps.dicom.reading.discovery import find_dicom_cases, image_classes
+from medsegdiff_monai.apps.dicom.reading.header import Instance
+from medsegdiff_monai.apps.dicom.reading.privacy import Privacy
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
+from medsegdiff_monai.apps.dicom.writing.segmentation import series_sizes
 from medsegdiff_monai.apps.dicomweb.errors import PacsError
 from medsegdiff_monai.apps.dicomweb.pacs import Pacs, StoredSeries
 
@@ -32,7 +32,7 @@ class StudyPrivacy(Privacy):
 
 @dataclass(frozen=True)
 class PlannedCase:
-    """What is to be segmented as one: series of the PACS, and the objects of them that are its image."""
+    """Series of the PACS that are segmented as one, and the objects of them that are the image."""
 
     series: tuple[StoredSeries, ...]
     sources: tuple[str, ...]
@@ -40,7 +40,7 @@ class PlannedCase:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the results of a case are to be called, and which of them the PACS has from a run that broke off."""
+    """A case with the UIDs that its results are to have, and those that the PACS has from a run that broke off."""
 
     case: PlannedCase
     uids: ResultUIDs
@@ -54,17 +54,10 @@ def plan_cases(
     codes: BundleCodes,
     named: NamedContrasts | None,
 ) -> list[PlannedCase]:
-    """Choose from what a PACS lists what is worth retrieving for a bundle.
+    """Choose from the series of a study what is worth retrieving for a bundle.
 
-    Series are told by modality and object class, which a listing holds. The contrasts of a volume are told by the
-    header of one object of each series.
-
-    Args:
-        pacs: the PACS.
-        study: Study Instance UID.
-        stored: its series.
-        codes: what the bundle takes.
-        named: contrasts that the user names.
+    Series are told by modality and object class, which a listing holds. Contrasts of a volume are told by the header of
+    one object of each series.
 
     Raises:
         InputError: when no series fits, or contrasts are missing or ambiguous.
@@ -97,7 +90,7 @@ def _nothing_fits(stored: Mapping[str, StoredSeries], codes: BundleCodes) -> Pac
 def _contrasts(
     pacs: Pacs, study: str, fitting: list[StoredSeries], codes: BundleCodes, named: NamedContrasts | None
 ) -> list[StoredSeries]:
-    """The series of the contrasts, in their order."""
+    """Series of the contrasts, in their order."""
     instances: list[Instance] = []
     for one in fitting:
         header = pacs.header(study, one.uid, sorted(one.instances)[len(one.instances) // 2])
@@ -113,7 +106,7 @@ def _contrasts(
 def wanted_results(
     case: PlannedCase, segmenter: DicomSegmenter, stored: Mapping[str, StoredSeries], again: bool
 ) -> Wanted | None:
-    """What a case still needs, told by the UIDs that its results would have.
+    """Results that a case still needs, told by the UIDs that they would have; None where there are some already.
 
     The series' UIDs follow from the source images, the bundle's name and version, its weights and a number that counts
     the runs; the objects' follow from the settings as well, so that a UID never stands for two different objects.
@@ -123,9 +116,6 @@ def wanted_results(
         segmenter: the bundle.
         stored: the study's series.
         again: whether new results are wanted where there are some.
-
-    Returns:
-        None where there are results and no new ones are wanted.
     """
     made_by = segmenter.equipment
     sizes = series_sizes(segmenter.codes)

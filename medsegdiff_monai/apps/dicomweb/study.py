@@ -11,16 +11,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.dicom.case import DicomSegmenter
-from medsegdiff_monai.apps.dicom.command import CaseResult, problem_of
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts
-from medsegdiff_monai.apps.dicom.discovery import DicomCase, LeftOut, find_dicom_cases, read_headers
-from medsegdiff_monai.apps.dicom.headers import text, uid_suffix
-from medsegdiff_monai.apps.dicom.output import write_case
+from medsegdiff_monai.apps.dicom.case import DicomSegmenter, note_on
+from medsegdiff_monai.apps.dicom.command import problem_of
+from medsegdiff_monai.apps.dicom.output import CaseResult, write_case
+from medsegdiff_monai.apps.dicom.reading.attributes import text, uid_suffix
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
+from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, find_dicom_cases
+from medsegdiff_monai.apps.dicom.reading.files import read_headers
+from medsegdiff_monai.apps.dicom.reading.header import LeftOut
 from medsegdiff_monai.apps.dicomweb.errors import PacsError
-from medsegdiff_monai.apps.dicomweb.pacs import Pacs
-from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy, Wanted, plan_cases, wanted_results
-from medsegdiff_monai.apps.dicomweb.storing import store_objects
+from medsegdiff_monai.apps.dicomweb.pacs import Pacs, store_objects
+from medsegdiff_monai.apps.dicomweb.plan import PlannedCase, StudyPrivacy, Wanted, plan_cases, wanted_results
 from medsegdiff_monai.utils import InputError, printable
 
 __all__ = ["StudyOptions", "StudyRun", "segment_study"]
@@ -54,13 +55,6 @@ def segment_study(
 
     The images are in a temporary folder that nobody else can read (its mode is 0700) while that lasts.
 
-    Args:
-        pacs: the PACS.
-        segmenter: the bundle.
-        study: Study Instance UID.
-        options: how.
-        first_number: number of the first case.
-
     Returns:
         What became of each case that had no results, and what was left out.
 
@@ -81,24 +75,34 @@ def segment_study(
         series = {s.uid: s for w in wanted for s in w.case.series}
         number = pacs.retrieve(study, series.values(), Path(folder))
         options.report(f"Study {uid_suffix(study)}: {number} objects of {len(series)} series retrieved.")
-        cases, left_out = _read(segmenter, Path(folder), wanted)
+        cases, left_out = _read(segmenter, Path(folder), planned, wanted)
         for one in left_out:
             options.report(printable(f"Left out: {one.what} {one.reason}"))
         if not cases:
-            raise InputError(f"There is no image to segment: {left_out[0].what} {left_out[0].reason}")
+            first = f": {left_out[0].what} {left_out[0].reason}" if left_out else "."
+            raise InputError(f"There is no image to segment{first}")
         return StudyRun(pacs, segmenter, study, options).segment(cases, first_number), left_out
 
 
 def _read(
-    segmenter: DicomSegmenter, folder: Path, wanted: Sequence[Wanted]
+    segmenter: DicomSegmenter, folder: Path, planned: Sequence[PlannedCase], wanted: Sequence[Wanted]
 ) -> tuple[list[tuple[DicomCase, Wanted]], list[LeftOut]]:
-    """The cases in a folder that are wanted, and what is left out."""
+    """Cases in a folder that are wanted, and what is left out: also a case that the PACS had not listed."""
     privacy = StudyPrivacy()
     instances, unreadable = read_headers([folder], privacy)
-    cases, others = find_dicom_cases(instances, segmenter.codes, privacy)
+    cases, left_out = find_dicom_cases(instances, segmenter.codes, privacy)
+    listed = {uid for case in planned for uid in case.sources}
     by_source = {uid: w for w in wanted for uid in w.case.sources}
-    found = [(case, by_source.get(text(case.header, "SOPInstanceUID"))) for case in cases]
-    return [(case, w) for case, w in found if w is not None], [*unreadable, *others]
+    chosen = []
+    for case in cases:
+        uid = text(case.header, "SOPInstanceUID")
+        if uid in by_source:
+            chosen.append((case, by_source[uid]))
+        elif uid not in listed:
+            left_out.append(
+                LeftOut(case.series[0].title, "is not what the PACS had listed: run the command again.", True)
+            )
+    return chosen, [*unreadable, *left_out]
 
 
 @dataclass
@@ -125,22 +129,25 @@ class StudyRun:
     def _one_case(self, case: DicomCase, wanted: Wanted, number: int) -> tuple[CaseResult, bool]:
         """What became of a case, and whether the PACS is gone."""
         study, files, options = uid_suffix(self.study), [], self.options
-        problem, gone = None, False
+        note, problem, gone = "", None, False
         try:
             source = self.segmenter.read(case, options.named, options.resample)
+            note = note_on(case, source)
             made = self.segmenter.segment(source, show_progress=True, uids=wanted.uids).made
             if options.out is not None:
                 files = write_case(options.out, number, made)
-            objects = {str(ds.SOPInstanceUID): ds for ds in made.objects.values()}
+            objects = {str(ds.SOPInstanceUID): ds for ds in made.values()}
             lacking = {uid: ds for uid, ds in objects.items() if uid not in wanted.present}
             store_objects(self.pacs, self.study, lacking)
             there = f"; {len(wanted.present)} were there" if wanted.present else ""
             self._say(f"Case {number} (study {study}): {len(lacking)} objects stored{there}.")
+            if note:
+                self._say(f"Note: Case {number} (study {study}): {note}.")
         except Exception as e:  # damaged headers fail in more ways than can be listed; the other cases go on
             logger.debug("Case %d", number, exc_info=True)  # only when asked for: a traceback may hold values
             problem, gone = problem_of(e), isinstance(e, PacsError) and e.gone
             self._say(f"Error: Case {number} (study {study}): {problem}")
-        return CaseResult(number, study, files, problem), gone
+        return CaseResult(number, study, files, problem, note), gone
 
     def _say(self, line: str) -> None:
         tqdm.write(line) if self.options.report is print else self.options.report(line)

@@ -23,20 +23,27 @@ from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom import (
     BundleCodes,
+    Equipment,
     ImageKind,
+    PictureInput,
     find_dicom_cases,
     image_classes,
+    number_of_frames,
     problem_of,
     read_codes,
     read_headers,
+    read_picture,
+    without_values_in_logs,
 )
-from medsegdiff_monai.apps.dicom.equipment import Equipment
-from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
-from medsegdiff_monai.apps.dicom.pixels import is_multiframe
-from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
-from medsegdiff_monai.apps.dicomweb import Limits, PacsError, read_credentials, store_objects
-from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
-from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy
+from medsegdiff_monai.apps.dicomweb import (
+    Limits,
+    PacsError,
+    StudyPrivacy,
+    check_url,
+    exposes_credentials,
+    read_credentials,
+    store_objects,
+)
 from medsegdiff_monai.apps.label.load import LoadStudyd
 from medsegdiff_monai.apps.label.pacs import PicturePacs, StoredPicture, check_filter
 from medsegdiff_monai.apps.label.segmentation import annotation_segmentation
@@ -136,7 +143,7 @@ class PacsDatastore(LocalDatastore):
                 logger.warning("Left out: %s: %s", name, problem_of(e))
 
     def _fetch(self, name: str, stored: StoredPicture) -> None:
-        if is_multiframe(self._pacs.header(stored.study, stored.series, stored.instance)):  # it may be large
+        if number_of_frames(self._pacs.header(stored.study, stored.series, stored.instance)) > 1:  # it may be large
             raise InputError("It has several frames, single pictures are labelled here: use the command dicomweb.")
         (image,) = self._source(stored).images
         with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder:

@@ -8,16 +8,11 @@ import hashlib
 import numpy as np
 from highdicom.seg import Segmentation
 
-from medsegdiff_monai.apps.dicom import BundleCodes, ResultUIDs
-from medsegdiff_monai.apps.dicom.equipment import Equipment, SeriesPlace
-from medsegdiff_monai.apps.dicom.grid import PictureGrid
-from medsegdiff_monai.apps.dicom.picture import PictureInput
-from medsegdiff_monai.apps.dicom.seg import make_binary
+from medsegdiff_monai.apps.dicom import BundleCodes, Equipment, ObjectMaker, PictureGrid, PictureInput, ResultUIDs
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["annotation_segmentation"]
 
-_SERIES = 905  # the next after those of the command dicom
 _DESCRIPTION = "Segmentation accepted or corrected by a person"
 
 
@@ -50,9 +45,8 @@ def annotation_segmentation(
     content = hashlib.sha256(label_map.astype(np.uint8).tobytes()).hexdigest()
     uids = ResultUIDs(f"annotation|{source.header.SOPInstanceUID}|{equipment.model}", content)
     masks = np.stack([np.isin(label_map, segment.values) for segment in codes.segments], axis=-1)
-    tracking = {segment.name: uids.tracking(segment.name) for segment in codes.segments}
-    place = SeriesPlace(_SERIES, f"{codes.algorithm.name} annotation", uids)
-    seg = make_binary(masks[None], PictureGrid(source, codes.body_part), codes, tracking, equipment, place)
+    maker = ObjectMaker(PictureGrid(source, codes.body_part), codes, equipment, uids)
+    seg = maker.binary(masks[None], "annotation")
     for segment in seg.SegmentSequence:
         segment.SegmentAlgorithmType = "SEMIAUTOMATIC"
     seg.ContentDescription = _DESCRIPTION

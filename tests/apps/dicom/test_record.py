@@ -135,7 +135,7 @@ def test_numbers_stay_where_images_have_come_and_gone(
     early = {**objects.new_study(), "StudyInstanceUID": "1.2.0"}
     objects.picture(images / "0.dcm", ultrasound_image, early)
     results = segment_folders(segmenter, [images], out, resume=True)
-    assert [(r.number, r.study) for r in results] == [
+    assert [(r.case, r.study) for r in results] == [
         (1, "...1.2.1"),
         (2, "...1.2.2"),
         (3, "...1.2.3"),

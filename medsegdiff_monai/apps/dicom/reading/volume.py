@@ -1,0 +1,202 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from highdicom.volume import VolumeGeometry
+from monai.data import MetaTensor
+from pydicom.dataset import Dataset
+
+from medsegdiff_monai.apps.dicom.reading.attributes import decimals, text
+from medsegdiff_monai.apps.dicom.reading.discovery import Series
+from medsegdiff_monai.apps.dicom.reading.identity import complete_header, reference_header
+from medsegdiff_monai.apps.dicom.reading.pixels import decode_frames
+from medsegdiff_monai.apps.dicom.reading.stack import Slice, Stack, stack_series
+from medsegdiff_monai.data.grids import grid_spacing
+from medsegdiff_monai.transforms.load import grid_difference, on_grid_of
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["VolumeInput", "from_image_axes", "ras_affine", "read_volume", "to_image_axes"]
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_FAR = 1e6  # mm: where no slice is
+
+
+@dataclass(frozen=True)
+class VolumeInput:
+    """A study's contrasts as one image.
+
+    Attributes:
+        image: of shape ``(C, columns, rows, slices)`` with its affine (RAS, mm).
+        geometry: of the source grid (slices, rows, columns; LPS, mm), that of the first contrast.
+        sources: headers of the first contrast's objects, as :mod:`highdicom` takes them.
+        further: headers of the other contrasts' objects.
+    """
+
+    image: MetaTensor
+    geometry: VolumeGeometry
+    sources: list[Dataset]
+    further: list[Dataset]
+
+    @property
+    def images(self) -> list[MetaTensor]:
+        """The image, as the only one."""
+        return [self.image]
+
+    @property
+    def axis_spacing(self) -> list[float]:
+        """Distances of voxels along the axes of the image, mm."""
+        return grid_spacing(self.image.affine.numpy(), 3)
+
+
+def ras_affine(geometry: VolumeGeometry) -> np.ndarray:
+    """Voxel ``(column, row, slice)`` to world (RAS, mm): the one place where DICOM's LPS becomes NIfTI's RAS.
+
+    DICOM's world axes point left, posterior and up (PS3.3 C.7.6.2.1.1). highdicom's voxels are (slice, row, column),
+    and the image's is the reverse, as that of NIfTI files made from DICOM.
+    """
+    return _LPS_TO_RAS @ geometry.affine[:, [2, 1, 0, 3]]
+
+
+def to_image_axes(array: np.ndarray) -> np.ndarray:
+    """Array ``(..., slices, rows, columns)`` to ``(..., columns, rows, slices)``; no copy."""
+    return np.swapaxes(array, -1, -3)
+
+
+from_image_axes = to_image_axes  # the exchange of two axes is its own inverse
+
+
+def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bool = False) -> VolumeInput:
+    """Read the series of the contrasts as the channels of one image.
+
+    Args:
+        series: a series for each contrast.
+        contrasts: their names.
+        resample: whether contrasts on another grid than the first are resampled onto it; otherwise they are refused.
+
+    Raises:
+        InputError: when a series is no regular volume or cannot be decoded, or grids or frames of reference differ.
+    """
+    names = [f"The {name} ({one.title})" for name, one in zip(contrasts, series)]
+    stacks = [stack_series(one, name) for one, name in zip(series, names)]
+    frames = [text(one.header, "FrameOfReferenceUID") for one in series]
+    for name, frame in zip(names, frames):
+        if frame != frames[0]:
+            raise InputError(
+                f"{name} is in another frame of reference than the {contrasts[0]}: register it, for how the two lie "
+                "to each other is not known."
+            )
+    images = [_image(stack, name) for stack, name in zip(stacks, names)]
+    for i, name in enumerate(names):
+        images[i] = _on_grid(images[i], images[0], name, contrasts[0], resample)
+    return VolumeInput(
+        image=MetaTensor(torch.cat([i.as_tensor() for i in images]), affine=images[0].affine),
+        geometry=stacks[0].geometry,
+        sources=_source_headers(stacks[0]),
+        further=[reference_header(i.header) for one in series[1:] for i in one.instances],
+    )
+
+
+def _image(stack: Stack, which: str) -> MetaTensor:
+    """Image of shape ``(1, columns, rows, slices)`` with its affine (RAS, mm), float32.
+
+    The affine is rounded as a NIfTI header holds it. A last bit more moves interpolation at the edge of the brain by as
+    little, and voxels from 0 to nearly 0; what crops and normalises by voxels other than 0 then sees another image.
+    """
+    decoded: dict[int, np.ndarray] = {}
+    planes = []
+    for s in stack.slices:
+        key = id(s.instance)
+        if key not in decoded:
+            decoded[key] = decode_frames(s.instance, which.replace("The", "the", 1), mask_padding=True)
+        planes.append(_plane(decoded[key], s, which))
+    array = to_image_axes(_without_padding(planes))
+    affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))
+    return MetaTensor(torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
+
+
+def _without_padding(planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Planes as one array; voxels that are padding have the lowest value of the others, so that they are background."""
+    if not any(isinstance(plane, np.ma.MaskedArray) for plane in planes):
+        return np.stack(planes)
+    stacked: Any = np.ma.stack(planes)
+    lowest = stacked.min()
+    return stacked.filled(0 if lowest is np.ma.masked else lowest)
+
+
+def _plane(frames: np.ndarray, s: Slice, which: str) -> np.ndarray:
+    if frames.ndim != 3:
+        raise InputError(f"{which} is in colour, grey images are expected: give the original series.")
+    described = len(s.instance.header.get("PerFrameFunctionalGroupsSequence") or [0])
+    if len(frames) != described:
+        raise InputError(
+            f"{which} holds {len(frames)} frames in an object that describes {described}: give all of them."
+        )
+    return frames[s.frame] * s.slope + s.intercept
+
+
+def _on_grid(image: MetaTensor, first: MetaTensor, which: str, first_name: str, resample: bool) -> MetaTensor:
+    difference = grid_difference(first, image)
+    if difference is None:
+        return image
+    if not resample:
+        raise InputError(
+            f"{which} is on another grid than the {first_name} ({difference}): resample it, or give --resample."
+        )
+    return MetaTensor(on_grid_of(first, image).as_tensor(), affine=first.affine)
+
+
+def _source_headers(stack: Stack) -> list[Dataset]:
+    """Headers of a volume's objects with their geometry stated the way highdicom reads it.
+
+    Orientation and spacing are the same, to rounding, for all slices and are stated once. Frames of a multi-frame
+    object that are no part of the volume are put far away: one of another kind at the same place is no source.
+    """
+    first = stack.slices[0]
+    if not first.instance.header.get("PerFrameFunctionalGroupsSequence"):
+        # What is copied of patient and study comes from the first.
+        made = [
+            complete_header(first.instance.header),
+            *(reference_header(s.instance.header) for s in stack.slices[1:]),
+        ]
+        return [_placed(header, s, stack) for header, s in zip(made, stack.slices)]
+    by_object: dict[int, list[Slice]] = {}
+    for s in stack.slices:
+        by_object.setdefault(id(s.instance), []).append(s)
+    if len(by_object) > 1:
+        raise InputError("A volume in several multi-frame objects cannot be segmented: export it as one object.")
+    return [_multiframe(next(iter(by_object.values())), stack)]
+
+
+def _placed(header: Dataset, s: Slice, stack: Stack) -> Dataset:
+    header.ImageOrientationPatient = decimals(stack.slices[0].orientation)
+    header.ImagePositionPatient = decimals(s.position)
+    header.PixelSpacing = decimals(stack.slices[0].spacing)
+    header.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
+    return header
+
+
+def _multiframe(slices: Sequence[Slice], stack: Stack) -> Dataset:
+    header = complete_header(slices[0].instance.header)
+    shared, measures, plane = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = decimals(slices[0].spacing)
+    measures.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
+    measures.SpacingBetweenSlices = measures.SliceThickness
+    plane.ImageOrientationPatient = decimals(slices[0].orientation)
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    header.SharedFunctionalGroupsSequence = [shared]
+    positions = {s.frame: s.position for s in slices}
+    groups = []
+    for i in range(len(slices[0].instance.header.PerFrameFunctionalGroupsSequence)):
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = decimals(positions.get(i, (_FAR, _FAR, _FAR + i)))
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    header.PerFrameFunctionalGroupsSequence = groups
+    return header
