@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,28 @@ def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(InputError, match="Cannot write to the output folder"):
         prepare_folder(tmp_path / "out", overwrite=True)
+
+
+def test_what_a_killed_run_left_of_a_case_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "case_001").mkdir()
+    (tmp_path / "case_001" / "left.dcm").touch()
+    write_case(tmp_path, 1, DicomObjects({"seg": some_object()}))
+    assert [p.name for p in (tmp_path / "case_001").iterdir()] == ["seg.dcm"]
+
+
+def test_a_case_has_the_rights_that_the_user_gives_new_folders(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_case(tmp_path, 1, DicomObjects({"seg": some_object()}))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "case_001").stat().st_mode) == 0o750
+
+
+def test_the_summary_goes_before_the_cases_that_it_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_case(tmp_path, 1, DicomObjects({"seg": some_object()}))
+    (tmp_path / SUMMARY).touch()
+    seen: list[bool] = []
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: seen.append((tmp_path / SUMMARY).exists()))
+    prepare_folder(tmp_path, overwrite=True)
+    assert seen == [False]

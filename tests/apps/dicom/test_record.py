@@ -212,3 +212,14 @@ def test_a_case_that_takes_too_long_or_too_much_is_one_line(
     monkeypatch.setattr("medsegdiff_monai.apps.dicom.case.read_picture", large)
     results = segment_folders(segmenter, [images], tmp_path / "large")
     assert all("more memory than is free" in str(r.problem) for r in results)
+
+
+def test_a_case_whose_folder_is_incomplete_is_done_again(
+    segmenter: DicomSegmenter, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    segment_folders(segmenter, [images], out)
+    (out / "case_002" / "sr.dcm").unlink()
+    results = segment_folders(segmenter, [images], out, resume=True)
+    assert [r.problem for r in results] == [None] * 3
+    assert (out / "case_002" / "sr.dcm").is_file()

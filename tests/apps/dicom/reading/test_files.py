@@ -138,3 +138,31 @@ def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
         read_headers([tmp_path / "nowhere"], Privacy())
     with pytest.raises(InputError, match="There is no file"):
         read_headers([tmp_path], Privacy())
+
+
+@pytest.mark.parametrize("stated", [{}, {"StudyDate": "20200101", "StudyTime": "1200"}])
+def test_images_that_state_no_patient_do_not_share_a_study_that_is_made_up(tmp_path: Path, stated: dict) -> None:
+    for name, series in (("a.dcm", "1.2.3"), ("b.dcm", "1.2.4")):
+        path = objects.picture(tmp_path / name, PICTURE, objects.new_study(), SeriesInstanceUID=series)
+        ds = pydicom.dcmread(path)
+        for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyID", "AccessionNumber"):
+            ds.pop(keyword, None)
+        ds.StudyDate = ds.StudyTime = ""
+        for keyword, value in stated.items():
+            setattr(ds, keyword, value)
+        ds.save_as(path, enforce_file_format=False)
+    instances, _ = read_headers([tmp_path], Privacy())
+    assert len({text(i.header, "StudyInstanceUID") for i in instances}) == 2
+
+
+def test_copies_that_cannot_be_decoded_do_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = objects.picture(tmp_path / "a.dcm", PICTURE, objects.new_study())
+    (tmp_path / "b.dcm").write_bytes(first.read_bytes())
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr("medsegdiff_monai.apps.dicom.reading.pixels.pixel_array", fail)
+    instances, (copy,) = read_headers([tmp_path], Privacy())
+    assert len(instances) == 1
+    assert "copy of another" in copy.reason

@@ -131,3 +131,9 @@ def test_compressed_pixels_without_a_transfer_syntax_are_refused(tmp_path: Path,
     path.write_bytes(content[:start] + content[start + 8 + content[start + 6] :])
     with pytest.raises(InputError, match="compressed, and its file does not say how"):
         decoded(path)
+
+
+@pytest.mark.parametrize(("stated", "expected"), [({"RescaleSlope": 2}, 2.0), ({"RescaleIntercept": -3}, 1.0)])
+def test_a_slope_or_an_intercept_alone_is_applied(tmp_path: Path, stated: dict[str, int], expected: float) -> None:
+    values = decoded(changed(tmp_path, FRAMES[0], **stated))[0]
+    np.testing.assert_array_equal(values, FRAMES[0] * expected + stated.get("RescaleIntercept", 0))
