@@ -6,26 +6,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.bundle_config import bundle_files
+from medsegdiff_monai.apps.bundle import Bundle, parsed
 from medsegdiff_monai.apps.calibration_record import CalibrationRecord, Measured
 from medsegdiff_monai.data import ScreenedDataset, find_cases
-from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.metrics import TEMPERATURE_BOUNDS, MemberLogits, fit_temperature
 from medsegdiff_monai.utils import (
     InputError,
     check_writable,
-    checked_device,
-    find_input_error,
     printable,
     replace_atomically,
 )
@@ -75,21 +67,24 @@ def calibrate_bundle(
         InputError: when something is missing or does not fit, no case has a label, or, after all else, when some cases
             could not be used.
     """
-    files = bundle_files(bundle, overlay)
-    place = _temperature_file(files)
+    opened = Bundle(bundle, [overlay] if overlay else [], checkpoint, device, dataset_dir=str(data), temperature=1.0)
+    place = _temperature_file(opened.files)
     for folder in ([] if dry_run else [place.parent]) + ([] if out is None else [Path(str(out))]):
         check_writable(folder)
-    try:
-        sampler = _Sampler.of(Path(str(bundle)), files, str(data), section, checkpoint, device)
-    except Exception as e:
-        if (cause := find_input_error(e)) is not None:
-            raise cause from e
-        raise
+    if opened.get("fusion") != "mean":
+        raise InputError(
+            f"A temperature changes the fusion 'mean' alone, and the bundle's is {opened.get('fusion')!r}."
+        )
+    dataset = _dataset(opened, data, section)
     members = MemberLogits()
-    for batch in sampler.members():
-        members.update(*batch)
+    labelled = [channel for channel, values in enumerate(opened.regions.values()) if values]
+    for index in tqdm(range(len(dataset)), desc="Sampling", unit="case"):
+        batch = list_data_collate([dataset[index]])
+        with opened.precision():
+            sampled = opened.inferer.sample(batch["image"].to(opened.device), opened.network)
+        members.update(sampled[:, :, labelled], batch["label"][:, labelled])
     fit = fit_temperature(members)
-    record = sampler.record(members, float(f"{fit.temperature:.4g}"))
+    record = _record(opened, str(data), section, len(dataset), members, float(f"{fit.temperature:.4g}"))
     print(_table(record, at_bound=fit.at_bound))
     if out is not None:
         shown = {"temperature 1": record.before.bins, f"temperature {record.temperature:g}": record.after.bins}
@@ -101,7 +96,7 @@ def calibrate_bundle(
         record.write(place.with_name(beside))
         _write_temperature(place, record.temperature)
         print(f"Wrote the temperature into {printable(place)} and the record {printable(place.with_name(beside))}")
-    sampler.dataset.report()
+    dataset.report()
     return record
 
 
@@ -129,89 +124,33 @@ def _write_temperature(file: Path, temperature: float) -> None:
     replace_atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-@dataclass
-class _Sampler:
-    """A bundle's inference on labelled cases."""
-
-    parser: ConfigParser
-    dataset: ScreenedDataset
-    network: Any
-    inferer: Any
-    device: torch.device
-    channels: list[int]
-    checkpoint: Path
-    data: Path
-    section: str
-
-    @classmethod
-    def of(
-        cls, bundle: Path, files: list[Path], data: str, section: str, checkpoint: str | None, device: str | None
-    ) -> _Sampler:
-        places: dict[str, Any] = {"bundle_root": str(bundle), "dataset_dir": data, "temperature": 1.0}
-        if checkpoint is not None:
-            places["checkpoint"] = str(checkpoint)
-        if device is not None:
-            places["device"] = checked_device(device)
-        parser = _parser(files, places)
-        if parser["fusion"] != "mean":
-            raise InputError(
-                f"A temperature changes the fusion 'mean' alone, and the bundle's is {parser['fusion']!r}."
-            )
-        training = bundle / "configs" / "train.json"
-        if not training.is_file():
-            raise InputError(f"The bundle {bundle} has no configs/train.json, which says how labels are prepared.")
-        # Its datalist comes first: a section without labels is said before weights are read.
-        dataset = _dataset(_parser([training, *files[1:]], places), data, section)
-        network = parser.get_parsed_content("network_def")
-        weights = Path(parser.get_parsed_content("checkpoint"))
-        load_weights(network, weights)
-        found = torch.device(parser.get_parsed_content("device"))
-        regions = parser.get_parsed_content("regions")
-        channels = [c for c, values in enumerate(regions.values()) if values]
-        inferer = parser.get_parsed_content("inferer")
-        return cls(parser, dataset, network.to(found).eval(), inferer, found, channels, weights, Path(data), section)
-
-    def members(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Members ``(1, N, C, *spatial)`` and reference ``(1, C, *spatial)`` of each case, of the labelled regions."""
-        amp = bool(self.parser.get_parsed_content("amp"))
-        for index in tqdm(range(len(self.dataset)), desc="Sampling", unit="case"):
-            batch = list_data_collate([self.dataset[index]])
-            with torch.autocast(self.device.type, enabled=amp):
-                members = self.inferer.sample(batch["image"].to(self.device), self.network)
-            yield members[:, :, self.channels], batch["label"][:, self.channels]
-
-    def record(self, members: MemberLogits, temperature: float) -> CalibrationRecord:
-        """What the temperature changes."""
-        names = list(self.parser.get_parsed_content("regions"))
-        return CalibrationRecord(
-            temperature=temperature,
-            data_set=self.data.resolve().name,
-            section=self.section,
-            cases=len(self.dataset),
-            regions=[names[c] for c in self.channels],
-            num_inference_steps=self.parser["num_inference_steps"],
-            num_ensemble=self.parser["num_ensemble"],
-            weights_sha256=hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            before=Measured.of(members.reliability(1.0)),
-            after=Measured.of(members.reliability(temperature)),
-        )
-
-
-def _parser(files: list[Path], settings: dict[str, Any]) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
-    parser.update(settings)
-    return parser
-
-
-def _dataset(training: ConfigParser, data: str, section: str) -> ScreenedDataset:
+def _dataset(bundle: Bundle, data: str, section: str) -> ScreenedDataset:
+    """The labelled cases, prepared as the training's validation prepares them."""
+    training = bundle.training()
     cases = find_cases(data, section, training["datalist"], with_labels=True)
     if not any(case["label"] for case in cases):
         raise InputError(
             f"None of the {len(cases)} cases under {section!r} in {data} has a label, and a temperature is fitted to "
             "labels: give a section that has some."
         )
-    return ScreenedDataset(cases, training.get_parsed_content("validate#preprocessing"), cache_rate=0.0)
+    return ScreenedDataset(cases, parsed(training, "validate#preprocessing"), cache_rate=0.0)
+
+
+def _record(
+    bundle: Bundle, data: str, section: str, cases: int, members: MemberLogits, temperature: float
+) -> CalibrationRecord:
+    return CalibrationRecord(
+        temperature=temperature,
+        data_set=Path(data).resolve().name,
+        section=section,
+        cases=cases,
+        regions=[name for name, values in bundle.regions.items() if values],
+        num_inference_steps=bundle.get("num_inference_steps"),
+        num_ensemble=bundle.get("num_ensemble"),
+        weights_sha256=hashlib.sha256(bundle.checkpoint.read_bytes()).hexdigest(),
+        before=Measured.of(members.reliability(1.0)),
+        after=Measured.of(members.reliability(temperature)),
+    )
 
 
 def _table(record: CalibrationRecord, at_bound: bool) -> str:

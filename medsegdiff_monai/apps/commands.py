@@ -15,7 +15,6 @@ from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.export import export_bundle
-from medsegdiff_monai.apps.zoo_check import run_zoo_check
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError, printable
 
@@ -313,13 +312,3 @@ class Commands:
             device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
         """
         print(f"Wrote {printable(make_animation(bundle, image, out, member, steps, overlay, device))}")
-
-    def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
-        """Check bundles against the rules of the MONAI model zoo and print what each rule says.
-
-        Args:
-            bundles: folders of the bundles.
-            schema: folder or file of the metadata's schema; by default what MEDSEGDIFF_SCHEMA names, or else the
-                folder shared/schema beside the repository.
-        """
-        run_zoo_check(list(bundles), schema)

@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from medsegdiff_monai.apps.dicom import BundleSegmenter
+from medsegdiff_monai.apps.bundle import Bundle
 
 __all__ = ["BundleInferenceOperator"]
 
@@ -23,16 +23,16 @@ class BundleInferenceOperator(Operator):
         sources: list of ``VolumeInput`` or ``PictureInput``.
 
     Named output:
-        results: for each source the list of :class:`~medsegdiff_monai.apps.dicom.SegmentationResult`, one for a
+        results: for each source the list of :class:`~medsegdiff_monai.apps.bundle.SegmentationResult`, one for a
             volume and one for each frame of a picture.
 
     Args:
         fragment: the application.
-        segmenter: the bundle.
+        bundle: the bundle.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, segmenter: BundleSegmenter, **kwargs: Any) -> None:
-        self.segmenter = segmenter
+    def __init__(self, fragment: Fragment, *args: Any, bundle: Bundle, **kwargs: Any) -> None:
+        self.bundle = bundle
         super().__init__(fragment, *args, **kwargs)  # last, for it calls setup
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -47,5 +47,5 @@ class BundleInferenceOperator(Operator):
             InputError: when one is constant or of the wrong kind.
         """
         sources = op_input.receive("sources")
-        results = [[self.segmenter.segment(image, members=True) for image in source.images] for source in sources]
+        results = [[self.bundle.segment(image, members=True) for image in source.images] for source in sources]
         op_output.emit(results, "results")

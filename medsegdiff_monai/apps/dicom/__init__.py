@@ -15,7 +15,6 @@ from .reading.picture import PictureInput, read_picture
 from .reading.pixels import number_of_frames
 from .reading.privacy import Privacy, without_values_in_logs
 from .reading.volume import VolumeInput, read_volume
-from .segmenter import BundleSegmenter, SegmentationResult
 from .uids import ResultUIDs
 from .writing.grid import PictureGrid
 from .writing.objects import DicomObjects, make_objects

@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle import Bundle, SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, read_codes
 from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time
 from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, choose_contrasts
@@ -20,7 +21,6 @@ from medsegdiff_monai.apps.dicom.reading.identity import identity_note
 from medsegdiff_monai.apps.dicom.reading.picture import PictureInput, read_picture
 from medsegdiff_monai.apps.dicom.reading.pixels import number_of_frames
 from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, read_volume
-from medsegdiff_monai.apps.dicom.segmenter import BundleSegmenter, SegmentationResult
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
 from medsegdiff_monai.apps.dicom.writing.objects import DicomObjects, make_objects
 from medsegdiff_monai.apps.dicom.writing.report import measure_regions
@@ -72,7 +72,8 @@ class DicomSegmenter:
         **overrides: Any,
     ) -> None:
         self.time_limit = time_limit
-        self.segmenter = BundleSegmenter(bundle, num_inference_steps, num_ensemble, device, **overrides)
+        settings = {"num_inference_steps": num_inference_steps, "num_ensemble": num_ensemble, **overrides}
+        self.segmenter = Bundle(bundle, device=device, **settings).build()
         self.codes: BundleCodes = read_codes(bundle, self.segmenter.regions, self.segmenter.contrasts)
         checksum = hashlib.sha256(Path(self.segmenter.checkpoint).read_bytes()).hexdigest()
         name = Path(bundle).resolve().name

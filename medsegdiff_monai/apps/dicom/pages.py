@@ -13,10 +13,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientation
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.calibration_record import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
 from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
-from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.report import ReportCase, ReportRegion
 from medsegdiff_monai.apps.report.reliability import ReportReliability
 from medsegdiff_monai.data.grids import grid_spacing
@@ -97,7 +97,7 @@ def known_reliability(segmenter: DicomSegmenter) -> ReportReliability | None:
     Raises:
         InputError: when the file is no record of a calibration.
     """
-    configs = segmenter.segmenter.bundle / "configs"
+    configs = segmenter.segmenter.folder / "configs"
     place = configs / "calibration.json"
     if not place.is_file():
         return None

@@ -6,11 +6,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import Regions
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
@@ -123,10 +122,14 @@ def _inference(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[st
     options = {name: config[name] for name in _REQUEST_OPTIONS}
     references = {name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS}
     config = {"displayable_configs": options, **config, **references, "region_values": regions}
-    _change(config["preprocessing"]["transforms"], "LoadCased", _load_study)
-    after = without_writers(config["postprocessing"]["transforms"])
-    _change(after, "RegionsToLabelMapd", lambda transform: {**transform, "names": "pred"})
-    config["postprocessing"]["transforms"] = [*after, {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}]
+    _load_studies(config, config["preprocessing"]["transforms"])
+    config["output_dir"] = None
+    after = config["postprocessing"]["transforms"]
+    config["postprocessing"]["transforms"] = [t for t in after if "output_dir" not in t] + [
+        {"_target_": "DeleteItemsd", "keys": "pred"},
+        {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
+        {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
+    ]
     return config
 
 
@@ -135,7 +138,7 @@ def _training(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str
     train["trainer"]["max_epochs"] = config["max_epochs"]
     # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
     train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
-    _change(train["deterministic_transforms"]["transforms"], "LoadCased", _load_study)
+    _load_studies(config, train["deterministic_transforms"]["transforms"])
     config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
     return config | {
         "region_values": regions,
@@ -147,19 +150,7 @@ def _training(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str
     }
 
 
-def _load_study(transform: dict[str, Any]) -> dict[str, Any]:
-    return {**transform, "_target_": "medsegdiff_monai.apps.label.LoadStudyd"}
-
-
-def _change(transforms: list[dict[str, Any]], name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Change the transform of a name in its list.
-
-    Raises:
-        InputError: when there is not one such transform.
-    """
-    places = [i for i, t in enumerate(transforms) if str(t.get("_target_", "")).split(".")[-1] == name]
-    if len(places) != 1:
-        raise InputError(
-            f"The bundle has {len(places)} transforms {name} where one is expected: use one of this project."
-        )
-    transforms[places[0]] = change(transforms[places[0]])
+def _load_studies(config: dict[str, Any], transforms: list[Any]) -> None:
+    """Load as an annotation server holds its files; the loader is the key ``load``, or the first of the transforms."""
+    loader = config["load"] if "load" in config else transforms[0]
+    loader["_target_"] = "medsegdiff_monai.apps.label.LoadStudyd"

@@ -3,45 +3,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 from monai.data import MetaTensor
 
+from medsegdiff_monai.data.layouts.brats import contrast_files
 from medsegdiff_monai.data.reading import NIFTI, read_header
 from medsegdiff_monai.transforms import LoadCased
-from medsegdiff_monai.utils import InputError
 
-__all__ = ["LoadStudyd", "contrast_files"]
-
-# How the contrasts FLAIR, T1w, T1gd and T2w of a case are named: BraTS 2018-2021, then from 2023 on.
-_NAMINGS = (("_", ("flair", "t1", "t1ce", "t2")), ("-", ("t2f", "t1n", "t1c", "t2w")))
-
-
-def contrast_files(image: str) -> list[str] | None:
-    """All contrasts of a case, from the file of one of them and the names of BraTS.
-
-    Args:
-        image: file of one contrast, such as ``BraTS2021_00000_flair.nii.gz``.
-
-    Returns:
-        The files of FLAIR, T1w, T1gd and T2w, or None where the file is not named as a contrast.
-
-    Raises:
-        InputError: when a contrast is missing beside it.
-    """
-    path = Path(image)
-    for joint, keys in _NAMINGS:
-        match = re.fullmatch(rf"(?i)(.+{joint})({'|'.join(keys)})(\.nii(?:\.gz)?)", path.name)
-        if match:
-            files = [path.with_name(f"{match[1]}{key}{match[3]}") for key in keys]
-            missing = [file.name for file in files if not file.is_file()]
-            if missing:
-                raise InputError(f"The case of {path.name} lacks {', '.join(missing)}: put them into {path.parent}.")
-            return [str(file) for file in files]
-    return None
+__all__ = ["LoadStudyd"]
 
 
 class LoadStudyd(LoadCased):

@@ -40,7 +40,7 @@ def record(segmenter: DicomSegmenter) -> CalibrationRecord:
     before, after = Reliability(), Reliability()
     before.update(np.array([0.1, 0.9]), np.array([0, 1]))
     after.update(np.array([0.2, 0.8, 0.8]), np.array([0, 1, 0]))
-    bundle = segmenter.segmenter.bundle
+    bundle = segmenter.segmenter.folder
     return CalibrationRecord(
         temperature=json.loads((bundle / "configs" / "inference.json").read_text())["temperature"],
         data_set="eyes",
@@ -56,7 +56,7 @@ def record(segmenter: DicomSegmenter) -> CalibrationRecord:
 
 
 def put(segmenter: DicomSegmenter, record: CalibrationRecord) -> Path:
-    place = segmenter.segmenter.bundle / "configs" / "calibration.json"
+    place = segmenter.segmenter.folder / "configs" / "calibration.json"
     record.write(place)
     return place
 

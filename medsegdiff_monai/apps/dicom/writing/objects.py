@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes
 from medsegdiff_monai.apps.dicom.reading.attributes import text
 from medsegdiff_monai.apps.dicom.reading.identity import complete_header
 from medsegdiff_monai.apps.dicom.reading.picture import PictureInput
 from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, from_image_axes
-from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
 from medsegdiff_monai.apps.dicom.writing.grid import PictureGrid, SourceGrid, VolumeGrid, refer_to_class
 from medsegdiff_monai.apps.dicom.writing.report import make_report, measure_regions

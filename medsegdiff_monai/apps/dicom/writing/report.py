@@ -30,9 +30,9 @@ from highdicom.uid import UID
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dictionary
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, Measure, SegmentCodes
 from medsegdiff_monai.apps.dicom.reading.pixels import number_of_frames
-from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.writing.segmentation import ObjectMaker
 from medsegdiff_monai.measurements import Measurement, measure_ensemble, vertical_extent
 
