@@ -76,6 +76,7 @@ def test_notes_are_told_and_the_summary_is_there_after_each_study(
     pacs.series_of = series_of
     options = StudyOptions(out=tmp_path, again=True, report=said.append)
     failed, results, left_out = segment_studies(pacs, segmenter, ["1.2", "1.2"], options)
+    print(said)
     assert (failed, left_out, summaries) == (0, [], [-1, 1])
     assert all("PatientSex left empty" in result.note for result in results)
     assert sum(line.startswith("Note: Case") for line in said) == 2
