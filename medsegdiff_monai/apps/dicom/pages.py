@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation
 
 from medsegdiff_monai.apps.bundle import SegmentationResult
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord
+from medsegdiff_monai.apps.calibrate import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
 from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
 from medsegdiff_monai.apps.report import ReportCase, ReportRegion

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,47 +100,40 @@ def label_values(region_values: Mapping[str, Sequence[int]]) -> tuple[dict[str, 
 
 
 def _fit(configs: Path) -> None:
-    metadata = _read(configs / "metadata.json")
-    inference = _read(configs / "inference.json")
+    def change(name: str, by: Callable[[dict[str, Any]], Any]) -> None:
+        config = json.loads((configs / name).read_text(encoding="utf-8"))
+        by(config)
+        (configs / name).write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    inference = json.loads((configs / "inference.json").read_text(encoding="utf-8"))
     regions, classes = label_values(inference["region_values"])
     channels = {"0": "background"} | {str(number): name for name, number in classes.items()}
-    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
-    _write(metadata, configs / "metadata.json")
-    _write(_inference(inference, regions), configs / "inference.json")
-    _write(_training(_read(configs / "train.json"), regions), configs / "train.json")
+    change("metadata.json", lambda c: c["network_data_format"]["outputs"]["pred"].update(channel_def=channels))
+    change("inference.json", lambda c: _fit_inference(c, regions))
+    change("train.json", lambda c: _fit_training(c, regions))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(config: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _inference(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str, Any]:
+def _fit_inference(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
     options = {name: config[name] for name in _REQUEST_OPTIONS}
-    references = {name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS}
-    config = {"displayable_configs": options, **config, **references, "region_values": regions}
+    config.update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
+    config.update({"displayable_configs": options, "region_values": regions, "output_dir": None})
     _load_studies(config, config["preprocessing"]["transforms"])
-    config["output_dir"] = None
     after = config["postprocessing"]["transforms"]
     config["postprocessing"]["transforms"] = [t for t in after if "output_dir" not in t] + [
         {"_target_": "DeleteItemsd", "keys": "pred"},
         {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
         {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
     ]
-    return config
 
 
-def _training(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str, Any]:
+def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
     train = config["train"]
     train["trainer"]["max_epochs"] = config["max_epochs"]
     # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
     train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
     _load_studies(config, train["deterministic_transforms"]["transforms"])
     config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
-    return config | {
+    config |= {
         "region_values": regions,
         "max_epochs": "@train#trainer#max_epochs",
         "val_interval": 1,

@@ -47,18 +47,8 @@ class LoadStudyd(LoadCased):
             d["result_extension"] = ".png" if pictures else ".nii.gz"
         d = super().__call__(d)
         for key in self.label_keys:
-            if pictures and key in d:
-                d[key] = _flattened(d[key], d[pictures[0]])
+            label = d.get(key)
+            if pictures and label is not None and label.shape == (1, *d[pictures[0]].shape[1:], 1):
+                own = {name: label.meta[name] for name in ("filename_or_obj", "case") if name in label.meta}
+                d[key] = MetaTensor(label.as_tensor()[..., 0], meta={**d[pictures[0]].meta, **own})
         return d
-
-
-def _flattened(label: Any, picture: MetaTensor) -> Any:
-    """A label of shape ``(1, X, Y, 1)`` as one of shape ``(1, X, Y)`` on the picture's grid; others stay."""
-    if label.shape != (1, *picture.shape[1:], 1):
-        return label
-    return MetaTensor(label.as_tensor()[..., 0], meta={**picture.meta, **_identity(label)})
-
-
-def _identity(label: Any) -> dict[str, Any]:
-    """What tells in messages which label it is."""
-    return {key: label.meta[key] for key in ("filename_or_obj", "case") if key in label.meta}

@@ -16,7 +16,7 @@ pytest.importorskip("highdicom", reason="needs medsegdiff_monai[dicom]")
 import numpy as np
 from apps.dicom import objects
 
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord, Measured
+from medsegdiff_monai.apps.calibrate import CalibrationRecord, Measured
 from medsegdiff_monai.apps.dicom import DicomSegmenter, find_dicom_cases, read_headers
 from medsegdiff_monai.apps.dicom.pages import case_pages, known_reliability
 from medsegdiff_monai.apps.dicom.reading.privacy import Privacy
@@ -50,8 +50,8 @@ def record(segmenter: DicomSegmenter) -> CalibrationRecord:
         num_inference_steps=4,
         num_ensemble=5,
         weights_sha256=hashlib.sha256((bundle / "models" / "model.pt").read_bytes()).hexdigest(),
-        before=Measured.of(before),
-        after=Measured.of(after),
+        before=Measured.from_reliability(before),
+        after=Measured.from_reliability(after),
     )
 
 
