@@ -11,9 +11,9 @@ from .reading.contrasts import NamedContrasts, choose_contrasts, parse_contrasts
 from .reading.discovery import DicomCase, Series, find_dicom_cases, image_classes
 from .reading.files import read_headers
 from .reading.header import Instance, LeftOut
+from .reading.identity import Privacy, without_values_in_logs
 from .reading.picture import PictureInput, read_picture
 from .reading.pixels import number_of_frames
-from .reading.privacy import Privacy, without_values_in_logs
 from .reading.volume import VolumeInput, read_volume
 from .uids import ResultUIDs
 from .writing.grid import PictureGrid

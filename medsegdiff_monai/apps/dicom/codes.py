@@ -38,23 +38,13 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class SegmentCodes:
-    """A segment: the label values that it is made of, its name and its codes.
+    """A segment: the label values that it is made of, its name and its codes."""
 
-    Attributes:
-        name: of the region whose probability the network gives, or any other for a part of the label map.
-        label: segment label (DICOM PS3.3 C.8.20.4), at most 64 characters.
-        values: values of the label map that make the segment up.
-        category: segmented property category (PS3.16 CID 7150).
-        property_type: segmented property type (CID 7151 and those it includes).
-        anatomy: anatomic region.
-        colour: recommended display colour.
-    """
-
-    name: str
-    label: str
-    values: tuple[int, ...]
-    category: CodedConcept
-    property_type: CodedConcept
+    name: str  # of the region, or any other for a part of the label map
+    label: str  # segment label (PS3.3 C.8.20.4), at most 64 characters
+    values: tuple[int, ...]  # of the label map, which make the segment up
+    category: CodedConcept  # segmented property category (PS3.16 CID 7150)
+    property_type: CodedConcept  # segmented property type (CID 7151 and those it includes)
     anatomy: CodedConcept
     colour: CIELabColor
 
@@ -83,28 +73,16 @@ class AlgorithmCodes:
 
 @dataclass(frozen=True)
 class BundleCodes:
-    """How a bundle's input and output are called in DICOM.
-
-    Attributes:
-        kind: kind of image.
-        modalities: values of Modality (0008,0060) that it takes.
-        body_part: Body Part Examined (0018,0015) of what is written.
-        contrasts: names of the contrasts in the order of the network's channels; empty for pictures.
-        algorithm: its algorithm.
-        segments: the segments, in the order of their numbers in the binary segmentation.
-        regions: those that the network gives a probability for, in the order of its channels.
-        measures: quantities of each segment in the report.
-        ratio: the ratio of two vertical extents; or None.
-    """
+    """How a bundle's input and output are called in DICOM."""
 
     kind: ImageKind
-    modalities: tuple[str, ...]
-    body_part: str
-    contrasts: tuple[str, ...]
+    modalities: tuple[str, ...]  # values of Modality (0008,0060) that it takes
+    body_part: str  # Body Part Examined (0018,0015) of what is written
+    contrasts: tuple[str, ...]  # in the order of the network's channels; empty for pictures
     algorithm: AlgorithmCodes
-    segments: tuple[SegmentCodes, ...]
-    regions: tuple[SegmentCodes, ...]
-    measures: tuple[Measure, ...]
+    segments: tuple[SegmentCodes, ...]  # in the order of their numbers in the binary segmentation
+    regions: tuple[SegmentCodes, ...]  # that the network gives a probability for, in the order of its channels
+    measures: tuple[Measure, ...]  # of each segment in the report
     ratio: RatioCodes | None
 
 

@@ -22,7 +22,7 @@ from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, parse_
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, find_dicom_cases
 from medsegdiff_monai.apps.dicom.reading.files import read_headers
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
-from medsegdiff_monai.apps.dicom.reading.privacy import Privacy, without_values_in_logs
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy, without_values_in_logs
 from medsegdiff_monai.utils import INTERRUPTED, InputError, find_input_error, locked_folder, printable
 
 __all__ = ["FolderRun", "problem_of", "run_dicom", "segment_folders"]
@@ -49,25 +49,15 @@ def segment_folders(
 
 @dataclass(frozen=True)
 class FolderRun:
-    """Options of the segmentation of the cases in folders.
-
-    Attributes:
-        segmenter: the bundle.
-        contrasts: contrasts that the user names, see :func:`parse_contrasts`.
-        resample: whether contrasts on other grids are resampled onto the first's.
-        overwrite: whether an earlier run's results may go.
-        pages: whether an HTML report of each case is written beside its objects.
-        resume: whether an earlier run's results stay and only the cases that it has not done are.
-        report: called with each line that a user should see; no line holds patient data.
-    """
+    """Options of the segmentation of the cases in folders."""
 
     segmenter: DicomSegmenter
-    contrasts: Any = None
-    resample: bool = False
-    overwrite: bool = False
-    pages: bool = False
-    resume: bool = False
-    report: Callable[[str], None] = print
+    contrasts: Any = None  # that the user names, see parse_contrasts
+    resample: bool = False  # contrasts on other grids onto the first's
+    overwrite: bool = False  # an earlier run's results may go
+    pages: bool = False  # an HTML report of each case is written beside its objects
+    resume: bool = False  # an earlier run's results stay, and the cases are done that it has not done
+    report: Callable[[str], None] = print  # takes each line that a user should see; none holds patient data
 
     def segment(self, folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> RunRecord:
         """Segment all cases in folders; see :func:`segment_folders`."""

@@ -103,23 +103,14 @@ def write_case(
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of a case: the files that were written, or why there are none.
+    """What became of a case: the files that were written, or why there are none."""
 
-    Attributes:
-        case: its number.
-        study: end of its Study Instance UID.
-        files: paths in the output folder.
-        problem: why there are none; None where there are.
-        note: what of its images is not as DICOM allows it; empty where all is.
-        sources: tells its images from those of other cases, and names nobody.
-    """
-
-    case: int
-    study: str
-    files: list[str] = field(default_factory=list)
+    case: int  # its number
+    study: str  # end of its Study Instance UID
+    files: list[str] = field(default_factory=list)  # paths in the output folder
     problem: str | None = None
-    note: str = ""
-    sources: str = ""
+    note: str = ""  # on what of its images is not as DICOM allows it
+    sources: str = ""  # tells its images from those of other cases, and names nobody
 
 
 def write_summary(

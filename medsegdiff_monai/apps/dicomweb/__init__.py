@@ -8,5 +8,4 @@ from .command import read_studies, run_dicomweb
 from .errors import PacsError
 from .exchange import Limits
 from .pacs import Pacs, StoredSeries, store_objects
-from .plan import StudyPrivacy
-from .study import StudyOptions, segment_study
+from .study import StudyOptions, StudyPrivacy, segment_study

@@ -16,7 +16,7 @@ from medsegdiff_monai.apps.dicom.output import CaseResult, prepare_folder, write
 from medsegdiff_monai.apps.dicom.reading.attributes import uid_suffix
 from medsegdiff_monai.apps.dicom.reading.contrasts import parse_contrasts
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
-from medsegdiff_monai.apps.dicom.reading.privacy import without_values_in_logs
+from medsegdiff_monai.apps.dicom.reading.identity import without_values_in_logs
 from medsegdiff_monai.apps.dicom.uids import is_valid_uid
 from medsegdiff_monai.apps.dicomweb.access import check_url, exposes_credentials, read_credentials
 from medsegdiff_monai.apps.dicomweb.exchange import Limits

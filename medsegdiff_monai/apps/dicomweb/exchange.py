@@ -30,17 +30,11 @@ _JSON = "application/dicom+json, application/json"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a PACS may take and send.
+    """What a PACS may take and send."""
 
-    Attributes:
-        timeout: longest wait for a connection and for data, in seconds.
-        max_time: longest time of a request, or of all those for one listing, in seconds.
-        max_size: largest size of the images of a study, in gigabytes.
-    """
-
-    timeout: float = 60.0
-    max_time: float = 600.0
-    max_size: float = 4.0
+    timeout: float = 60.0  # longest wait for a connection and for data, in seconds
+    max_time: float = 600.0  # longest time of a request, or of all those for one listing, in seconds
+    max_size: float = 4.0  # largest size of the images of a study, in gigabytes
 
 
 class Answer:

@@ -18,7 +18,7 @@ from apps.dicom import objects
 from medsegdiff_monai.apps.dicom import DicomSegmenter, find_dicom_cases, read_headers, segment_folders
 from medsegdiff_monai.apps.dicom.case import SegmentedCase
 from medsegdiff_monai.apps.dicom.pages import case_pages
-from medsegdiff_monai.apps.dicom.reading.privacy import Privacy
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
 from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
 from medsegdiff_monai.apps.report import ReportCase
 

@@ -19,7 +19,7 @@ from apps.dicom import objects
 from medsegdiff_monai.apps.calibrate import CalibrationRecord, Measured
 from medsegdiff_monai.apps.dicom import DicomSegmenter, find_dicom_cases, read_headers
 from medsegdiff_monai.apps.dicom.pages import case_pages, known_reliability
-from medsegdiff_monai.apps.dicom.reading.privacy import Privacy
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import InputError
 

@@ -9,10 +9,17 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
-from medsegdiff_monai.apps.dicom.reading.attributes import number, text, uid_suffix, words
+from medsegdiff_monai.apps.dicom.reading.attributes import (
+    PICTURE_CLASSES,
+    SECONDARY_CAPTURE,
+    VOLUME_CLASSES,
+    number,
+    text,
+    uid_suffix,
+    words,
+)
 from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut
-from medsegdiff_monai.apps.dicom.reading.privacy import Privacy
-from medsegdiff_monai.apps.dicom.reading.sop_classes import PICTURE_CLASSES, SECONDARY_CAPTURE, VOLUME_CLASSES
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
 from medsegdiff_monai.apps.dicom.uids import valid_uid
 
 __all__ = ["DicomCase", "Series", "find_dicom_cases", "image_classes"]

@@ -13,11 +13,10 @@ from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.limits import bounded_memory
-from medsegdiff_monai.apps.dicom.reading.attributes import text
+from medsegdiff_monai.apps.dicom.reading.attributes import IMAGE_CLASSES, MODALITIES, text
 from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut, looks_like_dicom, read_header
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
 from medsegdiff_monai.apps.dicom.reading.pixels import pixel_digest
-from medsegdiff_monai.apps.dicom.reading.privacy import Privacy
-from medsegdiff_monai.apps.dicom.reading.sop_classes import IMAGE_CLASSES, MODALITIES
 from medsegdiff_monai.apps.dicom.uids import derived_uid
 from medsegdiff_monai.utils import InputError
 

@@ -77,17 +77,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file, series or study that gives no result, and why; neither text holds patient data.
+    """A file, series or study that gives no result, and why; neither text holds patient data."""
 
-    Attributes:
-        what: which it is.
-        reason: one sentence.
-        counts: whether it may have been an image that was meant, so that the run is not a full success.
-    """
-
-    what: str
-    reason: str
-    counts: bool = False
+    what: str  # which it is
+    reason: str  # one sentence
+    counts: bool = False  # it may have been an image that was meant, so that the run is not a full success
 
 
 class _BoundedFile:

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from pydicom.charset import python_encoding
@@ -13,11 +17,11 @@ from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from medsegdiff_monai.apps.dicom.reading.attributes import number, text, value_of
-from medsegdiff_monai.apps.dicom.reading.sop_classes import RETIRED_CLASSES
+from medsegdiff_monai.apps.dicom.reading.attributes import RETIRED_CLASSES, number, text, value_of, words
 from medsegdiff_monai.apps.dicom.uids import is_valid_uid, valid_uid
+from medsegdiff_monai.utils import printable
 
-__all__ = ["COPIED", "complete_header", "identity_note", "reference_header"]
+__all__ = ["COPIED", "Privacy", "complete_header", "identity_note", "reference_header", "without_values_in_logs"]
 
 # Nothing that is nested is copied: whatever lies in a sequence of the source stays there.
 _TYPE_2 = (
@@ -200,3 +204,48 @@ def _name(value: str) -> str | None:
 
 
 _CHECKS: dict[str, Callable[[str], str | None]] = {"DA": _date, "TM": _time, "PN": _name}
+
+
+_SHORTEST = 3  # shorter parts of a name or number occur in file names by chance
+_IDENTITY = ("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "IssuerOfPatientID")
+_NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName")
+
+
+class Privacy:
+    """What must not be printed: words of patients' names and their numbers, as headers give them.
+
+    Folders and files are often named by the patient; their paths are shown without such words.
+    """
+
+    def __init__(self) -> None:
+        self._words: set[str] = set()
+
+    def learn(self, ds: Dataset) -> None:
+        """Take note of who a header is about."""
+        for keyword in (*_NAMES, *_IDENTITY):
+            for value in words(ds, keyword):
+                parts = value.replace("^", " ").replace("=", " ").replace("_", " ").replace(",", " ").split()
+                self._words |= {part for part in (*parts, value) if len(part) >= _SHORTEST}
+
+    def shown(self, path: Path) -> str:
+        """A path without the words of patients and in one line; the case of letters does not matter."""
+        if not self._words:
+            return printable(path)
+        pattern = "|".join(re.escape(word) for word in sorted(self._words, key=len, reverse=True))
+        return printable(re.sub(pattern, "***", str(path), flags=re.IGNORECASE))
+
+
+@contextmanager
+def without_values_in_logs(*more: str) -> Iterator[None]:
+    """Silence pydicom, highdicom and further loggers, whose warnings quote the values of damaged attributes."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom", *more)]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for one in loggers:
+                one.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for one, level in zip(loggers, levels):
+                one.setLevel(level)

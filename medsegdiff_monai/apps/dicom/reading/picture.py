@@ -27,16 +27,10 @@ _MM_PER_CM = 10.0
 
 @dataclass(frozen=True)
 class PictureInput:
-    """The frames of an object as images.
+    """The frames of an object as images."""
 
-    Attributes:
-        images: an image of shape ``(C, columns, rows)`` for each frame.
-        spacing: between rows and between columns, mm; None where the object does not state it.
-        header: header of the object.
-    """
-
-    images: list[MetaTensor]
-    spacing: tuple[float, float] | None
+    images: list[MetaTensor]  # of shape (C, columns, rows), one for each frame
+    spacing: tuple[float, float] | None  # between rows and between columns, mm; None where not stated
     header: Dataset
 
     @property

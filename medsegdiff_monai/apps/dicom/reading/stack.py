@@ -28,25 +28,15 @@ _COINCIDE = 0.01  # mm: closer slices lie at one place
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice of a volume.
-
-    Attributes:
-        instance: the object that holds it.
-        frame: its index among the frames of the object.
-        kind: image type or frame type, in upper case.
-        position: centre of its first pixel, LPS, mm.
-        orientation: directions of its rows and of its columns, LPS.
-        spacing: between rows and between columns, mm.
-        slope: and intercept: of the modality values where functional groups state them.
-    """
+    """One slice of a volume."""
 
     instance: Instance
-    frame: int
-    kind: tuple[str, ...]
-    position: tuple[float, ...]
-    orientation: tuple[float, ...]
-    spacing: tuple[float, ...]
-    slope: float
+    frame: int  # index among the frames of the object
+    kind: tuple[str, ...]  # image type or frame type, in upper case
+    position: tuple[float, ...]  # centre of its first pixel, LPS, mm
+    orientation: tuple[float, ...]  # directions of its rows and of its columns, LPS
+    spacing: tuple[float, ...]  # between rows and between columns, mm
+    slope: float  # and intercept: of the modality values where functional groups state them
     intercept: float
 
 

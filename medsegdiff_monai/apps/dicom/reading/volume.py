@@ -30,19 +30,12 @@ _FAR = 1e6  # mm: where no slice is
 
 @dataclass(frozen=True)
 class VolumeInput:
-    """A study's contrasts as one image.
+    """A study's contrasts as one image."""
 
-    Attributes:
-        image: of shape ``(C, columns, rows, slices)`` with its affine (RAS, mm).
-        geometry: of the source grid (slices, rows, columns; LPS, mm), that of the first contrast.
-        sources: headers of the first contrast's objects, as :mod:`highdicom` takes them.
-        further: headers of the other contrasts' objects.
-    """
-
-    image: MetaTensor
-    geometry: VolumeGeometry
-    sources: list[Dataset]
-    further: list[Dataset]
+    image: MetaTensor  # of shape (C, columns, rows, slices) with its affine (RAS, mm)
+    geometry: VolumeGeometry  # of the first contrast (slices, rows, columns; LPS, mm)
+    sources: list[Dataset]  # headers of the first contrast's objects, as highdicom takes them
+    further: list[Dataset]  # headers of the other contrasts' objects
 
     @property
     def images(self) -> list[MetaTensor]:

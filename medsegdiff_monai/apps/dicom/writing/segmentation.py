@@ -29,17 +29,11 @@ _SERIES = {"segmentation": 901, "probability": 902, "uncertainty": 903, "measure
 
 @dataclass(frozen=True)
 class Equipment:
-    """The software that makes the objects (PS3.3 C.7.5.1).
+    """The software that makes the objects (PS3.3 C.7.5.1)."""
 
-    Attributes:
-        model: name of the bundle.
-        bundle_version: its version.
-        serial: tells these weights from others, as a device's serial number does.
-    """
-
-    model: str
+    model: str  # name of the bundle
     bundle_version: str
-    serial: str
+    serial: str  # tells these weights from others, as a device's serial number does
 
     @property
     def attributes(self) -> dict[str, Any]:
