@@ -93,7 +93,12 @@ class FolderRun:
         for number, case in bar:
             result = self._one_case(case, number, folder, named)
             record.add(result)
-            for line in _lines(result):
+            what = f"Case {number} (study {printable(result.study)})"
+            failed = result.problem is not None
+            lines = [f"Error: {what}: {result.problem}" if failed else f"{what}: {', '.join(result.files)}"]
+            if result.note:
+                lines.append(f"Note: {what}: {result.note}.")
+            for line in lines:
                 tqdm.write(line) if self.report is print else self.report(line)
 
     def _one_case(self, case: DicomCase, number: int, folder: Path, named: NamedContrasts | None) -> CaseResult:
@@ -121,14 +126,6 @@ def problem_of(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     return f"It failed for a reason that nobody foresaw ({kind}{place}): please report that."
-
-
-def _lines(result: CaseResult) -> list[str]:
-    what = f"Case {result.case} (study {printable(result.study)})"
-    if result.problem is not None:
-        return [f"Error: {what}: {result.problem}"]
-    note = [f"Note: {what}: {result.note}."] if result.note else []
-    return [f"{what}: {', '.join(result.files)}", *note]
 
 
 def run_dicom(

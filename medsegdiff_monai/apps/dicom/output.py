@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.dicom.reading.attributes import text
@@ -30,22 +29,10 @@ SUMMARY = "summary.json"
 _CASE = re.compile(r"case_\d{3,}$")
 _OPTIONS = "choose another folder or give --overwrite, or --resume to go on with a run that was interrupted"
 _NOT_YET = "It is not segmented yet: where the run has ended, go on with --resume."
-_MADE_BY = {
-    "bundle": "bundle",
-    "bundle_version": "version of the bundle",
-    "weights": "weights",
-    "settings": "settings",
-}
 
 
 def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = False, advice: str = _OPTIONS) -> Path:
     """Make the output folder; results of an earlier run are taken away where that is asked for.
-
-    Args:
-        out: the folder.
-        overwrite: whether an earlier run's results may go.
-        resume: whether they are to stay and be completed.
-        advice: what a user can do about such results.
 
     Raises:
         InputError: when it holds anything and neither is given, or anything else than such results.
@@ -145,17 +132,7 @@ class RunRecord:
     All cases are in it from the beginning, with their numbers. A case's folder appears when it is whole. So of a run
     that was killed a folder is a case that is done, whether the summary says so yet or not.
 
-    Args:
-        folder: output folder.
-        segmenter: the bundle.
-        cases: the cases.
-        left_out: what is left out.
-        named: contrasts that the user names.
-        settings: what else makes the results, in words.
-        resume: whether results that are there stay.
-
-    Raises:
-        InputError: when results are there that something else has made.
+    Raises an :class:`InputError` when results are there that something else has made.
     """
 
     def __init__(
@@ -210,16 +187,13 @@ class RunRecord:
             earlier = [CaseResult(**case) for case in content["cases"]]
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"The file {path} is no summary that can be gone on with: give --overwrite.") from e
-        self._check_same(content)
-        return [self._as_it_lies(result) for result in earlier]
-
-    def _check_same(self, content: Mapping[str, Any]) -> None:
-        now = _made_by(self._segmenter, self._settings)
-        for entry, words in _MADE_BY.items():
-            if content.get(entry) != now[entry]:
+        for entry, now in _made_by(self._segmenter, self._settings).items():
+            if content.get(entry) != now:
+                words = "version of the bundle" if entry == "bundle_version" else entry
                 raise InputError(
                     f"The results in {self._folder} were made with other {words}: give the same, or another folder."
                 )
+        return [self._as_it_lies(result) for result in earlier]
 
     def _as_it_lies(self, result: CaseResult) -> CaseResult:
         """A case as its folder says: the summary of a run that was killed may lag behind by one."""

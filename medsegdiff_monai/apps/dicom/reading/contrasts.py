@@ -59,11 +59,9 @@ def parse_contrasts(value: Any, contrasts: Sequence[str]) -> NamedContrasts | No
     if value is None:
         return None
     if isinstance(value, Mapping):
-        pairs = [(str(k), str(v)) for k, v in value.items()]
-    elif isinstance(value, (list, tuple)):
-        pairs = [_pair(str(part)) for part in value]
-    else:
-        pairs = [_pair(part) for part in str(value).strip("{} ").split(",")]
+        value = [f"{name}={wanted}" for name, wanted in value.items()]
+    parts = value if isinstance(value, (list, tuple)) else str(value).strip("{} ").split(",")
+    pairs = [_pair(str(part)) for part in parts]
     named = {name.strip(" '\""): wanted.strip(" '\"") for name, wanted in pairs}
     unknown = [name for name in named if name not in contrasts]
     if unknown or not all(named.values()):
@@ -95,25 +93,18 @@ def recognise_contrast(header: Dataset) -> str | None:
     Contrast/Bolus attributes (PS3.3 C.7.6.4) count as much as the words.
     """
     description = f"{text(header, 'SeriesDescription')} {text(header, 'ProtocolName')}".lower()
-    said = {name for name in _TOKENS if _says(description, name)}
+    separated = re.sub(r"[_.,()-]+", " ", description)
+    said = {n for n, words_ in _TOKENS.items() if re.search(rf"(?<![a-z0-9])(?:{words_})(?![a-z0-9])", separated)}
     if "other" in said or _DERIVED & set(words(header, "ImageType")[2:]):
         return None
     is_flair = "FLAIR" in said and not ("T1w" in said and "T2w" not in said)  # T1 FLAIR is T1-weighted
-    weighting = "FLAIR" if is_flair else _weighting(said) or _weighting_by_numbers(header)
+    by_words = {"T1w", "T2w"} & said
+    weighting = "FLAIR" if is_flair else by_words.pop() if len(by_words) == 1 else _weighting_by_numbers(header)
     if weighting != "T1w":
         return weighting
-    enhanced = _has_agent(header) or ("gd" in said and "native" not in said)
+    agent = text(header, "ContrastBolusAgent").lower() not in ("", "no", "none", "n", "nein")
+    enhanced = agent or header.get("ContrastBolusAgentSequence") or ("gd" in said and "native" not in said)
     return "T1gd" if enhanced else "T1w"
-
-
-def _says(description: str, name: str) -> bool:
-    separated = re.sub(r"[_.,()-]+", " ", description)
-    return re.search(rf"(?<![a-z0-9])(?:{_TOKENS[name]})(?![a-z0-9])", separated) is not None
-
-
-def _weighting(said: set[str]) -> str | None:
-    by_words = {"T1w", "T2w"} & said
-    return by_words.pop() if len(by_words) == 1 else None
 
 
 def _weighting_by_numbers(header: Dataset) -> str | None:
@@ -131,12 +122,6 @@ def _weighting_by_numbers(header: Dataset) -> str | None:
         inversion is not None and 0 < inversion < _FLAIR_INVERSION and "GR" in words(header, "ScanningSequence")
     )
     return "T1w" if echo < _T1_ECHO and (repetition < _T1_REPETITION or inversion_prepared) else None
-
-
-def _has_agent(header: Dataset) -> bool:
-    if text(header, "ContrastBolusAgent").lower() not in ("", "no", "none", "n", "nein"):
-        return True
-    return bool(header.get("ContrastBolusAgentSequence"))
 
 
 def choose_contrasts(

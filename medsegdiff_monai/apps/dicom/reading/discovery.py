@@ -64,14 +64,9 @@ class DicomCase:
         return self.series[0].header
 
     @property
-    def study_uid(self) -> str:
-        """Study Instance UID."""
-        return text(self.header, "StudyInstanceUID")
-
-    @property
     def study_suffix(self) -> str:
         """End of the Study Instance UID of the results, for messages; what is no UID may be anybody's number."""
-        return uid_suffix(valid_uid(self.study_uid))
+        return uid_suffix(valid_uid(text(self.header, "StudyInstanceUID")))
 
 
 def find_dicom_cases(
@@ -89,7 +84,10 @@ def find_dicom_cases(
         one.instances.append(instance)
     usable: list[Series] = []
     left_out: list[LeftOut] = []
-    for one in sorted(series.values(), key=lambda s: (text(s.header, "StudyInstanceUID"), _order(s), s.uid)):
+    for one in sorted(
+        series.values(),
+        key=lambda s: (text(s.header, "StudyInstanceUID"), number(s.header, "SeriesNumber") or 0.0, s.uid),
+    ):
         kept: dict[tuple[str, bool], list[Instance]] = {}
         for instance in one.instances:
             kept.setdefault(_refusal(instance.header, codes), []).append(instance)
@@ -98,11 +96,17 @@ def find_dicom_cases(
                 left_out.append(LeftOut(f"{Series(refused).title} in {one.place}", f"{reason}.", counts))
             else:
                 usable.append(Series(refused, one.place))
-    return (_studies(usable) if codes.kind is ImageKind.VOLUME else _pictures(usable)), left_out
+    if codes.kind is ImageKind.VOLUME:
+        studies: dict[str, DicomCase] = {}
+        for one in usable:
+            studies.setdefault(text(one.header, "StudyInstanceUID"), DicomCase([])).series.append(one)
+        return list(studies.values()), left_out
+    ordered = [(one, sorted(one.instances, key=_place_in_series)) for one in usable]
+    return [DicomCase([Series([i], one.place)]) for one, instances in ordered for i in instances], left_out
 
 
-def _order(series: Series) -> float:
-    return number(series.header, "SeriesNumber") or 0.0
+def _place_in_series(instance: Instance) -> tuple[float, str]:
+    return number(instance.header, "InstanceNumber") or 0.0, text(instance.header, "SOPInstanceUID")
 
 
 def _refusal(header: Dataset, codes: BundleCodes) -> tuple[str, bool]:
@@ -127,19 +131,3 @@ def _refusal(header: Dataset, codes: BundleCodes) -> tuple[str, bool]:
 def image_classes(codes: BundleCodes) -> frozenset[str]:
     """SOP Class UIDs of the objects that can be an image for the bundle."""
     return VOLUME_CLASSES if codes.kind is ImageKind.VOLUME else PICTURE_CLASSES
-
-
-def _studies(series: Sequence[Series]) -> list[DicomCase]:
-    cases: dict[str, DicomCase] = {}
-    for one in series:
-        cases.setdefault(text(one.header, "StudyInstanceUID"), DicomCase([])).series.append(one)
-    return list(cases.values())
-
-
-def _pictures(series: Sequence[Series]) -> list[DicomCase]:
-    """A case for each object, single-frame or multi-frame: one mask belongs to one image."""
-
-    def order(instance: Instance) -> tuple[float, str]:
-        return number(instance.header, "InstanceNumber") or 0.0, text(instance.header, "SOPInstanceUID")
-
-    return [DicomCase([Series([i], s.place)]) for s in series for i in sorted(s.instances, key=order)]

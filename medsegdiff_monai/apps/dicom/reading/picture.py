@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,40 +50,22 @@ def read_picture(instance: Instance, kind: ImageKind) -> PictureInput:
     which = "the object"
     frames = decode_frames(instance, which)
     photometric = text(instance.header, "PhotometricInterpretation")
-    full = float(2 ** _bits(instance.header) - 1)
+    allocated = int(number(instance.header, "BitsAllocated") or 8)
+    stored = int(number(instance.header, "BitsStored") or allocated)
+    full = float(2 ** (stored if 1 <= stored <= allocated else allocated) - 1)
     colour = frames.ndim == 4
-    if colour:
-        frames = _eight_bits(frames, full if photometric != "PALETTE COLOR" else None)
-    elif photometric == "MONOCHROME1":
+    if colour and frames.dtype != np.uint8:
+        white = float(np.iinfo(frames.dtype).max) if photometric == "PALETTE COLOR" else full
+        frames = np.clip(np.rint(frames * (255.0 / white)), 0, 255).astype(np.uint8)
+    elif photometric == "MONOCHROME1" and not colour:
         frames = frames.max() - frames if frames.dtype.kind != "u" else full - frames
     if kind is ImageKind.RGB and not colour:
         raise InputError("The object is grey, colour photographs are expected: give those.")
     if kind is ImageKind.GREY and colour:
         frames = np.stack([np.asarray(Image.fromarray(frame).convert("L")) for frame in frames])
-    images = [MetaTensor(_channel_first(frame)) for frame in frames]
+    channels = np.moveaxis(frames, -1, 1) if frames.ndim == 4 else frames[:, None]
+    images = [MetaTensor(torch.as_tensor(c)) for c in np.ascontiguousarray(channels.swapaxes(2, 3), dtype=np.float32)]
     return PictureInput(images, pixel_spacing(instance.header), instance.header)
-
-
-def _bits(header: Dataset) -> int:
-    """Number of bits of a stored value: Bits Stored where it can be, else Bits Allocated."""
-    allocated = int(number(header, "BitsAllocated") or 8)
-    stored = int(number(header, "BitsStored") or allocated)
-    return stored if 1 <= stored <= allocated else allocated
-
-
-def _eight_bits(frames: np.ndarray, full: float | None) -> np.ndarray:
-    """Colours of any depth as 8 bits; ``full`` is the value of white, None for that of the array's type."""
-    if frames.dtype == np.uint8:
-        return frames
-    full = float(np.iinfo(frames.dtype).max) if full is None else full
-    return np.clip(np.rint(frames * (255.0 / full)), 0, 255).astype(np.uint8)
-
-
-def _channel_first(frame: np.ndarray) -> torch.Tensor:
-    """Frame ``(rows, columns[, 3])`` as ``(C, columns, rows)``, the axes of pictures that MONAI reads from files."""
-    axes = (2, 1, 0) if frame.ndim == 3 else (1, 0)
-    array = np.ascontiguousarray(np.transpose(frame, axes), dtype=np.float32)
-    return torch.as_tensor(array if frame.ndim == 3 else array[None])
 
 
 def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
@@ -95,16 +76,11 @@ def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
     stated = numbers(value_of(header, "PixelSpacing"), 2)
     if stated is not None and min(stated) > 0:
         return stated[0], stated[1]
-    found = {_region_spacing(region) for region in header.get("SequenceOfUltrasoundRegions") or []} - {None}
-    return found.pop() if len(found) == 1 else None
-
-
-def _region_spacing(region: Any) -> tuple[float, float] | None:
-    if number(region, "RegionSpatialFormat") != _TWO_DIMENSIONAL:
-        return None
-    units = [number(region, f"PhysicalUnits{axis}Direction") for axis in "YX"]
-    deltas = [number(region, f"PhysicalDelta{axis}") for axis in "YX"]
-    if units != [_CENTIMETRES, _CENTIMETRES] or not all(deltas):
-        return None
-    rows, columns = (round(abs(d or 0.0) * _MM_PER_CM, 9) for d in deltas)
-    return rows, columns
+    spacings: set[tuple[float, float]] = set()
+    for region in header.get("SequenceOfUltrasoundRegions") or []:
+        units = [number(region, f"PhysicalUnits{axis}Direction") for axis in "YX"]
+        rows, columns = (abs(number(region, f"PhysicalDelta{axis}") or 0.0) * _MM_PER_CM for axis in "YX")
+        two_dimensional = number(region, "RegionSpatialFormat") == _TWO_DIMENSIONAL
+        if two_dimensional and units == [_CENTIMETRES, _CENTIMETRES] and rows and columns:
+            spacings.add((round(rows, 9), round(columns, 9)))
+    return spacings.pop() if len(spacings) == 1 else None

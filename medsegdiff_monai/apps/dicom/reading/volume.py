@@ -24,7 +24,6 @@ from medsegdiff_monai.utils import InputError
 
 __all__ = ["VolumeInput", "from_image_axes", "ras_affine", "read_volume", "to_image_axes"]
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _FAR = 1e6  # mm: where no slice is
 
 
@@ -54,7 +53,7 @@ def ras_affine(geometry: VolumeGeometry) -> np.ndarray:
     DICOM's world axes point left, posterior and up (PS3.3 C.7.6.2.1.1). highdicom's voxels are (slice, row, column),
     and the image's is the reverse, as that of NIfTI files made from DICOM.
     """
-    return _LPS_TO_RAS @ geometry.affine[:, [2, 1, 0, 3]]
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine[:, [2, 1, 0, 3]]
 
 
 def to_image_axes(array: np.ndarray) -> np.ndarray:
@@ -87,7 +86,13 @@ def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bo
             )
     images = [_image(stack, name) for stack, name in zip(stacks, names)]
     for i, name in enumerate(names):
-        images[i] = _on_grid(images[i], images[0], name, contrasts[0], resample)
+        if (difference := grid_difference(images[0], images[i])) is None:
+            continue
+        if not resample:
+            raise InputError(
+                f"{name} is on another grid than the {contrasts[0]} ({difference}): resample it, or give --resample."
+            )
+        images[i] = on_grid_of(images[0], images[i])
     return VolumeInput(
         image=MetaTensor(torch.cat([i.as_tensor() for i in images]), affine=images[0].affine),
         geometry=stacks[0].geometry,
@@ -134,17 +139,6 @@ def _plane(frames: np.ndarray, s: Slice, which: str) -> np.ndarray:
     return frames[s.frame] * s.slope + s.intercept
 
 
-def _on_grid(image: MetaTensor, first: MetaTensor, which: str, first_name: str, resample: bool) -> MetaTensor:
-    difference = grid_difference(first, image)
-    if difference is None:
-        return image
-    if not resample:
-        raise InputError(
-            f"{which} is on another grid than the {first_name} ({difference}): resample it, or give --resample."
-        )
-    return MetaTensor(on_grid_of(first, image).as_tensor(), affine=first.affine)
-
-
 def _source_headers(stack: Stack) -> list[Dataset]:
     """Headers of a volume's objects with their geometry stated the way highdicom reads it.
 
@@ -158,21 +152,18 @@ def _source_headers(stack: Stack) -> list[Dataset]:
             complete_header(first.instance.header),
             *(reference_header(s.instance.header) for s in stack.slices[1:]),
         ]
-        return [_placed(header, s, stack) for header, s in zip(made, stack.slices)]
+        for header, s in zip(made, stack.slices):
+            header.ImageOrientationPatient = decimals(first.orientation)
+            header.ImagePositionPatient = decimals(s.position)
+            header.PixelSpacing = decimals(first.spacing)
+            header.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
+        return made
     by_object: dict[int, list[Slice]] = {}
     for s in stack.slices:
         by_object.setdefault(id(s.instance), []).append(s)
     if len(by_object) > 1:
         raise InputError("A volume in several multi-frame objects cannot be segmented: export it as one object.")
     return [_multiframe(next(iter(by_object.values())), stack)]
-
-
-def _placed(header: Dataset, s: Slice, stack: Stack) -> Dataset:
-    header.ImageOrientationPatient = decimals(stack.slices[0].orientation)
-    header.ImagePositionPatient = decimals(s.position)
-    header.PixelSpacing = decimals(stack.slices[0].spacing)
-    header.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
-    return header
 
 
 def _multiframe(slices: Sequence[Slice], stack: Stack) -> Dataset:

@@ -41,7 +41,7 @@ def test_a_case_is_a_study_for_volumes(tmp_path: Path, brain: Any) -> None:
             objects.mr_series(tmp_path / patient / str(number), VOLUME, np.eye(4), study, number=number)
     cases, left_out = find(tmp_path, *brain)
     assert [len(case.series) for case in cases] == [2, 2]
-    assert len({case.study_uid for case in cases}) == 2
+    assert len({str(case.header.StudyInstanceUID) for case in cases}) == 2
     assert all(len(series.instances) == 3 for case in cases for series in case.series)
     assert left_out == []
 
