@@ -95,9 +95,7 @@ class Exchange:
             deadline: see :meth:`deadline`; None for that of a request that begins now.
             expected: further statuses than those of success that have an answer.
 
-        Raises:
-            LimitError: when the time is over.
-            requests.RequestException: when there is no answer, or a status is not one that is expected.
+        Raises a :class:`LimitError` when the time is over, and whatever requests raises.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         content, kind = (None, None) if body is None else (io.BytesIO(body[0]), body[1])
@@ -110,7 +108,9 @@ class Exchange:
                 wait = self.limits.timeout
                 with session.request(method, f"{self.url}/{path}", timeout=wait, **options) as response:
                     if response.status_code not in expected:
-                        _check_status(response)
+                        if 300 <= response.status_code < 400:
+                            raise requests.TooManyRedirects(response=response)
+                        response.raise_for_status()
                     yield Answer(response)
         except _TimeOverError as e:
             text = f"took longer than {self.limits.max_time:g} s"
@@ -121,12 +121,6 @@ class Exchange:
         with self.request("GET", path, params=params, deadline=deadline) as answer:
             content = answer.json()
         return [] if content is None else [content] if isinstance(content, dict) else list(content)
-
-
-def _check_status(response: requests.Response) -> None:
-    if 300 <= response.status_code < 400:
-        raise requests.TooManyRedirects(response=response)
-    response.raise_for_status()
 
 
 class _TimeOverError(Exception):

@@ -30,10 +30,7 @@ _DICOM = 'multipart/related; type="application/dicom"'
 _AS_STORED = f"{_DICOM}; transfer-syntax=*"  # in the transfer syntax that the PACS holds
 _PAGES, _OBJECTS = 200, 20_000  # of a listing
 _BAR_AFTER = 2.0  # seconds
-_LOOKS, _BETWEEN = (
-    4,
-    1.0,
-)  # a PACS may still be busy with a request whose connection broke; seconds
+_LOOKS, _BETWEEN = 4, 1.0  # seconds: a PACS may still be busy with a request whose connection broke
 
 
 @dataclass
@@ -71,15 +68,12 @@ class Pacs:
         with self._errors("listing the study"):
             listed = self._pages(_path(study, "series"), "0020000E")
             series = {uid: StoredSeries(uid, _value(item, "00080060")) for uid, item in listed.items()}
-            for uid, item in self._instances(study).items():
+            for uid, item in self._pages(_path(study, "instances"), "00080018").items():
                 stored = series.setdefault(_value(item, "0020000E"), StoredSeries(_value(item, "0020000E"), ""))
                 stored.instances[uid] = _value(item, "00080016")
         if not any(s.instances for s in series.values()):
             raise PacsError(f"The study {uid_suffix(study)} is empty: the PACS lists no object in it.")
         return series
-
-    def _instances(self, study: str) -> dict[str, dict[str, Any]]:
-        return self._pages(_path(study, "instances"), "00080018")
 
     def _pages(self, path: str, key: str, params: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
         """All matches of a search, by a UID: a service may answer with some of them at a time (PS3.18 8.3.4.4)."""
@@ -101,7 +95,7 @@ class Pacs:
     def instances_of(self, study: str) -> set[str]:
         """SOP Instance UIDs of all objects of a study."""
         with self._errors("looking what is stored"):
-            return set(self._instances(study))
+            return set(self._pages(_path(study, "instances"), "00080018"))
 
     def header(self, study: str, series: str, instance: str) -> Dataset:
         """Header of an object, without pixels and other bulk data."""
@@ -156,23 +150,23 @@ class Pacs:
 
     def store(self, study: str, objects: Mapping[str, Dataset]) -> None:
         """Store objects with one request; what is stored then is another question, see :func:`store_objects`."""
-        with self._errors("storing the results"):
-            answer = self._stored(study, [_encoded(ds) for ds in objects.values()])
-        refused = answer.get("FailedSOPSequence") or []
-        if refused:
-            raise PacsError(
-                f"The PACS refuses {len(refused)} of {len(objects)} objects{_reasons(refused)}: see its log."
-            )
-
-    def _stored(self, study: str, objects: list[bytes]) -> Dataset:
-        """The answer to a request to store (PS3.18 10.5.3), also where it is that all objects are refused (409)."""
-        boundary = uuid4().hex
-        body = join_parts(objects, boundary), f"{_DICOM}; boundary={boundary}"
-        with self._exchange.request("POST", _path(study), body=body, expected=(409,)) as answer:
+        parts, boundary = [], uuid4().hex
+        for ds in objects.values():
+            ds.preamble = b"\0" * 128
+            dcmwrite(part := BytesIO(), ds)
+            parts.append(part.getvalue())
+        body = join_parts(parts, boundary), f"{_DICOM}; boundary={boundary}"
+        # Also that all objects are refused (409) is an answer (PS3.18 10.5.3).
+        posted = self._exchange.request("POST", _path(study), body=body, expected=(409,))
+        with self._errors("storing the results"), posted as answer:
             content = answer.json() if "json" in answer.content_type else None
             if content is None and answer.status == 409:
                 raise PacsError(f"The PACS at {self.url} refuses the request (409): see its log (storing the results).")
-        return Dataset() if content is None else Dataset.from_json(content)
+            stored = Dataset.from_json(content or {})
+        if refused := stored.get("FailedSOPSequence") or []:
+            codes = sorted({f"{int(item.FailureReason):04X}H" for item in refused if "FailureReason" in item})
+            reasons = f" (failure reason {', '.join(codes)})" if codes else ""  # PS3.18 table I.2-2
+            raise PacsError(f"The PACS refuses {len(refused)} of {len(objects)} objects{reasons}: see its log.")
 
     def delete(self, study: str, series: str, instance: str) -> None:
         """Delete an object; few services allow that."""
@@ -184,13 +178,6 @@ class Pacs:
 def _path(study: str, *parts: str) -> str:
     """Path of a resource (PS3.18 10.1); a UID that a service made up leads nowhere else."""
     return "/".join(["studies", *(quote(part, safe="") for part in (study, *parts))])
-
-
-def _encoded(ds: Dataset) -> bytes:
-    ds.preamble = b"\0" * 128
-    with BytesIO() as buffer:
-        dcmwrite(buffer, ds)
-        return buffer.getvalue()
 
 
 def _header(content: Mapping[str, Any]) -> Dataset:
@@ -208,12 +195,6 @@ def _value(item: Mapping[str, Any], tag: str) -> str:
     """The first value of an attribute of a DICOM JSON object (PS3.18 F.2) as text; empty where there is none."""
     values = item.get(tag, {}).get("Value") or [""]
     return str(values[0])
-
-
-def _reasons(refused: Iterable[Dataset]) -> str:
-    """The codes of PS3.18 table I.2-2 that it gives."""
-    codes = sorted({f"{int(item.FailureReason):04X}H" for item in refused if "FailureReason" in item})
-    return f" (failure reason {', '.join(codes)})" if codes else ""
 
 
 def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> None:

@@ -27,6 +27,7 @@ _START = 256  # bytes by which DICOM is told from other files
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _NAMED = 3  # files that are no DICOM are counted, and so many of them named
 _IDENTITY_KEYS = ("PatientID", "PatientName", "StudyID", "AccessionNumber")  # one of them tells a study from others
+_RENAMED = "SOPInstanceUID is that of other images as well and was replaced by a UID made of it and the pixels"
 _STUDY_KEYS = ("PatientID", "PatientName", "StudyID", "StudyDate", "StudyTime", "AccessionNumber")
 _SERIES_KEYS = ("SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime", "Modality")
 
@@ -185,7 +186,11 @@ def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path
                 copies.append(instance.path)
             else:
                 by_pixels[digest] = instance
-        unique += by_pixels.values() if len(by_pixels) == 1 else [_renamed(i, uid, d) for d, i in by_pixels.items()]
+        unique += by_pixels.values()
+        if len(by_pixels) > 1:
+            for digest, instance in by_pixels.items():
+                instance.header.SOPInstanceUID = derived_uid("object", uid, digest)
+                instance.notes += (_RENAMED,)
     return unique, copies
 
 
@@ -199,9 +204,3 @@ def _digest(instance: Instance) -> str:
 def _file_digest(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _renamed(instance: Instance, uid: str, digest: str) -> Instance:
-    instance.header.SOPInstanceUID = derived_uid("object", uid, digest)
-    note = "SOPInstanceUID is that of other images as well and was replaced by a UID made of it and the pixels"
-    return Instance(instance.path, instance.header, (*instance.notes, note))

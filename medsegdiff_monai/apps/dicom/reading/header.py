@@ -66,7 +66,7 @@ _TEXTS = (VR.AS, VR.CS, VR.DA, VR.DT, VR.LO, VR.LT, VR.PN, VR.SH, VR.ST, VR.TM, 
 _BINARY = (VR.US, VR.SS, VR.UL, VR.SL, VR.FL, VR.FD, VR.SQ, VR.AT)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Instance:
     """A DICOM object: its file, its header without pixels, and notes for the user on what had to be made up for it."""
 
