@@ -52,7 +52,7 @@ class DisagreementTask(SegmentationTask):
         """See ``BasicInferTask``."""
         network = self._get_network(device, data)
         image = data[self.input_key][None].to(torch.device(device))
-        dice: Any = EnsembleStatistics.of(self.inferer(data).sample(image, network)).pairwise_dice()
+        dice: Any = EnsembleStatistics(self.inferer(data).sample(image, network)).pairwise_dice()
         return {**data, "disagreement": 1.0 - float(dice.mean())}
 
     def post_transforms(self, data: Any = None) -> list[Any]:
