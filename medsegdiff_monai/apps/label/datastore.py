@@ -292,7 +292,7 @@ def annotation_segmentation(
     content = hashlib.sha256(label_map.astype(np.uint8).tobytes()).hexdigest()
     uids = ResultUIDs(f"annotation|{source.header.SOPInstanceUID}|{equipment.model}", content)
     masks = np.stack([np.isin(label_map, segment.values) for segment in codes.segments], axis=-1)
-    maker = ObjectMaker(PictureGrid(source, codes.body_part), codes, equipment, uids)
+    maker = ObjectMaker(PictureGrid(source), codes, equipment, uids)
     seg = maker.binary(masks[None], "annotation")
     for segment in seg.SegmentSequence:
         segment.SegmentAlgorithmType = "SEMIAUTOMATIC"

@@ -61,12 +61,17 @@ def stack_series(series: Series, which: str) -> Stack:
         InputError: when slices are missing or doubled, sheared (gantry tilt), unevenly spaced, or differ in size,
             orientation or spacing, or their place is not stated.
     """
-    slices = _one_kind([s for i in series.instances for s in _slices(i, which)])
+    slices = [s for i in series.instances for s in _slices(i, which)]
+    magnitude = [s for s in slices if "M" in s.kind[2:]]
+    if magnitude and len({s.kind for s in slices}) > 1:
+        slices = magnitude
     if len(slices) < 2:
         raise InputError(f"{which} has a single slice, which is no volume: give the whole series.")
     _check_alike(slices, which)
     orientation = slices[0].orientation
-    distances, drift = _along_normal(slices)
+    rows, columns = np.reshape(orientation, (2, 3))
+    offsets = np.array([s.position for s in slices]) - slices[0].position
+    distances, drift = offsets @ np.cross(rows, columns), np.stack([offsets @ rows, offsets @ columns], axis=1)
     order = np.argsort(distances, kind="stable")
     _check_spacing(distances[order], drift[order], which)
     spacing, places = get_volume_positions([s.position for s in slices], orientation, rtol=_UNEVEN)
@@ -137,12 +142,6 @@ def _slice(instance: Instance, index: int, parts: Sequence[Dataset], kind: tuple
     return Slice(instance, index, kind, position, orientation, spacing, slope=1.0, intercept=0.0)
 
 
-def _one_kind(slices: list[Slice]) -> list[Slice]:
-    """The magnitude images, where there are several kinds; all of them where that is not said."""
-    magnitude = [s for s in slices if len(s.kind) > 2 and "M" in s.kind[2:]]
-    return magnitude if magnitude and len({s.kind for s in slices}) > 1 else slices
-
-
 def _check_alike(slices: Sequence[Slice], which: str) -> None:
     for name, values, tolerance in (
         ("sizes", [[first_value(s.instance.header, k) for k in ("Rows", "Columns")] for s in slices], 0),
@@ -153,13 +152,6 @@ def _check_alike(slices: Sequence[Slice], which: str) -> None:
         table = np.array(values, dtype=float)
         if np.abs(table - table[0]).max() > tolerance:
             raise InputError(f"{which} holds images of several {name}: give the series whole and alone.")
-
-
-def _along_normal(slices: Sequence[Slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Place of each slice along the normal, mm, and in the plane, mm, of shapes ``(n,)`` and ``(n, 2)``."""
-    rows, columns = np.reshape(slices[0].orientation, (2, 3))
-    offsets = np.array([s.position for s in slices]) - slices[0].position
-    return offsets @ np.cross(rows, columns), np.stack([offsets @ rows, offsets @ columns], axis=1)
 
 
 def _check_spacing(distances: np.ndarray, drift: np.ndarray, which: str) -> None:

@@ -22,7 +22,7 @@ from medsegdiff_monai.data.grids import grid_spacing
 from medsegdiff_monai.transforms.load import grid_difference, on_grid_of
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["VolumeInput", "from_image_axes", "ras_affine", "read_volume", "to_image_axes"]
+__all__ = ["VolumeInput", "from_image_axes", "placed_frame", "ras_affine", "read_volume", "to_image_axes"]
 
 _FAR = 1e6  # mm: where no slice is
 
@@ -176,11 +176,15 @@ def _multiframe(slices: Sequence[Slice], stack: Stack) -> Dataset:
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
     header.SharedFunctionalGroupsSequence = [shared]
     positions = {s.frame: s.position for s in slices}
-    groups = []
-    for i in range(len(slices[0].instance.header.PerFrameFunctionalGroupsSequence)):
-        group, place = Dataset(), Dataset()
-        place.ImagePositionPatient = decimals(positions.get(i, (_FAR, _FAR, _FAR + i)))
-        group.PlanePositionSequence = [place]
-        groups.append(group)
-    header.PerFrameFunctionalGroupsSequence = groups
+    frames = range(len(slices[0].instance.header.PerFrameFunctionalGroupsSequence))
+    places = [decimals(positions.get(i, (_FAR, _FAR, _FAR + i))) for i in frames]
+    header.PerFrameFunctionalGroupsSequence = [placed_frame(place) for place in places]
     return header
+
+
+def placed_frame(position: Sequence[Any]) -> Dataset:
+    """Functional groups of a frame with its position (LPS, mm)."""
+    group, place = Dataset(), Dataset()
+    place.ImagePositionPatient = list(position)
+    group.PlanePositionSequence = [place]
+    return group

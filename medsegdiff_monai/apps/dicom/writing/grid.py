@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 from highdicom.uid import UID
-from highdicom.volume import VolumeGeometry
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from medsegdiff_monai.apps.dicom.reading.attributes import decimals, text
 from medsegdiff_monai.apps.dicom.reading.identity import complete_header
 from medsegdiff_monai.apps.dicom.reading.picture import PictureInput
-from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
+from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, placed_frame
 
 __all__ = ["PictureGrid", "SourceGrid", "VolumeGrid", "refer_to_class"]
 
 _TEMPORAL_POSITION = Tag(0x0020, 0x9128)
 _FRAME_CONTENT = Tag(0x0020, 0x9111)
-_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"  # ultrasound, multi-frame  # ultrasound, multi-frame
+_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"  # ultrasound, multi-frame
 _IMAGE_POSITION = Tag(0x0020, 0x0032)
 
 
@@ -31,46 +30,19 @@ class SourceGrid(ABC):
 
     Attributes:
         sources: headers of the objects whose grid it is.
-        further: headers of other objects that were used.
         omits_empty_frames: whether frames of a segmentation that hold nothing are left out.
-        body_part: Body Part Examined (0018,0015).
     """
 
     sources: list[Dataset]
-    further: list[Dataset]
     omits_empty_frames: bool
-    body_part: str
 
     @abstractmethod
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
         """Array ``(frames, rows, columns[, channels])`` as highdicom takes it for these sources."""
 
+    @abstractmethod
     def finish(self, made: Dataset) -> None:
         """Complete an object that highdicom made."""
-        made.BodyPartExamined = self.body_part
-        self._refer_to_further(made)
-
-    def _refer_to_further(self, made: Dataset) -> None:
-        """Refer to the other objects that were used (PS3.3 C.7.6.16.1.4, C.12.2).
-
-        highdicom can do this, but it reads through its tables of all attributes for each of hundreds of objects.
-        """
-        images: dict[str, list[Dataset]] = {}
-        for header in self.further:
-            image = Dataset()
-            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-            images.setdefault(str(header.SeriesInstanceUID), []).append(image)
-        if images:
-            made.SourceImageSequence = [*made.SourceImageSequence, *(i for several in images.values() for i in several)]
-        series = {str(item.SeriesInstanceUID): item for item in made.get("ReferencedSeriesSequence", [])}
-        for uid, several in images.items():
-            if uid not in series:
-                series[uid] = Dataset()
-                series[uid].SeriesInstanceUID, series[uid].ReferencedInstanceSequence = uid, []
-            item = series[uid]
-            item.ReferencedInstanceSequence = [*item.ReferencedInstanceSequence, *several]
-        if images:
-            made.ReferencedSeriesSequence = list(series.values())
 
 
 class VolumeGrid(SourceGrid):
@@ -78,14 +50,33 @@ class VolumeGrid(SourceGrid):
 
     omits_empty_frames = True
 
-    def __init__(self, volume: VolumeInput, body_part: str) -> None:
-        self.geometry: VolumeGeometry = volume.geometry
-        self.sources, self.further, self.body_part = volume.sources, volume.further, body_part
+    def __init__(self, volume: VolumeInput) -> None:
+        self.geometry, self.sources, self.further = volume.geometry, volume.sources, volume.further
 
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
         """See :class:`SourceGrid`."""
         described: Any = None if channels is None else dict(channels)
         return self.geometry.with_array(array, channels=described)
+
+    def finish(self, made: Dataset) -> None:
+        """Refer to the other contrasts' objects (PS3.3 C.7.6.16.1.4, C.12.2).
+
+        highdicom can do this, but it reads through its tables of all attributes for each of hundreds of objects.
+        """
+        if not self.further:
+            return
+        series = {str(item.SeriesInstanceUID): item for item in made.get("ReferencedSeriesSequence", [])}
+        images: list[Dataset] = []
+        for header in self.further:
+            image, uid = Dataset(), str(header.SeriesInstanceUID)
+            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+            images.append(image)
+            if uid not in series:
+                series[uid] = Dataset()
+                series[uid].SeriesInstanceUID, series[uid].ReferencedInstanceSequence = uid, []
+            series[uid].ReferencedInstanceSequence.append(image)
+        made.SourceImageSequence = [*made.SourceImageSequence, *images]
+        made.ReferencedSeriesSequence = list(series.values())
 
 
 class PictureGrid(SourceGrid):
@@ -98,51 +89,37 @@ class PictureGrid(SourceGrid):
 
     omits_empty_frames = False
 
-    def __init__(self, picture: PictureInput, body_part: str) -> None:
-        self.body_part = body_part
-        self.spacing = picture.spacing
-        self.frames = len(picture.images)
+    def __init__(self, picture: PictureInput) -> None:
+        self.spacing, self.frames = picture.spacing, len(picture.images)
         self.sop_class = text(picture.header, "SOPClassUID")
-        self.sources, self.further = [self._stacked(picture.header)], []
+        stacked = complete_header(picture.header)
+        shared, measures, plane = Dataset(), Dataset(), Dataset()
+        stacked.FrameOfReferenceUID = UID()
+        stacked.PixelSpacing = measures.PixelSpacing = decimals(self.spacing or (1.0, 1.0))
+        stacked.SliceThickness = measures.SliceThickness = 1
+        stacked.ImagePositionPatient = [0, 0, 0]
+        stacked.ImageOrientationPatient = plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+        stacked.SharedFunctionalGroupsSequence = [shared]
+        stacked.NumberOfFrames = self.frames
+        if self.frames > 1:  # objects of other classes have one frame for highdicom, whatever they hold
+            stacked.SOPClassUID = _MULTIFRAME
+        # highdicom counts frames against the normal
+        stacked.PerFrameFunctionalGroupsSequence = [placed_frame([0, 0, -i]) for i in range(self.frames)]
+        self.sources = [stacked]
 
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
         """See :class:`SourceGrid`."""
         return array
 
-    def _stacked(self, header: Dataset) -> Dataset:
-        made_up = complete_header(header)
-        shared, measures, plane = Dataset(), Dataset(), Dataset()
-        made_up.FrameOfReferenceUID = UID()
-        made_up.PixelSpacing = measures.PixelSpacing = decimals(self.spacing or (1.0, 1.0))
-        made_up.SliceThickness = measures.SliceThickness = 1
-        made_up.ImagePositionPatient = [0, 0, 0]
-        made_up.ImageOrientationPatient = plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-        made_up.SharedFunctionalGroupsSequence = [shared]
-        made_up.NumberOfFrames = self.frames
-        if self.frames > 1:  # objects of other classes have one frame for highdicom, whatever they hold
-            made_up.SOPClassUID = _MULTIFRAME
-        made_up.PerFrameFunctionalGroupsSequence = [self._at(i) for i in range(self.frames)]
-        return made_up
-
-    @staticmethod
-    def _at(index: int) -> Dataset:
-        group, place = Dataset(), Dataset()
-        place.ImagePositionPatient = [0, 0, -index]  # highdicom counts frames against the normal
-        group.PlanePositionSequence = [place]
-        return group
-
     def finish(self, made: Dataset) -> None:
         """See :class:`SourceGrid`; what was made up is taken out."""
-        super().finish(made)
         made.PatientOrientation = ""
-        for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
-            if keyword in made:
-                delattr(made, keyword)
         shared = made.SharedFunctionalGroupsSequence[0]
+        for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
+            made.pop(keyword, None)
         for keyword in ("PlaneOrientationSequence", "PlanePositionSequence"):
-            if keyword in shared:
-                delattr(shared, keyword)
+            shared.pop(keyword, None)
         if self.spacing is None:
             del shared.PixelMeasuresSequence
         for index in made.DimensionIndexSequence:
@@ -150,18 +127,14 @@ class PictureGrid(SourceGrid):
                 index.DimensionIndexPointer, index.FunctionalGroupPointer = _TEMPORAL_POSITION, _FRAME_CONTENT
                 index.DimensionDescriptionLabel = "Temporal Position Index"
         for group in made.PerFrameFunctionalGroupsSequence:
-            self._finish_frame(group)
+            frame = 1 - round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]))
+            del group.PlanePositionSequence
+            group.FrameContentSequence[0].TemporalPositionIndex = frame
+            for image in group.DerivationImageSequence[0].SourceImageSequence:
+                image.pop("ReferencedFrameNumber", None)
+                if self.frames > 1:
+                    image.ReferencedFrameNumber = frame
         refer_to_class(made, self.sources[0], self.sop_class)
-
-    def _finish_frame(self, group: Dataset) -> None:
-        frame = 1 - round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]))
-        del group.PlanePositionSequence
-        group.FrameContentSequence[0].TemporalPositionIndex = frame
-        for image in group.DerivationImageSequence[0].SourceImageSequence:
-            if self.frames > 1:
-                image.ReferencedFrameNumber = frame
-            elif "ReferencedFrameNumber" in image:
-                del image.ReferencedFrameNumber
 
 
 def refer_to_class(made: Dataset, source: Dataset, sop_class: str) -> None:

@@ -49,9 +49,9 @@ def make_objects(
     masks = np.stack([np.isin(label_map, s.values) for s in codes.segments], axis=-1)
     grid: SourceGrid
     if isinstance(source, VolumeInput):
-        grid, evidence = VolumeGrid(source, codes.body_part), [*source.sources, *source.further]
+        grid, evidence = VolumeGrid(source), [*source.sources, *source.further]
     else:
-        grid, evidence = PictureGrid(source, codes.body_part), [complete_header(source.header)]
+        grid, evidence = PictureGrid(source), [complete_header(source.header)]
         evidence[0].NumberOfFrames = len(source.images)
     maker = ObjectMaker(grid, codes, equipment, uids or ResultUIDs())
     objects: DicomObjects = {"seg": maker.binary(masks), "probability": maker.probability(probability)}

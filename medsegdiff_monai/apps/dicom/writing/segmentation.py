@@ -13,6 +13,7 @@ from highdicom.content import AlgorithmIdentificationSequence, VOILUTTransformat
 from highdicom.pm import DerivedPixelContrastValues, ParametricMap, RealWorldValueMapping
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr.coding import CodedConcept
+from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, SegmentCodes
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
@@ -128,7 +129,7 @@ class ObjectMaker:
             content_description=f"Entropy of {region.label}"[:64],
             **self.attributes("uncertainty", self.codes.regions.index(region) + 1),
         )
-        self.grid.finish(made)
+        self._finish(made)
         return made
 
     def _segmentation(
@@ -145,8 +146,12 @@ class ObjectMaker:
             omit_empty_frames=self.grid.omits_empty_frames,
             **self.attributes(kind),
         )
-        self.grid.finish(made)
+        self._finish(made)
         return made
+
+    def _finish(self, made: Dataset) -> None:
+        made.BodyPartExamined = self.codes.body_part
+        self.grid.finish(made)
 
     def _described(self, segments: Sequence[SegmentCodes]) -> list[SegmentDescription]:
         """Descriptions of segments, numbered from 1."""
