@@ -53,11 +53,6 @@ class DicomSegmenter:
         time_limit: seconds that reading a case may take, and making its objects; None for no limit.
         overrides: other entries of the bundle's configuration.
 
-    Attributes:
-        segmenter: the bundle.
-        codes: how its input and output are called in DICOM.
-        equipment: software that makes the objects.
-
     Raises:
         InputError: when the bundle is missing or cannot be used.
     """
@@ -82,12 +77,7 @@ class DicomSegmenter:
     def read(
         self, case: DicomCase, named: NamedContrasts | None = None, resample: bool = False
     ) -> VolumeInput | PictureInput:
-        """Read the images of a case.
-
-        Args:
-            case: the case.
-            named: contrasts that the user names.
-            resample: whether contrasts on other grids are resampled onto the first's.
+        """Read the images of a case, onto the first contrast's grid where others may be resampled.
 
         Raises:
             InputError: when they cannot be used; its sentence holds no patient data.
@@ -104,12 +94,7 @@ class DicomSegmenter:
         show_progress: bool = False,
         uids: ResultUIDs | None = None,
     ) -> SegmentedCase:
-        """Segment a case and make its DICOM objects; members are measured and not kept.
-
-        Args:
-            source: image that :meth:`read` gave.
-            show_progress: whether a bar counts the frames of a multi-frame picture.
-            uids: UIDs of the objects; new ones by default.
+        """Segment a case that was read and make its DICOM objects; members are measured and not kept.
 
         Raises:
             InputError: when an image is constant or of the wrong kind.

@@ -89,12 +89,7 @@ class BundleCodes:
 def read_codes(
     bundle: str | os.PathLike[str], regions: Mapping[str, Sequence[int]], contrasts: Sequence[str] = ()
 ) -> BundleCodes:
-    """Read a bundle's ``configs/dicom.json``.
-
-    Args:
-        bundle: folder of the bundle.
-        regions: label values of the bundle's regions.
-        contrasts: names of the contrasts that its network takes, in order.
+    """Read a bundle's ``configs/dicom.json``, for its regions with their label values and the contrasts of its network.
 
     Raises:
         InputError: when the file is missing, is no JSON, or lacks or misstates an entry.

@@ -35,11 +35,7 @@ def segment_folders(
 ) -> list[CaseResult]:
     """Segment all cases in folders and write the results, going on with the others where a case fails.
 
-    Args:
-        segmenter: the bundle.
-        folders: folders with DICOM objects of any number of patients and studies.
-        out: output folder.
-        options: further attributes of :class:`FolderRun`.
+    Options are the further attributes of :class:`FolderRun`.
 
     Raises:
         InputError: when the folders hold no image for the bundle, or the output folder cannot be used.

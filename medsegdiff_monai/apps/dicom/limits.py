@@ -31,14 +31,11 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def bounded_time(seconds: float | None, what: str) -> Iterator[None]:
-    """Let a block end with a sentence where it takes too long; in the main thread only, for signals reach no other.
+    """Let a block end with an :class:`InputError` after some seconds, in the main thread: signals reach no other.
 
     Args:
         seconds: how long it may take; None for no limit.
         what: name of the block in the sentence.
-
-    Raises:
-        InputError: when the time is up.
     """
     if not seconds or not _in_main_thread() or not hasattr(signal, "setitimer"):
         yield

@@ -60,12 +60,9 @@ def case_folder(folder: Path, number: int) -> Path:
 def write_case(
     folder: Path, number: int, made: DicomObjects, pages: Mapping[str, ReportCase] | None = None
 ) -> list[str]:
-    """Write the objects of a case, and its HTML reports by their file names, into a folder of its own: all or none.
+    """Write the objects of a case, and its HTML reports, into a folder of its own, all or none; the paths of the files.
 
     They are written into a hidden folder beside it, which then takes the place of what a run left there incomplete.
-
-    Returns:
-        Paths of the files in the output folder.
 
     Raises:
         InputError: when they cannot be written.
@@ -151,7 +148,9 @@ class RunRecord:
         by_sources = {r.sources: r.case for r in self._results.values()}
         self.cases: dict[int, DicomCase] = {}
         for case in cases:
-            sources = _sources(case, named)
+            images = sorted(text(i.header, "SOPInstanceUID") for series in case.series for i in series.instances)
+            chosen = sorted(named.named.items()) if named is not None else []
+            sources = hashlib.sha256(repr([images, chosen]).encode()).hexdigest()[:16]
             number = by_sources.get(sources) or max(self._results, default=0) + 1
             self.cases[number] = case
             if number not in self._results:
@@ -202,10 +201,3 @@ class RunRecord:
         if not there or not set(result.files) <= set(there):
             return replace(result, files=[], problem=result.problem or _NOT_YET)
         return replace(result, files=result.files or there, problem=None)
-
-
-def _sources(case: DicomCase, named: NamedContrasts | None) -> str:
-    """Digest of a case's images and named contrasts, which says nothing else about them."""
-    instances = sorted(text(i.header, "SOPInstanceUID") for series in case.series for i in series.instances)
-    chosen = sorted(named.named.items()) if named is not None else []
-    return hashlib.sha256(repr([instances, chosen]).encode()).hexdigest()[:16]

@@ -28,12 +28,7 @@ __all__ = ["case_pages", "known_reliability"]
 def case_pages(segmented: SegmentedCase, segmenter: DicomSegmenter, title: str) -> dict[str, ReportCase]:
     """HTML reports of a case by the names of their files: one for a volume, one for each frame.
 
-    Volumes are turned to the nearest axes that run to the patient's right, front and head.
-
-    Args:
-        segmented: the case.
-        segmenter: the bundle that segmented it.
-        title: neutral name of the case.
+    Volumes are turned to the nearest axes that run to the patient's right, front and head. The title names no patient.
     """
     source, spacing = segmented.source, segmented.source.axis_spacing
     if isinstance(source, VolumeInput):

@@ -30,12 +30,10 @@ _NOISY = ("requests", "urllib3")  # they log addresses with UIDs in them
 
 
 def read_studies(study: Any, arguments: Sequence[str] = ()) -> list[str]:
-    """Study Instance UIDs, each once.
+    """Study Instance UIDs, each once, of an option with commas between or a sequence.
 
-    Args:
-        study: one, or several with commas between, or a sequence of them.
-        arguments: the command line, where fire keeps only the last of options that are repeated, and takes a short UID
-            for a number.
+    The command line's arguments go before it: fire keeps only the last of options that are repeated, and takes a short
+    UID for a number.
 
     Raises:
         InputError: when there is none, or one is no UID.

@@ -37,11 +37,7 @@ class LimitError(Exception):
 def pacs_errors(url: str, doing: str, timeout: float, authenticated: bool) -> Iterator[None]:
     """Turn whatever a request raises into a :class:`PacsError`, which does not quote the PACS's answer.
 
-    Args:
-        url: address of the service.
-        doing: purpose of the request, such as "asking for the study".
-        timeout: longest wait for an answer, in seconds.
-        authenticated: whether credentials were sent.
+    ``doing`` is the purpose of the request, such as "asking for the study", and ``timeout`` its longest wait (seconds).
     """
     try:
         yield

@@ -94,8 +94,6 @@ class Exchange:
             body: content and media type, sent with its length, whose end a service knows.
             deadline: see :meth:`deadline`; None for that of a request that begins now.
             expected: further statuses than those of success that have an answer.
-
-        Raises a :class:`LimitError` when the time is over, and whatever requests raises.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         content, kind = (None, None) if body is None else (io.BytesIO(body[0]), body[1])

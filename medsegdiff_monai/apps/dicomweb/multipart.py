@@ -17,11 +17,6 @@ _HEADER_BYTES = 1 << 14
 def save_parts(pieces: Iterator[bytes], content_type: str, folder: Path) -> Iterator[Path]:
     """Write the parts of a multipart message (RFC 2046, 5.1) to files ``00001.dcm`` and so on, as they arrive.
 
-    Args:
-        pieces: the message.
-        content_type: its media type, with the boundary.
-        folder: where the files go.
-
     Yields:
         The file of each part that has arrived whole. A message that breaks off ends there.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -101,7 +101,11 @@ class Pacs:
         """Header of an object, without pixels and other bulk data."""
         with self._errors("asking for a header"):
             (content,) = self._exchange.listing(_path(study, "series", series, "instances", instance, "metadata"))
-            return _header(content)
+            header = Dataset()
+            for tag, element in content.items():
+                with suppress(Exception):  # a damaged value is taken out, as it is of files
+                    header.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=lambda *_: None))
+            return header
 
     def retrieve(self, study: str, series: Iterable[StoredSeries], folder: Path) -> int:
         """Retrieve series, each into a subfolder whose name tells nothing; the number of their objects."""
@@ -180,17 +184,6 @@ def _path(study: str, *parts: str) -> str:
     return "/".join(["studies", *(quote(part, safe="") for part in (study, *parts))])
 
 
-def _header(content: Mapping[str, Any]) -> Dataset:
-    """A header from DICOM JSON; attributes with a damaged value are taken out, as they are of files."""
-    header = Dataset()
-    for tag, element in content.items():
-        try:
-            header.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=lambda *_: None))
-        except Exception:  # whatever the conversion raises
-            continue
-    return header
-
-
 def _value(item: Mapping[str, Any], tag: str) -> str:
     """The first value of an attribute of a DICOM JSON object (PS3.18 F.2) as text; empty where there is none."""
     values = item.get(tag, {}).get("Value") or [""]
@@ -198,17 +191,12 @@ def _value(item: Mapping[str, Any], tag: str) -> str:
 
 
 def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> None:
-    """Store the objects of a case, all of them or none, as far as the PACS allows that.
+    """Store the objects of a case, by their SOP Instance UIDs, all of them or none, as far as the PACS allows that.
 
     DICOMweb knows no transaction, and the answer to a request is no proof either way: Orthanc says "stored" of what its
     filter dropped, and "bad request" where it has stored the rest. So they are sent in one request, and then the PACS
     is asked what it has. A part is deleted. Where that fails, or the PACS is gone, a later run of the command
     recognises the part by its UIDs and stores what is missing.
-
-    Args:
-        pacs: the PACS.
-        study: Study Instance UID.
-        objects: the objects, which it does not have yet, by their SOP Instance UIDs.
 
     Raises:
         PacsError: when not all are stored; the sentence says what is.

@@ -126,16 +126,10 @@ def _contrasts(
 def wanted_results(
     case: PlannedCase, segmenter: DicomSegmenter, stored: Mapping[str, StoredSeries], again: bool
 ) -> Wanted | None:
-    """Results that a case still needs, told by the UIDs that they would have; None where there are some already.
+    """Results that a case still needs, told by the UIDs that they would have; None where none are wanted.
 
     The series' UIDs follow from the source images, the bundle's name and version, its weights and a number that counts
     the runs; the objects' follow from the settings as well, so that a UID never stands for two different objects.
-
-    Args:
-        case: the case.
-        segmenter: the bundle.
-        stored: the study's series.
-        again: whether new results are wanted where there are some.
     """
     made_by = segmenter.equipment
     sizes = series_sizes(segmenter.codes)

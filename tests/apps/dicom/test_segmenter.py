@@ -62,7 +62,7 @@ def test_a_dicom_study_gets_the_mask_and_the_measurements_that_monai_bundle_writ
 
 def _stated(report: Dataset) -> dict[tuple[str, str], tuple[Any, ...]]:
     """Value, range above and below it (PS3.16 TID 310) and their units, by segment and quantity of a report."""
-    names = {"Volume": "volume", "Long axis": "longest diameter", "Perpendicular axis": "perpendicular diameter"}
+    names = {"Volume": "volume", "Long axis": "longest diameter", "Perpendicular Axis": "perpendicular diameter"}
     (container,) = [c for c in report.ContentSequence if c.ConceptNameCodeSequence[0].CodeValue == "126010"]
     stated = {}
     for group in container.ContentSequence:

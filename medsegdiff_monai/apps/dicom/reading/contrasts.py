@@ -127,12 +127,7 @@ def _weighting_by_numbers(header: Dataset) -> str | None:
 def choose_contrasts(
     series: Sequence[Series], contrasts: Sequence[str], named: NamedContrasts | None = None
 ) -> list[Series]:
-    """Series of a study for each contrast, in the order of the contrasts.
-
-    Args:
-        series: all MR series of the study.
-        contrasts: names of the contrasts.
-        named: series that the user names; the other contrasts are recognised.
+    """Series of a study for each contrast, in their order: those that the user names, the others recognised.
 
     Raises:
         InputError: when a contrast is missing or several series show it; the sentence lists what was found.

@@ -16,7 +16,7 @@ from medsegdiff_monai.apps.dicom.limits import bounded_memory
 from medsegdiff_monai.apps.dicom.reading.attributes import IMAGE_CLASSES, MODALITIES, text
 from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut, looks_like_dicom, read_header
 from medsegdiff_monai.apps.dicom.reading.identity import Privacy
-from medsegdiff_monai.apps.dicom.reading.pixels import pixel_digest
+from medsegdiff_monai.apps.dicom.reading.pixels import decode_frames
 from medsegdiff_monai.apps.dicom.uids import derived_uid
 from medsegdiff_monai.utils import InputError
 
@@ -33,11 +33,7 @@ _SERIES_KEYS = ("SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime",
 
 
 def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) -> tuple[list[Instance], list[LeftOut]]:
-    """Read the headers of all files in folders and the folders below; what is no DICOM image is left out.
-
-    Args:
-        folders: folders, or single files.
-        privacy: learns who the headers are about.
+    """Read the headers of all files in and below folders, and of single files; ``privacy`` learns of patients.
 
     Returns:
         The objects, each SOP Instance UID once, and the files that are left out.
@@ -195,10 +191,12 @@ def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path
 
 
 def _digest(instance: Instance) -> str:
+    """What tells the pixels of objects apart, however these are compressed."""
     try:
-        return pixel_digest(instance)
+        pixels = decode_frames(instance, "the object")
     except Exception:  # whatever the decoders raise: no image, or one that will be refused for this reason
         return _file_digest(instance.path)
+    return hashlib.sha256(f"{pixels.shape}{pixels.dtype.kind}".encode() + pixels.tobytes()).hexdigest()
 
 
 def _file_digest(file: Path) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from medsegdiff_monai.apps.dicom.uids import is_valid_uid
 from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, MAX_VALUES
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["decode_frames", "number_of_frames", "pixel_digest"]
+__all__ = ["decode_frames", "number_of_frames"]
 
 _OPENJPEG = "pylibjpeg and pylibjpeg-openjpeg"
 _LIBJPEG = "pylibjpeg and pylibjpeg-libjpeg, or python-gdcm"
@@ -92,31 +91,22 @@ def decode_frames(instance: Instance, which: str, mask_padding: bool = False) ->
         raise InputError(f"The pixels of {which} are truncated, damaged or in a form that is unknown: {advice}.") from e
 
 
-def pixel_digest(instance: Instance) -> str:
-    """Digest that tells the pixels of objects apart, however these are compressed."""
-    pixels = decode_frames(instance, "the object")
-    return hashlib.sha256(f"{pixels.shape}{pixels.dtype.kind}".encode() + pixels.tobytes()).hexdigest()
-
-
 def _padding(ds: FileDataset) -> tuple[int, int] | None:
-    """Lowest and highest of the stored values that are padding; None where that is not stated."""
-    stated = [_stored_value(ds, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    if stated[0] is None:
-        return None
-    first, last = stated[0], stated[0] if stated[1] is None else stated[1]
-    return min(first, last), max(first, last)
+    """Lowest and highest of the stored values that are padding; None where that is not stated.
 
-
-def _stored_value(ds: FileDataset, keyword: str) -> int | None:
-    """A value in the form of the pixels, whose sign Pixel Representation states and not the attribute's own form."""
-    value = first_value(ds, keyword)
-    if isinstance(value, bytes):
-        value = int.from_bytes(value, "little") if 0 < len(value) <= 4 else None
-    if not isinstance(value, int):
-        return None
-    bits = int(ds.BitsAllocated)
-    value %= 2**bits
-    return value - 2**bits if ds.PixelRepresentation == 1 and value >= 2 ** (bits - 1) else value
+    Pixel Representation tells their sign, and not the attributes' own form.
+    """
+    bits, ends = int(ds.BitsAllocated), []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = first_value(ds, keyword)
+        if isinstance(value, bytes) and 0 < len(value) <= 4:
+            value = int.from_bytes(value, "little")
+        if isinstance(value, int):
+            value %= 2**bits
+            ends.append(value - 2**bits if ds.PixelRepresentation == 1 and value >= 2 ** (bits - 1) else value)
+        elif not ends:
+            return None
+    return min(ends), max(ends)
 
 
 def _syntax(instance: Instance) -> str:

@@ -53,10 +53,6 @@ def stack_series(series: Series, which: str) -> Stack:
 
     Where a series holds images of several kinds at each place (magnitude, phase, field map), the magnitude is taken.
 
-    Args:
-        series: the series.
-        which: its name in messages.
-
     Raises:
         InputError: when slices are missing or doubled, sheared (gantry tilt), unevenly spaced, or differ in size,
             orientation or spacing, or their place is not stated.

@@ -67,10 +67,7 @@ from_image_axes = to_image_axes  # the exchange of two axes is its own inverse
 def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bool = False) -> VolumeInput:
     """Read the series of the contrasts as the channels of one image.
 
-    Args:
-        series: a series for each contrast.
-        contrasts: their names.
-        resample: whether contrasts on another grid than the first are resampled onto it; otherwise they are refused.
+    Contrasts on another grid than the first are resampled onto it, or refused.
 
     Raises:
         InputError: when a series is no regular volume or cannot be decoded, or grids or frames of reference differ.
@@ -112,31 +109,21 @@ def _image(stack: Stack, which: str) -> MetaTensor:
     for s in stack.slices:
         key = id(s.instance)
         if key not in decoded:
-            decoded[key] = decode_frames(s.instance, which.replace("The", "the", 1), mask_padding=True)
-        planes.append(_plane(decoded[key], s, which))
-    array = to_image_axes(_without_padding(planes))
+            decoded[key] = frames = decode_frames(s.instance, which.replace("The", "the", 1), mask_padding=True)
+            if frames.ndim != 3:
+                raise InputError(f"{which} is in colour, grey images are expected: give the original series.")
+            described = len(s.instance.header.get("PerFrameFunctionalGroupsSequence") or [0])
+            if len(frames) != described:
+                raise InputError(
+                    f"{which} holds {len(frames)} frames in an object that describes {described}: give all of them."
+                )
+        planes.append(decoded[key][s.frame] * s.slope + s.intercept)
+    stacked: Any = np.ma.stack(planes) if any(isinstance(p, np.ma.MaskedArray) for p in planes) else np.stack(planes)
+    if isinstance(stacked, np.ma.MaskedArray):  # padding is background: it has the lowest of the other values
+        stacked = stacked.filled(0 if stacked.min() is np.ma.masked else stacked.min())
+    array = to_image_axes(stacked)
     affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))
     return MetaTensor(torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
-
-
-def _without_padding(planes: Sequence[np.ndarray]) -> np.ndarray:
-    """Planes as one array; voxels that are padding have the lowest value of the others, so that they are background."""
-    if not any(isinstance(plane, np.ma.MaskedArray) for plane in planes):
-        return np.stack(planes)
-    stacked: Any = np.ma.stack(planes)
-    lowest = stacked.min()
-    return stacked.filled(0 if lowest is np.ma.masked else lowest)
-
-
-def _plane(frames: np.ndarray, s: Slice, which: str) -> np.ndarray:
-    if frames.ndim != 3:
-        raise InputError(f"{which} is in colour, grey images are expected: give the original series.")
-    described = len(s.instance.header.get("PerFrameFunctionalGroupsSequence") or [0])
-    if len(frames) != described:
-        raise InputError(
-            f"{which} holds {len(frames)} frames in an object that describes {described}: give all of them."
-        )
-    return frames[s.frame] * s.slope + s.intercept
 
 
 def _source_headers(stack: Stack) -> list[Dataset]:

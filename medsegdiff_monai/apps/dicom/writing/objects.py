@@ -37,7 +37,7 @@ def make_objects(
 
     Args:
         source: image that was segmented.
-        results: what the bundle says about it: one for a volume, one for each frame of a picture.
+        results: segmentation of a volume, or of each frame of a picture.
         codes: codes of the bundle.
         equipment: software that makes the objects.
         uids: their UIDs; new ones by default.

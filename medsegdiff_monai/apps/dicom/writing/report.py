@@ -57,9 +57,11 @@ def measure_regions(
 ) -> list[Measurement]:
     """Measurements of the regions of an image, as the table of a bundle run has them.
 
+    Without members there are no intervals. Regions without label values are not measured.
+
     Args:
-        result: the image's segmentation; without its members there are no intervals.
-        codes: the regions, of which those without label values are not measured, and their ratio.
+        result: segmentation of the image.
+        codes: the regions and their ratio.
         spacing: along each axis of the image, mm; None where it is unknown.
     """
     channels = {region.name: c for c, region in enumerate(codes.regions) if region.values}
@@ -132,7 +134,7 @@ def make_report(
         evidence: headers of the source images.
         results: segmentation of the volume, or of each frame.
         spacing: see :func:`measure_regions`.
-        measurements: what that gave of each result.
+        measurements: of each result.
     """
     attributes, codes = maker.attributes("measurements"), maker.codes
     device = DeviceObserverIdentifyingAttributes(
