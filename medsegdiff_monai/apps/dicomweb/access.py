@@ -91,11 +91,9 @@ def read_credentials(
 ) -> Credentials:
     """Read credentials from a file, or else from the environment.
 
-    Args:
-        file: file with the lines ``user = ...`` and ``password = ...``, or ``token = ...``, which its owner alone may
-            read; the environment is then not looked at.
-        environment: holds ``MEDSEGDIFF_DICOMWEB_USER`` and ``MEDSEGDIFF_DICOMWEB_PASSWORD``, or
-            ``MEDSEGDIFF_DICOMWEB_TOKEN``, or none of them.
+    The file has the lines ``user = ...`` and ``password = ...``, or ``token = ...``, and its owner alone may read it.
+    The environment holds ``MEDSEGDIFF_DICOMWEB_USER`` and ``MEDSEGDIFF_DICOMWEB_PASSWORD``, or
+    ``MEDSEGDIFF_DICOMWEB_TOKEN``, or none of them.
 
     Raises:
         InputError: when the file cannot be read, can be read by others or has other lines, or when the credentials are
@@ -106,7 +104,13 @@ def read_credentials(
         where = f"The environment's {_PREFIX}* variables"
     else:
         found, where = _from_file(Path(file)), f"The file {file}"
-    _check(found, where)
+    if found["token"] and (found["user"] or found["password"]):
+        raise InputError(f"{where} hold a token and a user or password: give one or the other.")
+    if bool(found["user"]) != bool(found["password"]):
+        raise InputError(f"{where} hold a user or a password alone: give both.")
+    # RFC 7617: a colon ends the user's name; RFC 9110: a header is one line.
+    if ":" in found["user"] or not found["token"].isascii() or any(not v.isprintable() for v in found.values()):
+        raise InputError(f"{where} hold characters that a user, password or token cannot have: write them again.")
     return Credentials(**found)
 
 
@@ -133,13 +137,3 @@ def _from_file(path: Path) -> dict[str, str]:
     if not any(found.values()):
         raise InputError(f"The file {path} holds no credentials: write user = ... and password = ..., or token = ...")
     return found
-
-
-def _check(found: Mapping[str, str], where: str) -> None:
-    if found["token"] and (found["user"] or found["password"]):
-        raise InputError(f"{where} hold a token and a user or password: give one or the other.")
-    if bool(found["user"]) != bool(found["password"]):
-        raise InputError(f"{where} hold a user or a password alone: give both.")
-    # RFC 7617: a colon ends the user's name; RFC 9110: a header is one line.
-    if ":" in found["user"] or not found["token"].isascii() or any(not v.isprintable() for v in found.values()):
-        raise InputError(f"{where} hold characters that a user, password or token cannot have: write them again.")

@@ -20,21 +20,6 @@ from medsegdiff_monai.utils import InputError
 
 __all__ = ["decode_frames", "number_of_frames"]
 
-_OPENJPEG = "pylibjpeg and pylibjpeg-openjpeg"
-_LIBJPEG = "pylibjpeg and pylibjpeg-libjpeg, or python-gdcm"
-_PACKAGES = {  # transfer syntaxes (PS3.5 A.4) and what decodes them
-    "1.2.840.10008.1.2.4.50": "pillow",
-    "1.2.840.10008.1.2.4.51": _LIBJPEG,
-    "1.2.840.10008.1.2.4.57": _LIBJPEG,
-    "1.2.840.10008.1.2.4.70": _LIBJPEG,
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-    "1.2.840.10008.1.2.4.90": _OPENJPEG,
-    "1.2.840.10008.1.2.4.91": _OPENJPEG,
-    "1.2.840.10008.1.2.4.201": _OPENJPEG,
-    "1.2.840.10008.1.2.4.202": _OPENJPEG,
-    "1.2.840.10008.1.2.4.203": _OPENJPEG,
-}
 _UNDEFINED = 0xFFFFFFFF
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # JPEG and JPEG-LS, JPEG 2000, JP2
 _SIZ = b"\xff\x4f\xff\x51"
@@ -86,8 +71,8 @@ def decode_frames(instance: Instance, which: str, mask_padding: bool = False) ->
     except Exception as e:  # the decoders raise whatever they raise
         if is_out_of_memory(e):
             raise
-        package = _PACKAGES.get(_syntax(instance))
-        advice = "export it again" if package is None else f"export it again, or install {package} to decode it"
+        others = _other_decoders(get_decoder(instance.header.file_meta.TransferSyntaxUID))
+        advice = f"export it again{f', or install {others} to decode it' if others else ''}"
         raise InputError(f"The pixels of {which} are truncated, damaged or in a form that is unknown: {advice}.") from e
 
 
@@ -109,26 +94,26 @@ def _padding(ds: FileDataset) -> tuple[int, int] | None:
     return min(ends), max(ends)
 
 
-def _syntax(instance: Instance) -> str:
-    return str(getattr(instance.header, "file_meta", {}).get("TransferSyntaxUID", ""))
+def _other_decoders(decoder: Any) -> str:
+    """Packages that would decode pixels and are not installed, in pydicom's words; empty where there are none."""
+    return " or ".join(missing.split("requires ")[-1] for missing in decoder.missing_dependencies)
 
 
 def _check_decoder(instance: Instance, which: str) -> None:
-    syntax = _syntax(instance)
+    syntax = str(getattr(instance.header, "file_meta", {}).get("TransferSyntaxUID", ""))
     if not syntax:
         raise InputError(f"The pixels of {which} are compressed, and its file does not say how: mend Transfer Syntax.")
     try:
-        available = get_decoder(syntax).is_available
+        decoder = get_decoder(syntax)
     except NotImplementedError:
         shown = f" (transfer syntax {syntax})" if is_valid_uid(syntax) else ""
         raise InputError(
             f"The pixels of {which} are compressed in a way that cannot be read{shown}: export it without compression."
         ) from None
-    if not available:
-        package = _PACKAGES.get(syntax, "a decoder for it")
+    if not decoder.is_available:
         raise InputError(
             f"The pixels of {which} are compressed (transfer syntax {syntax}) and there is no decoder: install "
-            f"{package}, or export it without compression."
+            f"{_other_decoders(decoder) or 'one for it'}, or export it without compression."
         )
 
 
