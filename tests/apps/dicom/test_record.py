@@ -223,3 +223,9 @@ def test_a_case_whose_folder_is_incomplete_is_done_again(
     results = segment_folders(segmenter, [images], out, resume=True)
     assert [r.problem for r in results] == [None] * 3
     assert (out / "case_002" / "sr.dcm").is_file()
+
+
+def test_the_time_limit_of_a_case_is_given_to_the_segmenter(bundles: Path, images: Path, tmp_path: Path) -> None:
+    segmenter = DicomSegmenter(bundles / THYROID, 1, 1, "cpu", time_limit=1e-4)
+    results = segment_folders(segmenter, [images], tmp_path / "out", report=lambda _: None)
+    assert all("longer than 0.0001 seconds" in str(r.problem) for r in results)
