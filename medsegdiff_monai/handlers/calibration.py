@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
-from medsegdiff_monai.handlers.case_tables import save_csv
+from medsegdiff_monai.handlers.tables import save_csv
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import check_writable, is_main_process, shared_mean, typed_text, world_size
 from medsegdiff_monai.visualize import save_reliability_diagram
@@ -64,10 +64,9 @@ class CalibrationReport:
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        for item in output:
-            if item.get("label") is None:
-                continue
-            self.cases += 1
+        labelled = [item for item in output if item.get("label") is not None]
+        self.cases += len(labelled)
+        for item in labelled:
             for name, c in self.channels.items():
                 self.reliability[name].update(item["probability"][c], item["label"][c])
 
@@ -82,8 +81,8 @@ class CalibrationReport:
             pooled.add(reliability)
         if not is_main_process():
             return
-        with_pooled = {**self.reliability, "pooled": pooled}
-        table = pd.DataFrame([{"region": name, **r.errors(), "cases": cases} for name, r in with_pooled.items()])
+        series = {**self.reliability, "pooled": pooled}
+        table = pd.DataFrame([{"region": name, **r.errors(), "cases": cases} for name, r in series.items()])
         save_csv(self.output_dir / "calibration.csv", table)
         shown = self.reliability if len(self.reliability) > 1 else {"pooled": pooled}
         diagrams = {name: r.bins() for name, r in shown.items()}

@@ -49,12 +49,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
-    """Load weights into a network, all of them or none.
+    """Load the weights of a checkpoint file into a network, all of them or none.
 
-    Args:
-        network: the network.
-        path: checkpoint file.
-        key: entry that holds the weights; None where the checkpoint is the weights.
+    The key is that of the entry which holds the weights, or None where the checkpoint is the weights.
 
     Raises:
         InputError: when the checkpoint cannot be read, or is that of another architecture.

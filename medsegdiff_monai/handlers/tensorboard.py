@@ -23,20 +23,24 @@ __all__ = ["TrainingLossBoard", "ValidationBoard"]
 _SHOWN = (Keys.IMAGE, Keys.LABEL, Keys.PRED, "members", "probability")
 
 
-class TrainingLossBoard:
-    """Training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
-
-    Args:
-        log_dir: folder of TensorBoard's files.
-    """
+class _Board:
+    """Base of what writes into a folder of TensorBoard's."""
 
     def __init__(self, log_dir: str) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
 
     @cached_property
     def writer(self) -> SummaryWriter:
-        """The open file: not before the first iteration, for the run may be refused."""
+        """The open file: not before there is something to write, for the run may be refused."""
         return SummaryWriter(self.log_dir)
+
+
+class TrainingLossBoard(_Board):
+    """Training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
+
+    Args:
+        log_dir: folder of TensorBoard's files.
+    """
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI trainer, in every process."""
@@ -52,7 +56,7 @@ class TrainingLossBoard:
             self.writer.flush()
 
 
-class ValidationBoard:
+class ValidationBoard(_Board):
     """The metrics of each validation in the log and as TensorBoard scalars, and a picture of its last case.
 
     Of a last batch of several cases it is the first one. Image, reference, up to three members, fused probability and
@@ -67,14 +71,9 @@ class ValidationBoard:
     """
 
     def __init__(self, log_dir: str, regions: Mapping[str, Sequence[int]], frame: str | None = None) -> None:
-        self.log_dir = typed_text(log_dir, "output_dir")
+        super().__init__(log_dir)
         self.regions = regions
         self.frame = frame
-
-    @cached_property
-    def writer(self) -> SummaryWriter:
-        """The open file: not before the first validation, for the training may be refused."""
-        return SummaryWriter(self.log_dir)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI evaluator; of several processes one writes."""

@@ -23,11 +23,7 @@ __all__ = ["Attach", "AveragingWarmUp", "ClipGradients", "ProgressBar", "SeedEpo
 
 
 class Attach:
-    """A handler that a configuration declares elsewhere, for a list in which every entry has to be spelled out.
-
-    Args:
-        handler: the handler.
-    """
+    """A handler that a configuration declares elsewhere, for a list in which every entry has to be spelled out."""
 
     def __init__(self, handler: Any) -> None:
         self.handler = handler

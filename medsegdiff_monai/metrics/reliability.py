@@ -31,17 +31,11 @@ def binary_log_loss(probability: torch.Tensor, reference: torch.Tensor) -> torch
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """The points of a reliability diagram (Niculescu-Mizil and Caruana, ICML 2005).
+    """Points of a reliability diagram (Niculescu-Mizil and Caruana, ICML 2005), in equal bins of the probability."""
 
-    Attributes:
-        count: number of voxels in each of equal bins of the probability from 0 to 1.
-        confidence: their mean probability; None where there are none.
-        frequency: share of them in the reference; None where there are none.
-    """
-
-    count: list[float]
-    confidence: list[float | None]
-    frequency: list[float | None]
+    count: list[float]  # of voxels
+    confidence: list[float | None]  # their mean probability; None where there are none
+    frequency: list[float | None]  # share of them in the reference, likewise
 
 
 class Reliability:
@@ -80,12 +74,12 @@ class Reliability:
         self.count, self.confidence, self.positive = bins  # views, which follow the counting
 
     def update(self, probability: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None) -> None:
-        """Count voxels.
+        """Count voxels, given in arrays of one shape.
 
         Args:
-            probability: of any shape; what rounding has left outside [0, 1] is cut.
-            reference: 0 or 1, of the same shape.
-            weight: how many voxels each element stands for, of the same shape; one each by default.
+            probability: probabilities; what rounding has left outside [0, 1] is cut.
+            reference: 0 or 1.
+            weight: number of voxels that each element stands for; one by default.
         """
         p, y = (torch.as_tensor(t).flatten() for t in (probability, reference))
         w = torch.ones_like(p) if weight is None else torch.as_tensor(weight).flatten()
@@ -110,12 +104,11 @@ class Reliability:
 
     def gather(self, device: torch.device) -> None:
         """Count what all processes have counted, which exchange tensors on a device."""
-        if world_size() == 1:
-            return
-        for sums in self._sums:
-            shared = sums.to(device)
-            dist.all_reduce(shared)
-            sums.copy_(shared)
+        if world_size() > 1:
+            for sums in self._sums:
+                shared = sums.to(device)
+                dist.all_reduce(shared)
+                sums.copy_(shared)
 
     def errors(self) -> dict[str, float]:
         """Calibration errors of all voxels that have been counted.
@@ -139,11 +132,8 @@ class Reliability:
 
     def bins(self) -> ReliabilityBins:
         """The means in each bin of equal width."""
-        count = self.count.tolist()
-        confidence, frequency = (
-            [total / n if n else None for total, n in zip(sums.tolist(), count)]
-            for sums in (self.confidence, self.positive)
-        )
+        count, *sums = self._sums[0].tolist()
+        confidence, frequency = ([total / n if n else None for total, n in zip(row, count)] for row in sums)
         return ReliabilityBins(count, confidence, frequency)
 
 

@@ -44,12 +44,7 @@ class MemberLogits:
         self._sure = torch.zeros(2, 2, _CELLS, dtype=torch.float64)
 
     def update(self, members: torch.Tensor, reference: torch.Tensor) -> None:
-        """Take in cases.
-
-        Args:
-            members: probabilities of shape ``(B, N, C, *spatial)``, at temperature 1.
-            reference: 0 or 1, of shape ``(B, C, *spatial)``.
-        """
+        """Take in members ``(B, N, C, *spatial)``, at temperature 1, and references of 0 or 1, ``(B, C, *spatial)``."""
         count = members.shape[1]
         p = members.movedim(1, 0).flatten(1).float().cpu()
         y = reference.flatten().cpu() > 0.5
@@ -70,10 +65,9 @@ class MemberLogits:
 
     def _sure_logits(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """Reference, mean logit and number of sure voxels, cell by cell."""
-        for value, (number, total) in enumerate(self._sure):
-            filled = number > 0
-            sign = 1.0 if value else -1.0
-            yield value, sign * total[filled] / number[filled], number[filled]
+        for value, sums in enumerate(self._sure):
+            number, total = sums[:, sums[0] > 0]
+            yield value, (total if value else -total) / number, number
 
     def loss(self, temperature: float) -> float:
         """Mean negative log-likelihood, in nats, of the members' mean at a temperature; no probability is cut."""
@@ -103,11 +97,8 @@ def fit_temperature(members: MemberLogits, bounds: tuple[float, float] = TEMPERA
     Each member's logits are divided by it before the mean is taken, as
     :func:`medsegdiff_monai.networks.fusion.scale_temperature` does in the inferer (Guo et al., ICML 2017, arXiv
     1706.04599, Sec. 4.2, for a single network; for the order of both steps in an ensemble see Rahaman and Thiery,
-    NeurIPS 2021, arXiv 2007.08792). The search is one-dimensional, over the logarithm of the temperature.
-
-    Args:
-        members: those of the cases to fit to.
-        bounds: the smallest and the largest temperature.
+    NeurIPS 2021, arXiv 2007.08792). The search is one-dimensional, over the logarithm of the temperature within the
+    bounds.
 
     Raises:
         ValueError: when there is no voxel.
