@@ -133,17 +133,15 @@ class EnsembleTable(CaseTables):
 
     def describe(self, item: dict[str, Any]) -> dict[str, Any]:
         """The scores of a case, region by region."""
-        scores = item["scores"]
-        names = (*self._columns, "sensitivity", "specificity")
-        tensors = (scores.boundary_entropy, scores.pairwise_dice, scores.predicted_dice)
-        tensors += (scores.sensitivity, scores.specificity)
-        several = scores.pairwise_dice is not None
-        return {
-            "scores": [
-                {"region": region, **{k: t[0, ..., c].tolist() if several else None for k, t in zip(names, tensors)}}
-                for region, c in self.labelled.items()
-            ]
-        }
+        s = item["scores"]
+        tensors = dict(zip(self._columns, (s.boundary_entropy, s.pairwise_dice, s.predicted_dice), strict=True))
+        tensors |= {"sensitivity": s.sensitivity, "specificity": s.specificity}
+        several = s.pairwise_dice is not None
+        regions = []
+        for region, c in self.labelled.items():
+            values = {name: t[0, ..., c].tolist() if several else None for name, t in tensors.items()}
+            regions.append({"region": region, **values})
+        return {"scores": regions}
 
     def write(self, cases: list[dict[str, Any]]) -> None:
         """Write the scores of all cases."""

@@ -23,36 +23,22 @@ _REGION_DASHES = ((), (16, 5), (8, 4), (14, 4, 3, 4))
 
 @dataclass(frozen=True, eq=False)
 class ReportRegion:
-    """One region of a case, on the grid of its images.
-
-    Args:
-        name: name of the region.
-        mask: binary mask of shape ``(X, Y)`` or ``(X, Y, Z)``, bool or of the values 0 and 1.
-        probability: probability in [0, 1] of the mask's shape, or None where there is no map.
-        uncertainty: uncertainty in bits, not negative, of the mask's shape, or None where there is no map.
-    """
+    """One region of a case, with arrays ``(X, Y)`` or ``(X, Y, Z)`` on the grid of its images."""
 
     name: str
-    mask: np.ndarray
-    probability: np.ndarray | None = None
-    uncertainty: np.ndarray | None = None
+    mask: np.ndarray  # bool or of the values 0 and 1
+    probability: np.ndarray | None = None  # in [0, 1]
+    uncertainty: np.ndarray | None = None  # in bits, not negative
 
 
 @dataclass(frozen=True)
 class ReportReliability:
-    """Frequency with which probabilities of the segmenter came true on other cases.
-
-    Attributes:
-        bins: points of the diagram.
-        cases: number of these cases.
-        section: what they are called, as ``"validation"``.
-        settings: with which settings they were segmented, as ``"4 steps, 5 members"``.
-    """
+    """Frequency with which probabilities of the segmenter came true on other cases."""
 
     bins: ReliabilityBins
     cases: int
-    section: str
-    settings: str
+    section: str  # the name of these cases, as "validation"
+    settings: str  # those with which they were segmented, as "4 steps, 5 members"
 
 
 @dataclass(frozen=True, eq=False)

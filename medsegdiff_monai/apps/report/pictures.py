@@ -72,14 +72,11 @@ def _png(image: Image.Image, **options: bytes) -> str:
 
 
 def outline(mask: np.ndarray) -> str:
-    """The outline of a mask along the edges of its pixels, as an SVG path.
+    """The outline of a mask along the edges of its pixels, as an SVG path such as ``M2 2h4v4h-4z``.
 
     The pixel of row r and column c covers the square from (c, r) to (c + 1, r + 1); x runs to the right and y down.
     Every connected part is one closed line, clockwise on the screen, and every hole another, counter-clockwise. Pixels
     that touch at a corner only are parts of their own, pixels of a hole that do so are one hole.
-
-    Returns:
-        The path data, such as ``M2 2h4v4h-4z``; empty where the mask is.
     """
     edges = _edges(mask)
     starts = sorted((vertex for vertex, steps in edges.items() if (1, 0) in steps), key=lambda v: (v[1], v[0]))
