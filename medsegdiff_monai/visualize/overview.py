@@ -14,16 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.case import PicturedCase
-from medsegdiff_monai.visualize.drawing import (
-    draw_contour,
-    draw_image,
-    new_figure,
-    plain,
-    region_colour,
-    rgb,
-    save_figure,
-)
+
+from .case import PicturedCase
+from .drawing import draw_contour, draw_image, new_figure, plain, region_colour, rgb, save_figure
 
 __all__ = ["save_overview"]
 
@@ -42,9 +35,6 @@ def save_overview(path: str | os.PathLike[str], cases: Sequence[PicturedCase], t
         path: file to write; its suffix gives the format, such as ``.png``.
         cases: the cases, from top to bottom: 2D images of one region with its uncertainty, and a reference or none.
         title: title of the picture.
-
-    Returns:
-        The path.
 
     Raises:
         InputError: when there are no cases, one is not such a case, or the folder cannot be written to.

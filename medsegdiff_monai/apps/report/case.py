@@ -43,22 +43,10 @@ class ReportReliability:
 
 @dataclass(frozen=True, eq=False)
 class ReportCase:
-    """Content of the report of one case.
+    """Content of the report of one case, on one grid; X is the column and Y the row of a picture.
 
-    Arrays have MONAI's axis order: X is the column and Y the row of a picture.
-
-    Args:
-        title: neutral name of the case; it must not identify the patient.
-        images: the image, or several contrasts, by name: grey ``(X, Y)`` or RGB ``(X, Y, 3)``, or volumes of shape
-            ``(X, Y, Z)``, all on one grid, of any range.
-        regions: the regions, at least one, on that grid.
-        spacing: distance of neighbouring pixels along each spatial axis in mm, or None where it is not known.
-        frame: ``"RAS"`` for a volume whose axes run to the patient's right, front and head, or None where the
-            directions are not known and for pictures.
-        measurements: the measurements.
-        facts: how the segmentation was made, such as the bundle and its version, steps, members and the seed; no data
-            of the patient.
-        reliability: reliability of the segmenter's probabilities, or None where it is not known.
+    The images are contrasts by name: grey ``(X, Y)``, RGB ``(X, Y, 3)`` or volumes ``(X, Y, Z)``, of any range. Title
+    and facts must not identify the patient.
 
     Raises:
         InputError: when shapes, values, names, the spacing or the frame are not as described.
@@ -66,12 +54,12 @@ class ReportCase:
 
     title: str
     images: Mapping[str, np.ndarray]
-    regions: Sequence[ReportRegion]
-    spacing: Sequence[float] | None = None
-    frame: Literal["RAS"] | None = None
+    regions: Sequence[ReportRegion]  # at least one
+    spacing: Sequence[float] | None = None  # of pixels along each spatial axis, in mm; None where it is not known
+    frame: Literal["RAS"] | None = None  # of a volume whose axes run to the patient's right, front and head
     measurements: Sequence[Measurement] = ()
-    facts: Mapping[str, str | int | float] = field(default_factory=dict)
-    reliability: ReportReliability | None = None
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)  # how the segmentation was made
+    reliability: ReportReliability | None = None  # of the segmenter's probabilities
 
     def __post_init__(self) -> None:
         if not self.images or not self.regions:

@@ -16,18 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from medsegdiff_monai.apps.report.case import ReportCase, ReportReliability
-from medsegdiff_monai.apps.report.pictures import (
-    colour_bar,
-    grey_levels,
-    map_levels,
-    map_picture,
-    outline,
-    picture,
-    reliability_picture,
-)
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 from medsegdiff_monai.visualize import View, display_window, largest_view
+
+from .case import ReportCase, ReportReliability
+from .pictures import colour_bar, grey_levels, map_levels, map_picture, outline, picture, reliability_picture
 
 __all__ = ["write_report"]
 
