@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
+from monai.config import PathLike
 from monai.engines import Evaluator
 
 from medsegdiff_monai.handlers.tables import save_csv
@@ -44,7 +44,7 @@ class CalibrationReport:
         InputError: when the folder cannot be written to.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], regions: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, output_dir: PathLike, regions: Mapping[str, Sequence[int]]) -> None:
         self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
             check_writable(self.output_dir)

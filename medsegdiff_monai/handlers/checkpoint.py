@@ -7,13 +7,13 @@ import io
 import logging
 import math
 import operator
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.config import PathLike
 from monai.engines import Evaluator
 from torch import nn
 
@@ -31,7 +31,7 @@ __all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "
 logger = logging.getLogger(__name__)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(path: PathLike) -> dict[str, Any]:
     """Content of a checkpoint file, read without running any code in it, onto the CPU.
 
     Raises:
@@ -48,7 +48,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
+def load_weights(network: nn.Module, path: PathLike, key: str | None = None) -> None:
     """Load the weights of a checkpoint file into a network, all of them or none.
 
     The key is that of the entry which holds the weights, or None where the checkpoint is the weights.
@@ -77,7 +77,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | No
 class LoadWeights:
     """Load a network's weights from a file when an engine starts, strictly."""
 
-    def __init__(self, network: nn.Module, path: str | os.PathLike[str]) -> None:
+    def __init__(self, network: nn.Module, path: PathLike) -> None:
         self.network = network
         self.path = typed_text(path, "checkpoint")
 
@@ -103,9 +103,7 @@ class FineTune:
         InputError: when there is no such file.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str] | None, networks: Sequence[nn.Module], resume: bool = False
-    ) -> None:
+    def __init__(self, path: PathLike | None, networks: Sequence[nn.Module], resume: bool = False) -> None:
         self.path = None if resume else path
         self.networks = list(networks)
         if self.path is not None and not Path(self.path).is_file():
@@ -147,7 +145,7 @@ class BestModelSaver:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], network: nn.Module, better: Callable[[float, float], bool] = operator.gt
+        self, path: PathLike, network: nn.Module, better: Callable[[float, float], bool] = operator.gt
     ) -> None:
         self.path = Path(path)
         self.network = network
@@ -195,7 +193,7 @@ class ResumableCheckpoint:
         InputError: when the folder cannot be written to, or there is nothing to resume from.
     """
 
-    def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False) -> None:
+    def __init__(self, path: PathLike, objects: Mapping[str, Any], resume: bool = False) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
         self.resume = resume

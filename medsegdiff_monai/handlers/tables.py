@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ignite.engine import Engine, Events
+from monai.config import PathLike
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import name_in_metadata
@@ -43,7 +43,7 @@ class CaseTables(ABC):
         InputError: when the folder cannot be written to.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+    def __init__(self, output_dir: PathLike) -> None:
         self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
             check_writable(self.output_dir)
@@ -51,21 +51,18 @@ class CaseTables(ABC):
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
+        self.engine = engine
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
-    @abstractmethod
     def describe(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Content that is kept of a case, as JSON can hold it, from what postprocessing has left."""
+        """Content that is kept of a case beside its name, as JSON can hold it, of what postprocessing has left."""
+        return {}
 
     @abstractmethod
     def write(self, cases: list[dict[str, Any]]) -> None:
-        """Write the files, in the main process.
-
-        Args:
-            cases: of each case of all processes its name, under ``case``, and the content that :meth:`describe` gave.
-        """
+        """Write the files, in the main process, from the content and the name, under ``case``, of all cases."""
 
     def save_json(self, name: str, content: Any) -> None:
         """Write what JSON can hold; numbers that are none become null."""
@@ -127,7 +124,7 @@ class EnsembleTable(CaseTables):
 
     _columns = ("boundary_entropy_bits", "pairwise_dice", "predicted_dice")
 
-    def __init__(self, output_dir: str | os.PathLike[str], regions: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, output_dir: PathLike, regions: Mapping[str, Sequence[int]]) -> None:
         super().__init__(output_dir)
         self.labelled = {name: c for c, (name, values) in enumerate(regions.items()) if values}
 
@@ -213,15 +210,6 @@ class MetricsTable(CaseTables):
 
     See :class:`CaseTables` for the argument.
     """
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        self.engine = engine
-        super().attach(engine)
-
-    def describe(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Nothing but the name: the metrics are in the engine's state."""
-        return {}
 
     def write(self, cases: list[dict[str, Any]]) -> None:
         """Write the metrics of all cases."""

@@ -91,8 +91,8 @@ class ValidationBoard(_Board):
 
     def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
         """The case as it came out of postprocessing."""
-        tensors = {key: item[key] for key in _SHOWN if item.get(key) is not None}
-        arrays = {key: np.asarray(tensor.detach().float().cpu()) for key, tensor in tensors.items()}
+        present = [key for key in _SHOWN if item.get(key) is not None]
+        arrays = {key: np.asarray(item[key].detach().float().cpu()) for key in present}
         image, reference, masks = (arrays[key] for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
         channels = [c for c, values in enumerate(self.regions.values()) if values]
         # Members may be channels by now, and of several readers' masks the first one's are shown.

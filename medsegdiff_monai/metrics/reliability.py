@@ -54,11 +54,6 @@ class Reliability:
     Args:
         num_bins: number of bins, both of equal width and of equal mass.
 
-    Attributes:
-        count: number of voxels in each bin of equal width, of shape ``(num_bins,)``.
-        confidence: sum of their probabilities.
-        positive: number of them that are in the reference.
-
     Raises:
         ValueError: when there is no bin.
     """
@@ -71,7 +66,6 @@ class Reliability:
         bins, cells = (torch.zeros(3, size, dtype=torch.float64) for size in (num_bins, _CELLS))
         losses = torch.zeros(2, dtype=torch.float64)  # squared error, log loss
         self._sums = (bins, cells, losses)
-        self.count, self.confidence, self.positive = bins  # views, which follow the counting
 
     def update(self, probability: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None) -> None:
         """Count voxels, given in arrays of one shape.
@@ -122,12 +116,12 @@ class Reliability:
         Raises:
             ValueError: when no voxel has been counted.
         """
-        total = float(self.count.sum())
+        (count, confidence, positive), cells, losses = self._sums
+        total = float(count.sum())
         if total == 0.0:
             raise ValueError("No voxel has been counted.")
-        _, cells, losses = self._sums
         brier, nll = (losses / total).tolist()
-        ece = float((self.confidence - self.positive).abs().sum() / self.count.sum())
+        ece = float((confidence - positive).abs().sum()) / total
         return {"ece": ece, "ace": _equal_mass_error(cells, self.num_bins), "brier": brier, "nll": nll}
 
     def bins(self) -> ReliabilityBins:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from monai.config import PathLike
 from PIL import Image
 
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
@@ -26,9 +26,7 @@ _SHORTEST_MS, _LONGEST_MS, _LAST_MS = 80, 700, 2500
 _STRIP_COLUMNS = 8
 
 
-def save_animation(
-    path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]
-) -> Path:
+def save_animation(path: PathLike, case: PicturedCase, steps: np.ndarray, captions: Sequence[str]) -> Path:
     """Save an animation of how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
 
     A ``.gif`` is an animation of all steps, a ``.png`` a strip of at most eight of them, the first and the last

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from monai.config import PathLike
 
 from . import drawing
 from .case import PicturedCase
@@ -37,7 +37,7 @@ _UNAVAILABLE = "Uncertainty between members\nis unavailable (one member)."
 _VALIDATION_MEMBERS = 3
 
 
-def save_overlay(path: str | os.PathLike[str], case: PicturedCase) -> Path:
+def save_overlay(path: PathLike, case: PicturedCase) -> Path:
     """Save the picture of a segmented case: contours on the image, probability, and how uncertain it is.
 
     A volume is shown by three slices, see :func:`~medsegdiff_monai.visualize.views_of`; where the directions are known

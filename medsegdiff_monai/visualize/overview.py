@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from monai.config import PathLike
 
 from medsegdiff_monai.utils import InputError
 
@@ -25,7 +25,7 @@ REFERENCE_COLOUR = region_colour(1)
 PANEL_INCHES = 2.2
 
 
-def save_overview(path: str | os.PathLike[str], cases: Sequence[PicturedCase], title: str | None = None) -> Path:
+def save_overview(path: PathLike, cases: Sequence[PicturedCase], title: str | None = None) -> Path:
     """Save a picture that compares segmentations with their references, a row for each case.
 
     The columns are the image, the reference, the predicted and the reference outline together, the probability and

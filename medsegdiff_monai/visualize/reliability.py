@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from monai.config import PathLike
 
 from medsegdiff_monai.metrics import ReliabilityBins
 from medsegdiff_monai.utils import InputError
@@ -46,9 +46,7 @@ def reliability_figure(diagrams: Mapping[str, ReliabilityBins], title: str | Non
     return figure
 
 
-def save_reliability_diagram(
-    path: str | os.PathLike[str], diagrams: Mapping[str, ReliabilityBins], title: str | None = None
-) -> Path:
+def save_reliability_diagram(path: PathLike, diagrams: Mapping[str, ReliabilityBins], title: str | None = None) -> Path:
     """Save the diagram of :func:`reliability_figure` as a file whose suffix gives the format, such as ``.png``.
 
     Raises:

@@ -95,7 +95,7 @@ class View:
 def largest_view(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | None) -> View:
     """The picture, or the slice with the largest section of a mask; the middle one where the mask is empty.
 
-    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; see :func:`plane_of` for the other arguments.
+    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; for the other arguments see :func:`plane_of`.
     """
     return _through_largest(mask, plane_of(mask.ndim, spacing, frame))
 
@@ -105,9 +105,7 @@ def views_of(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | Non
 
     A volume of known directions, about as deep as wide and of even spacing, is shown in three planes, each through the
     largest section of the mask. Any other volume was acquired in slices and is shown by three of these: that with the
-    largest section, and those half way from it to the mask's ends.
-
-    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; see :func:`plane_of` for the other arguments.
+    largest section, and those half way from it to the mask's ends. For the arguments see :func:`largest_view`.
     """
     largest = largest_view(mask, spacing, frame)
     if mask.ndim == 2:

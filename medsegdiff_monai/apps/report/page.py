@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
@@ -15,6 +14,7 @@ from string import Template
 from typing import Any
 
 import numpy as np
+from monai.config import PathLike
 
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 from medsegdiff_monai.visualize import View, display_window, largest_view
@@ -29,7 +29,7 @@ _SCRIPTS = ("picture.js", "viewer.js", "controls.js")
 _PROBABILITY_COLOURS, _UNCERTAINTY_COLOURS = "viridis", "cividis"
 
 
-def write_report(path: str | os.PathLike[str], case: ReportCase) -> None:
+def write_report(path: PathLike, case: ReportCase) -> None:
     """Write the report of a case as one HTML file that needs nothing else and fetches nothing.
 
     Grey levels are shown between two values that the page states, see
