@@ -49,8 +49,6 @@ class CalibrationReport:
         if is_main_process():
             check_writable(self.output_dir)
         self.channels = {name: c for c, (name, values) in enumerate(regions.items()) if values}
-        self.cases = 0
-        self.reliability: dict[str, Reliability] = {}
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -85,7 +83,7 @@ class CalibrationReport:
         table = pd.DataFrame([{"region": name, **r.errors(), "cases": cases} for name, r in series.items()])
         save_csv(self.output_dir / "calibration.csv", table)
         shown = self.reliability if len(self.reliability) > 1 else {"pooled": pooled}
-        diagrams = {name: r.bins() for name, r in shown.items()}
         title = f"How often probabilities came true ({cases} cases)"
-        save_reliability_diagram(self.output_dir / "reliability.png", diagrams, title)
+        bins = {name: r.bins() for name, r in shown.items()}
+        save_reliability_diagram(self.output_dir / "reliability.png", bins, title)
         logger.info("Calibration over %d cases:\n%s", cases, table.to_string(index=False, float_format="%.4f"))

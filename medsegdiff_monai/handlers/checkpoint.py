@@ -49,9 +49,7 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
 
 
 def load_weights(network: nn.Module, path: PathLike, key: str | None = None) -> None:
-    """Load the weights of a checkpoint file into a network, all of them or none.
-
-    The key is that of the entry which holds the weights, or None where the checkpoint is the weights.
+    """Load the weights of a checkpoint file, or those under a key of it, into a network: all of them or none.
 
     Raises:
         InputError: when the checkpoint cannot be read, or is that of another architecture.
@@ -137,8 +135,7 @@ class BestModelSaver:
     Args:
         path: the file, holding the network's state dictionary and nothing else.
         network: the network, such as one around the averaged weights.
-        better: whether a value of the metric is better than another: ``operator.gt``, or ``operator.lt`` for a
-            distance.
+        better: whether a value is better than another: ``operator.gt``, or ``operator.lt`` for a distance.
 
     Raises:
         InputError: when the folder cannot be written to.

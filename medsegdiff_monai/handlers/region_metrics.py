@@ -21,11 +21,10 @@ logger = logging.getLogger(__name__)
 class RegionMetricHandler(IgniteMetricHandler):
     """Score the regions that a data set labels, in an evaluation by MONAI's engines.
 
-    The engine's metric is what the metric's ``aggregate`` gives: the mean over scored regions and cases. The values of
-    each case are kept in ``engine.state.metric_details`` and the names of their columns in
-    ``engine.state.metric_columns``, both under the metric's name. The columns are the scored regions. A metric with
-    ``column_names`` of its own gets all regions as they are. Where one of its ``required_channels`` is not labelled, it
-    has no reference: that is said in the log, and the evaluation goes on without it.
+    The engine's metric is what ``aggregate`` gives. The values of each case are kept in ``engine.state.metric_details``
+    and the names of their columns, which are the scored regions, in ``engine.state.metric_columns``, both under the
+    metric's name. A metric with ``column_names`` of its own gets all regions as they are. Where one of its
+    ``required_channels`` is not labelled, the log says so, and the evaluation goes on without the metric.
 
     Args:
         metric: the metric of binary masks, such as :class:`~medsegdiff_monai.metrics.RegionDice`.
@@ -62,9 +61,8 @@ class RegionMetricHandler(IgniteMetricHandler):
             logger.warning("%s is left out: %s not labelled in these data.", name, " and ".join(self.without_reference))
             return
         super().attach(engine, name)
-        if not hasattr(engine.state, "metric_columns"):
-            engine.state.metric_columns = {}  # type: ignore[attr-defined]
-        engine.state.metric_columns[name] = self.columns  # type: ignore[attr-defined]
+        columns = getattr(engine.state, "metric_columns", {})
+        engine.state.metric_columns = {**columns, name: self.columns}  # type: ignore[attr-defined]
 
     def update(self, output: Sequence[Any]) -> None:
         """Score predictions and references of one iteration.

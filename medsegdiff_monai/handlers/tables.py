@@ -47,7 +47,6 @@ class CaseTables(ABC):
         self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
             check_writable(self.output_dir)
-        self.cases: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -70,7 +69,7 @@ class CaseTables(ABC):
         replace_atomically(self.output_dir / name, lambda p: p.write_text(text, encoding="utf-8"))
 
     def _start(self, engine: Engine) -> None:
-        self.cases = []
+        self.cases: list[dict[str, Any]] = []
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output

@@ -59,10 +59,9 @@ class TrainingLossBoard(_Board):
 class ValidationBoard(_Board):
     """The metrics of each validation in the log and as TensorBoard scalars, and a picture of its last case.
 
-    Of a last batch of several cases it is the first one. Image, reference, up to three members, fused probability and
-    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. With a
-    single member there is no uncertainty, else it is the entropy of the probability. This is what postprocessing
-    leaves under ``probability``, or else the masks.
+    It is the first case of the last batch, as :func:`~medsegdiff_monai.visualize.validation_picture` shows it. The
+    uncertainty is the entropy of the probability, which is what postprocessing leaves under ``probability``, or else
+    the masks; with a single member there is none.
 
     Args:
         log_dir: folder of TensorBoard's files.

@@ -16,19 +16,15 @@ __all__ = ["CupToDiscRatio", "vertical_cup_to_disc_ratio"]
 def _vertical_extent(mask: torch.Tensor) -> torch.Tensor:
     """Number of rows from the first to the last of a mask ``(B, X, Y)``, both included; ``(B,)``, 0 where empty."""
     rows = mask.bool().any(dim=1)
-    before_first, after_last = (order.cumsum(dim=1).eq(0).sum(dim=1) for order in (rows, rows.flip(1)))
+    before_first, after_last = (ordered.cumsum(dim=1).eq(0).sum(dim=1) for ordered in (rows, rows.flip(1)))
     return (rows.shape[1] - before_first - after_last).clamp(min=0)
 
 
 def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.Tensor:
-    """Vertical extent of the optic cup divided by that of the optic disc, which includes the cup.
+    """Vertical extent of the optic cup divided by that of the optic disc, which includes the cup; ``(B,)``.
 
-    Args:
-        disc: binary masks ``(B, X, Y)``; Y is vertical, as in pictures that MONAI reads from PNG or JPEG.
-        cup: likewise.
-
-    Returns:
-        Ratios ``(B,)``: 0 where the cup alone is empty, NaN where the disc is.
+    The binary masks are ``(B, X, Y)``; Y is vertical, as in pictures that MONAI reads from PNG or JPEG. The ratio is 0
+    where the cup alone is empty, NaN where the disc is.
 
     Raises:
         ValueError: when the masks are not 2D or their shapes differ.

@@ -164,9 +164,8 @@ class RegionSurfaceDice(_SurfaceMetric):
         self.tolerance = tolerance
 
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        empty = [not mask.any() for mask in (pred, label)]
-        if any(empty):
-            return float(all(empty))
+        if not (pred.any() and label.any()):
+            return float(pred.any() == label.any())
         return compute_surface_dice(
             pred[None, None], label[None, None], [self.tolerance], include_background=True, spacing=spacing
         ).item()

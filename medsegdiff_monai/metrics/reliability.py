@@ -132,11 +132,7 @@ class Reliability:
 
 
 def _equal_mass_error(cells: torch.Tensor, num_bins: int) -> float:
-    """Difference of mean probability and share of positives over bins that all hold the same number of elements.
-
-    Elements of one cell cannot be told apart; where the edge of a bin falls among them, each side gets its share of
-    them with the positives spread evenly, so the value does not depend on how a sorting breaks ties.
-    """
+    """Error over bins of one number of elements; an edge within a cell parts its positives as it parts its elements."""
     count, confidence, positive = cells[:, cells[0] > 0]
     difference, total = (confidence - positive).cumsum(0), count.cumsum(0)
     total, difference = (nn.functional.pad(sums, (1, 0)) for sums in (total, difference))

@@ -32,10 +32,9 @@ class TemperatureFit:
 class MemberLogits:
     """Members of an ensemble with their references, kept as far as a temperature is fitted to them and judged.
 
-    Logits of each member are kept of those voxels of which some member is not sure (nearer than 1e-4 to 0 or 1) or is
-    wrong. Of the other voxels, which are nearly all, the members' logits are counted in cells of 0.04: each member's
-    value then stands for 1/N voxel, as if the mean over members were taken of the loss and not within it. The two
-    differ by less than 1e-8 at a temperature of 1 and 1e-4 at 2.
+    Logits are kept of voxels of which some member is wrong or not sure (nearer than 1e-4 to 0 or 1). Of the others,
+    which are nearly all, they are counted in cells of 0.04: each member's value stands for 1/N voxel, as if the mean
+    over members were taken of the loss and not within it; the losses differ by under 1e-4 at a temperature of 2.
     """
 
     def __init__(self) -> None:
@@ -97,8 +96,7 @@ def fit_temperature(members: MemberLogits, bounds: tuple[float, float] = TEMPERA
     Each member's logits are divided by it before the mean is taken, as
     :func:`medsegdiff_monai.networks.fusion.scale_temperature` does in the inferer (Guo et al., ICML 2017, arXiv
     1706.04599, Sec. 4.2, for a single network; for the order of both steps in an ensemble see Rahaman and Thiery,
-    NeurIPS 2021, arXiv 2007.08792). The search is one-dimensional, over the logarithm of the temperature within the
-    bounds.
+    NeurIPS 2021, arXiv 2007.08792). The search, within the bounds, is over the logarithm of the temperature.
 
     Raises:
         ValueError: when there is no voxel.

@@ -30,13 +30,8 @@ def save_animation(path: PathLike, case: PicturedCase, steps: np.ndarray, captio
     """Save an animation of how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
 
     A ``.gif`` is an animation of all steps, a ``.png`` a strip of at most eight of them, the first and the last
-    included. Of a volume it is the slice with the largest final section.
-
-    Args:
-        path: file to write, ``.gif`` or ``.png``.
-        case: the case, with the final masks.
-        steps: probability at each step, ``(K, R, *spatial)`` in [0, 1].
-        captions: text of each of the K steps.
+    included. Of a volume it is the slice with the largest final section. The steps are probabilities in [0, 1] of shape
+    ``(K, R, *spatial)``, and have K captions; the case has the final masks.
 
     Raises:
         InputError: when the file has another suffix or the folder cannot be written to.

@@ -55,9 +55,8 @@ class PicturedCase:
             if array is not None and tuple(array.shape) != expected:
                 raise InputError(f"The {part} of {self.name!r} must have the shape {expected}, got {array.shape}.")
         if self.members is not None and tuple(self.members.shape[1:]) != expected:
-            raise InputError(
-                f"The members of {self.name!r} must have the shape {('N', *expected)}, got {self.members.shape}."
-            )
+            needed = ("N", *expected)
+            raise InputError(f"The members of {self.name!r} must have the shape {needed}, got {self.members.shape}.")
 
     @cached_property
     def displayed(self) -> np.ndarray:

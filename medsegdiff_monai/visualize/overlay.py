@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 PANEL_INCHES = 3.0
-_UNAVAILABLE = "Uncertainty between members\nis unavailable (one member)."
 _VALIDATION_MEMBERS = 3
 
 
@@ -41,11 +40,7 @@ def save_overlay(path: PathLike, case: PicturedCase) -> Path:
     """Save the picture of a segmented case: contours on the image, probability, and how uncertain it is.
 
     A volume is shown by three slices, see :func:`~medsegdiff_monai.visualize.views_of`; where the directions are known
-    the patient's right is on the left of axial and coronal slices.
-
-    Args:
-        path: file to write; its suffix gives the format, such as ``.png``.
-        case: the case.
+    the patient's right is on the left of axial and coronal slices. The suffix of the path gives the format.
 
     Raises:
         InputError: when the folder cannot be written to.
@@ -159,16 +154,14 @@ def _uncertainty_panel(case: PicturedCase) -> Panel:
     def say(axes: Axes, view: View) -> None:
         axes.set_facecolor("0.9")
         draw_image(axes, np.full((*view.of(case.masks[0]).shape, 3), 0.9), view.aspect(case.spacing))
-        axes.text(0.5, 0.5, _UNAVAILABLE, transform=axes.transAxes, ha="center", va="center", fontsize=7)
+        reason = "Uncertainty between members\nis unavailable (one member)."
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7)
 
     return Panel("Uncertainty", say)
 
 
 def _largest_panel(case: PicturedCase, heading: str, maps: np.ndarray) -> Panel:
-    """Of maps in bits ``(R, *spatial)`` the largest at each pixel, on a scale from 0 to 1 for all cases alike.
-
-    Mutual information may be too small to be seen on it, so the unit says how large it is at most.
-    """
+    """The largest, at each pixel, of maps ``(R, *spatial)`` in bits; the unit says how large what can hardly be seen."""
     largest = maps.max(0)
     most = float(largest.max())
     unit = "bits, largest of regions" if len(maps) > 1 else "bits"

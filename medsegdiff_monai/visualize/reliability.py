@@ -47,9 +47,5 @@ def reliability_figure(diagrams: Mapping[str, ReliabilityBins], title: str | Non
 
 
 def save_reliability_diagram(path: PathLike, diagrams: Mapping[str, ReliabilityBins], title: str | None = None) -> Path:
-    """Save the diagram of :func:`reliability_figure` as a file whose suffix gives the format, such as ``.png``.
-
-    Raises:
-        InputError: as there, or when the folder cannot be written to.
-    """
+    """Save the figure of :func:`reliability_figure`; the suffix of the path gives the format."""
     return save_figure(reliability_figure(diagrams, title), path)

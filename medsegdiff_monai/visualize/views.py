@@ -49,9 +49,8 @@ def plane_of(dims: int, spacing: Sequence[float] | None, frame: str | None) -> P
     """The plane in which a case of 2 or 3 spatial axes is shown.
 
     A volume of known directions is shown in the plane in which its slices are far apart, which is the one that it was
-    acquired in, or else in axial slices; any other volume in slices along its last axis, as they are stored.
-
-    The spacing along the axes is in mm, or None where it is not known. The frame is ``"RAS"`` where the axes run to the
+    acquired in, or else in axial slices; any other volume in slices along its last axis, as they are stored. The
+    spacing along the axes is in mm, or None where it is not known. The frame is ``"RAS"`` where they run to the
     patient's right, front and head, else None.
     """
     if dims == 2:
@@ -88,7 +87,7 @@ class View:
 
     @property
     def caption(self) -> str:
-        """Which slice it is, in words; empty for a picture."""
+        """Name and number of the slice; empty for a picture."""
         return "" if self.plane.through is None else f"{self.plane.name} {self.number + 1} of {self.count}"
 
 

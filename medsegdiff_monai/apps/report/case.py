@@ -65,7 +65,16 @@ class ReportCase:
         if not self.images or not self.regions:
             lacking = "region" if self.images else "image"
             raise InputError(f"The report of {self.title!r} needs an image and a region, got no {lacking}.")
-        self._check_grid()
+        dims = len(self.shape)
+        if dims not in (2, 3) or 0 in self.shape:
+            raise InputError(f"The masks of {self.title!r} must have the shape (X, Y) or (X, Y, Z), got {self.shape}.")
+        spacing = self.spacing
+        if spacing is not None and (len(spacing) != dims or not all(math.isfinite(s) and s > 0 for s in spacing)):
+            raise InputError(
+                f"The spacing of {self.title!r} must be {dims} positive distances in mm, got {list(spacing)}."
+            )
+        if self.frame not in (None, "RAS") or (self.frame and dims == 2):
+            raise InputError(f"The frame of {self.title!r} must be RAS, for volumes only, or None, got {self.frame!r}.")
         for name, image in self.images.items():
             if image.shape not in (self.shape, (*self.shape, 3)):
                 raise InputError(
@@ -92,18 +101,6 @@ class ReportCase:
     def dashes(self) -> list[tuple[int, ...]]:
         """Dashes of each region's contour."""
         return [_REGION_DASHES[i % len(_REGION_DASHES)] for i in range(len(self.regions))]
-
-    def _check_grid(self) -> None:
-        dims = len(self.shape)
-        if dims not in (2, 3) or 0 in self.shape:
-            raise InputError(f"The masks of {self.title!r} must have the shape (X, Y) or (X, Y, Z), got {self.shape}.")
-        spacing = self.spacing
-        if spacing is not None and (len(spacing) != dims or not all(math.isfinite(s) and s > 0 for s in spacing)):
-            raise InputError(
-                f"The spacing of {self.title!r} must be {dims} positive distances in mm, got {list(spacing)}."
-            )
-        if self.frame not in (None, "RAS") or (self.frame and dims == 2):
-            raise InputError(f"The frame of {self.title!r} must be RAS, for volumes only, or None, got {self.frame!r}.")
 
     def _check_region(self, region: ReportRegion) -> None:
         of = f"of the region {region.name!r} of {self.title!r}"

@@ -24,7 +24,6 @@ from .pictures import colour_bar, grey_levels, map_levels, map_picture, outline,
 
 __all__ = ["write_report"]
 
-_SCRIPTS = ("picture.js", "viewer.js", "controls.js")
 # Colour maps of even lightness that colour-blind readers can use, the same as in the overview figure.
 _PROBABILITY_COLOURS, _UNCERTAINTY_COLOURS = "viridis", "cividis"
 
@@ -54,7 +53,7 @@ def write_report(path: PathLike, case: ReportCase) -> None:
 def _page(case: ReportCase) -> str:
     view = largest_view(np.any([region.mask != 0 for region in case.regions], axis=0), case.spacing, case.frame)
     top = max([1.0, *(float(r.uncertainty.max()) for r in case.regions if r.uncertainty is not None)])
-    style, script = _asset("report.css"), "".join(_asset(name) for name in _SCRIPTS)
+    style, script = _asset("report.css"), "".join(_asset(f"{name}.js") for name in ("picture", "viewer", "controls"))
     content = json.dumps(_content(case, view, top), separators=(",", ":"), allow_nan=False)
     return Template(_asset("page.html")).substitute(
         title=escape(case.title),
@@ -171,9 +170,9 @@ def _map_controls(case: ReportCase, top: float) -> str:
     """Maps over the image: which one, of which region, how opaque, and their colour bars; ``top`` is in bits."""
     parts = []
     if any(region.probability is not None for region in case.regions):
-        parts.append(_map_entry("probability", "Probability", "P", _PROBABILITY_COLOURS, 1.0, ""))
+        parts.append(_map_entry("probability", _PROBABILITY_COLOURS, 1.0, ""))
     if any(region.uncertainty is not None for region in case.regions):
-        parts.append(_map_entry("uncertainty", "Uncertainty", "U", _UNCERTAINTY_COLOURS, top, "bits"))
+        parts.append(_map_entry("uncertainty", _UNCERTAINTY_COLOURS, top, "bits"))
     if not parts:
         return ""
     if len(case.regions) > 1:
@@ -187,12 +186,13 @@ def _map_controls(case: ReportCase, top: float) -> str:
     return _fieldset("Map over the image (one at a time)", *parts)
 
 
-def _map_entry(name: str, label: str, key: str, colours: str, top: float, unit: str) -> str:
+def _map_entry(name: str, colours: str, top: float, unit: str) -> str:
+    label = name.capitalize()
     ticks = "".join(f"<span>{v:.3g}</span>" for v in (0.0, top / 2, top))
     last = f"<span>{unit}</span>" if unit else ""
     described = f"{label} from 0 (dark) to {top:.3g} {unit}".strip()
     return (
-        f'<div class="map"><label><input type="checkbox" id="{name}"> {label} <kbd>{key}</kbd></label>'
+        f'<div class="map"><label><input type="checkbox" id="{name}"> {label} <kbd>{label[0]}</kbd></label>'
         f'<div class="bar"><img src="data:image/png;base64,{colour_bar(colours)}" alt="{described} (bright)">'
         f'<div class="ticks" aria-hidden="true">{ticks}</div></div>{last}</div>'
     )
