@@ -76,7 +76,7 @@ def compare(
         readers = np.stack([read(path) for path in case["label"]]) > 0
         prediction = sampler.predict(i)
         probability = as_pictures(prediction.probability[0, 0])
-        members = as_pictures(prediction.members[0, :, 0]) >= 0.5  # type: ignore[index]  # they are kept
+        members = as_pictures(prediction.members[0, :, 0]) >= 0.5
         single = as_pictures(unet.predict(i).probability[0, 0])
         more = further_readers(i, size, seed, len(members))
         methods = {

@@ -37,9 +37,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
 from medsegdiff_monai.data.phantoms import write_phantoms
-from medsegdiff_monai.engines import MemberMeasurements
 from medsegdiff_monai.handlers import load_weights
-from medsegdiff_monai.inferers import EnsembleStatistics, SegmentationPrediction
+from medsegdiff_monai.inferers import SegmentationPrediction
+from medsegdiff_monai.transforms import on_image_grid
 from medsegdiff_monai.utils import keep_freed_memory
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundle"
@@ -104,13 +104,12 @@ class Case:
     def __init__(self, bundle: str, folder: Path, settings: dict[str, Any]) -> None:
         root = BUNDLES / f"{bundle}_medsegdiff"
         parser = ConfigParser()
-        parser.read_config(str(root / "configs" / "inference.json"))
+        parser.read_config([str(root / "configs" / name) for name in ("inference.json", "details.json")])
         parser.update({"bundle_root": str(root), "device": torch.device("cpu"), "dataset_dir": str(folder)})
-        parser.update({"datalist": str(folder / "datalist.json"), "section": "test", "details": True, **settings})
+        parser.update({"datalist": str(folder / "datalist.json"), "section": "test", **settings})
         self.inferer = parser.get_parsed_content("inferer")
         self.network = parser.get_parsed_content("network_def").eval()
         load_weights(self.network, root / "models" / "model.pt")
-        self.on_member = parser.get_parsed_content("member_postprocessing")
         transforms = parser.get_parsed_content("postprocessing").transforms
         names = [type(t).__name__ for t in transforms]
         self.on_fused = transforms[names.index("MeasureRegionsd")]
@@ -121,29 +120,25 @@ class Case:
         """Go on with another test image."""
         self.image = list_data_collate([self.dataset[index]])["image"]
 
-    def sampled(self) -> list[torch.Tensor]:
-        """The members as they come, ``(1, n, C, *spatial)``."""
-        return list(self.inferer.stream(self.image, self.network))
+    def sampled(self) -> torch.Tensor:
+        """The members, ``(1, N, C, *spatial)``."""
+        return self.inferer.sample(self.image, self.network)
 
-    def details(self, batches: list[torch.Tensor]) -> tuple[SegmentationPrediction, list[Any]]:
-        """What is gathered of members, and the three maps."""
-        gathered = EnsembleStatistics()
-        for batch in batches:
-            gathered.update(batch)
-        prediction = SegmentationPrediction(gathered.mean, gathered.entropy, None, gathered)
+    def details(self, members: torch.Tensor) -> tuple[SegmentationPrediction, list[Any]]:
+        """The prediction with its three maps beside the uncertainty, which any run has."""
+        prediction = SegmentationPrediction.from_members(members)
+        _ = prediction.uncertainty
         return prediction, [prediction.deviation, prediction.expected_entropy, prediction.mutual_information]
 
-    def measured(self, batches: list[torch.Tensor]) -> list[Any]:
+    def fused(self, members: torch.Tensor) -> Any:
+        """The fused mask on the image's own grid, which any run has."""
+        data = {"image": self.image, "pred": convert_to_dst_type(members.mean(1), self.image)[0]}
+        return on_image_grid(decollate_batch(data)[0], "pred", self.on_fused.preprocessing) >= 0.5
+
+    def measured(self, members: torch.Tensor, fused: Any) -> list[Any]:
         """The measurements of the fused mask with their intervals."""
-        found = MemberMeasurements()
-        for batch in batches:
-            data = {"image": self.image, "members": convert_to_dst_type(batch, self.image, dtype=batch.dtype)[0]}
-            [case] = decollate_batch(data)
-            done = self.on_member(case)
-            found.items.extend(done["measured"])
-        # The last member stands for the fused mask, which any run brings to the image's grid.
-        fused = done["members"][-self.on_fused.labelled.count :] >= 0.5
-        return self.on_fused({"pred": fused, "member_measurements": found})["measurements"]
+        data = {"image": self.image, "members": convert_to_dst_type(members.flatten(1, 2), self.image)[0]}
+        return self.on_fused({**decollate_batch(data)[0], "pred": fused})["measurements"]
 
 
 @dataclass(frozen=True)
@@ -167,18 +162,19 @@ class Cost:
 
 
 def _cost(case: Case, repeats: int) -> Cost:
-    batches = case.sampled()
+    members = case.sampled()
+    fused = case.fused(members)
     sampling = _seconds(case.sampled, repeats)
     with LiveMemory() as memory:
-        case.details(batches)
+        case.details(members)
     seconds = (
         sampling,
-        _seconds(lambda: case.details(batches), repeats),
-        _seconds(lambda prediction, _: prediction.scores, repeats, lambda: case.details(batches)),
-        _seconds(lambda: case.measured(batches), repeats),
+        _seconds(lambda: case.details(members), repeats),
+        _seconds(lambda prediction, _: prediction.scores, repeats, lambda: case.details(members)),
+        _seconds(lambda: case.measured(members, fused), repeats),
     )
-    maps = memory.peak / batches[0][:, 0].nbytes - 2  # the fused probability and the uncertainty are of any run
-    return Cost(seconds, maps, sum(b.shape[1] for b in batches))
+    maps = memory.peak / members[:, 0].nbytes - 2  # the fused probability and the uncertainty are of any run
+    return Cost(seconds, maps, members.shape[1])
 
 
 def _row(bundle: str, images: str, case: Case, costs: Sequence[Cost]) -> str:

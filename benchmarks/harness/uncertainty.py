@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from monai.bundle import ConfigParser
@@ -18,7 +17,7 @@ from monai.utils import set_determinism
 
 from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import load_cases
-from medsegdiff_monai.inferers.prediction import CaseScores
+from medsegdiff_monai.inferers import EnsembleScores
 from medsegdiff_monai.metrics import Reliability
 
 from .grid import BUNDLES, DATASETS, Cell, config_files
@@ -88,11 +87,12 @@ def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> Co
     return parser
 
 
-def _score(scores: CaseScores, channels: list[int]) -> dict[str, float]:
+def _score(scores: EnsembleScores, channels: list[int]) -> dict[str, float]:
     """The scores of a case, mean over its labelled regions; NaN where there is none."""
-    found = {"predicted_dice": scores.predicted_dice, "certainty": [1.0 - e for e in scores.boundary_entropy]}
-    found["pairwise_dice"] = scores.pairwise_dice or [float("nan")] * len(scores.predicted_dice)
-    return {name: float(np.mean([values[c] for c in channels])) for name, values in found.items()}
+    predicted, pairs = scores.predicted_dice[0], scores.pairwise_dice
+    found = {"predicted_dice": predicted, "certainty": 1.0 - scores.boundary_entropy[0]}
+    found["pairwise_dice"] = torch.full_like(predicted, float("nan")) if pairs is None else pairs[0]
+    return {name: float(values[channels].mean()) for name, values in found.items()}
 
 
 def score_row(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
+"""Engine parts: evaluator, preparation of batches, networks for training, learning rate schedule."""
 
-from .evaluator import DiffusionSegmentationEvaluator, MemberMeasurements
+from .evaluator import DiffusionSegmentationEvaluator
 from .networks import averaged_network, trainable_denoiser
 from .prepare_batch import DiffusionSegmentationPrepareBatch
 from .schedule import EpochCosineSchedule

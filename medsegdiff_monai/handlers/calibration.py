@@ -34,7 +34,8 @@ class CalibrationReport:
     all of them together (``pooled``), and the number of cases; see :class:`~medsegdiff_monai.metrics.Reliability`. Of
     several processes, the main one writes what all have counted.
 
-    Postprocessing has to leave each case's ``probability`` and ``label``, both of shape ``(C, *spatial)``.
+    Postprocessing has to leave each case's ``probability`` and ``label``, both of shape ``(C, *spatial)``. Cases
+    without a label do not count; where there are no others, nothing is written.
 
     Args:
         output_dir: folder of the two files.
@@ -66,6 +67,8 @@ class CalibrationReport:
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
         for item in output:
+            if item.get("label") is None:
+                continue
             self.cases += 1
             for name, c in self.channels.items():
                 self.reliability[name].update(item["probability"][c], item["label"][c])
@@ -73,6 +76,8 @@ class CalibrationReport:
     def _write(self, engine: Evaluator) -> None:
         device = torch.device(engine.state.device)
         cases = round(float(shared_mean(torch.tensor(float(self.cases), device=device))) * world_size())
+        if cases == 0:
+            return
         pooled = Reliability()
         for reliability in self.reliability.values():
             reliability.gather(device)

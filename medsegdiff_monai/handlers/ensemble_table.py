@@ -12,7 +12,7 @@ import pandas as pd
 
 from medsegdiff_monai.handlers.case_tables import CaseTables
 from medsegdiff_monai.handlers.spreadsheet import save_csv
-from medsegdiff_monai.inferers.prediction import CaseScores
+from medsegdiff_monai.inferers import EnsembleScores
 
 __all__ = ["EnsembleTable"]
 
@@ -22,12 +22,13 @@ _COLUMNS = ("boundary_entropy_bits", "pairwise_dice", "predicted_dice")
 
 
 class EnsembleTable(CaseTables):
-    """Write how sure the ensemble is of each case, from the ``scores`` that the evaluator gives with ``details``.
+    """Write how sure the ensemble is of each case, from its ``scores``.
 
     ``uncertainty.csv`` has a row for each case and region: the mean entropy in bits at the boundary, the Dice between
-    members and the Dice that the fused mask is expected to have, see :class:`~medsegdiff_monai.inferers.CaseScores`.
-    ``uncertainty.json`` is a list of the same with the ``sensitivity`` and ``specificity`` of each member by STAPLE.
-    With a single member all of it is unavailable, not zero: the fields are empty, null in JSON, and the log says so.
+    members and the Dice that the fused mask is expected to have, see
+    :class:`~medsegdiff_monai.inferers.EnsembleScores`. ``uncertainty.json`` is a list of the same with the
+    ``sensitivity`` and ``specificity`` of each member by STAPLE. With a single member all of it is unavailable, not
+    zero: the fields are empty, null in JSON, and the log says so.
 
     Args:
         output_dir: folder of the two files.
@@ -56,10 +57,10 @@ class EnsembleTable(CaseTables):
             logger.info("The uncertainty is unavailable with a single member: give num_ensemble at least 2.")
 
 
-def _of_channel(scores: CaseScores, channel: int) -> dict[str, Any]:
+def _of_channel(scores: EnsembleScores, channel: int) -> dict[str, Any]:
     pairs, sensitivity, specificity = scores.pairwise_dice, scores.sensitivity, scores.specificity
     if pairs is None or sensitivity is None or specificity is None:
         return dict.fromkeys((*_COLUMNS, "sensitivity", "specificity"))
-    numbers = (scores.boundary_entropy[channel], pairs[channel], scores.predicted_dice[channel])
-    rates = {"sensitivity": [m[channel] for m in sensitivity], "specificity": [m[channel] for m in specificity]}
+    numbers = (float(s[0, channel]) for s in (scores.boundary_entropy, pairs, scores.predicted_dice))
+    rates = {"sensitivity": sensitivity[0, :, channel].tolist(), "specificity": specificity[0, :, channel].tolist()}
     return {**dict(zip(_COLUMNS, numbers, strict=True)), **rates}

@@ -1,7 +1,8 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
+"""Inferers that join a network with a sampler, for segmentation and for training, and ensembles of members."""
 
-from .diffusion_segmentation import DiffusionSegmentationInferer
-from .ensemble import EnsembleStatistics, binary_entropy, predictive_entropy
-from .prediction import CaseScores, EnsembleScores, SegmentationPrediction
+from .diffusion_segmentation import DiffusionSegmentationInferer, member_noise
+from .ensemble import EnsembleScores, EnsembleStatistics, binary_entropy
+from .prediction import SegmentationPrediction
 from .training import DiffusionTrainingInferer

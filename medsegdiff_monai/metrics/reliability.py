@@ -13,7 +13,9 @@ from medsegdiff_monai.utils import world_size
 
 __all__ = ["EPSILON", "Reliability", "ReliabilityBins", "binary_log_loss", "binned_error", "equal_mass_error"]
 
-EPSILON = 1e-6  # probabilities are kept as far from 0 and 1 where a logarithm is taken of them, as in `temper`
+EPSILON = (
+    1e-6  # probabilities are kept as far from 0 and 1 where a logarithm is taken of them, as in `scale_temperature`
+)
 _CELLS = 4096
 _CHUNK = 2**20  # voxels that are counted at a time: a volume's copies in double precision would be large
 _LIMIT = math.log((1.0 - EPSILON) / EPSILON)

@@ -58,7 +58,7 @@ class MemberLogits:
         count = members.shape[1]
         p = members.movedim(1, 0).flatten(1).float().cpu()
         y = reference.flatten().cpu() > 0.5
-        logits = torch.logit(p, EPSILON)  # as `temper` limits them
+        logits = torch.logit(p, EPSILON)  # as `scale_temperature` limits them
         wrong = torch.where(y, 1.0 - p, p)
         kept = (wrong > _SURE).any(0)
         self._kept.append((logits[:, kept], y[kept]))
@@ -106,10 +106,10 @@ class MemberLogits:
 def fit_temperature(members: MemberLogits, bounds: tuple[float, float] = TEMPERATURE_BOUNDS) -> TemperatureFit:
     """Temperature at which the members' mean probability has the least negative log-likelihood.
 
-    Each member's logits are divided by it before the mean is taken, as :func:`medsegdiff_monai.networks.fusion.temper`
-    does in the inferer (Guo et al., ICML 2017, arXiv 1706.04599, Sec. 4.2, for a single network; for the order of both
-    steps in an ensemble see Rahaman and Thiery, NeurIPS 2021, arXiv 2007.08792). The search is one-dimensional, over
-    the logarithm of the temperature.
+    Each member's logits are divided by it before the mean is taken, as
+    :func:`medsegdiff_monai.networks.fusion.scale_temperature` does in the inferer (Guo et al., ICML 2017, arXiv
+    1706.04599, Sec. 4.2, for a single network; for the order of both steps in an ensemble see Rahaman and Thiery,
+    NeurIPS 2021, arXiv 2007.08792). The search is one-dimensional, over the logarithm of the temperature.
 
     Args:
         members: those of the cases to fit to.

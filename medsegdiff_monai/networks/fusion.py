@@ -13,10 +13,10 @@ __all__ = [
     "FUSIONS",
     "check_temperature",
     "fuse_members",
+    "scale_temperature",
     "staple",
     "staple_of_patterns",
     "staple_performance",
-    "temper",
 ]
 
 FUSIONS = ("mean", "majority", "staple")
@@ -32,7 +32,7 @@ def check_temperature(temperature: float) -> None:
         raise InputError(f"temperature must be a positive number, got {temperature}.")
 
 
-def temper(probability: torch.Tensor, temperature: float) -> torch.Tensor:
+def scale_temperature(probability: torch.Tensor, temperature: float) -> torch.Tensor:
     """Probabilities with their logits divided by a temperature (Guo et al., ICML 2017, arXiv 1706.04599, Sec. 4.2).
 
     Above 1 they move towards one half, below 1 away from it; which of them exceed one half stays as it is.

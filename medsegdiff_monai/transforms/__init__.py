@@ -1,13 +1,15 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
+"""Dictionary transforms of a case: reading and checking, regions, spatial transforms, maps, measurements, files."""
 
 from .background import CropBackgroundd, SubtractBackgroundd, SubtractMinimumd, background_value
 from .checks import CheckImaged, LabelToRegionsd
-from .inverted import SaveInvertedd
+from .ensemble import EnsembleMapsd
+from .inverted import SaveInvertedd, on_image_grid
 from .load import LoadCased, grid_difference, in_dims
-from .measure import MeasureMembersd, MeasureRegionsd
+from .measure import MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
-from .readers import MembersToChannelsd, SampleReaderd
+from .readers import SampleReaderd
 from .regions import NestRegionsd, RegionsToLabelMapd
 from .save import SaveSegmentationd
 from .spatial import (

@@ -181,7 +181,7 @@ class LabelToRegionsd(MapTransform):
         if label.shape[0] != 1 and not self.several_readers:
             raise InputError(
                 f"The {key} {source} has {label.shape[0]} channels: give a map of label values, or say that several "
-                "readers have drawn one each (--several_readers true)."
+                "readers have drawn one each (several_readers of LabelToRegionsd, as configs/readers.json sets it)."
             )
         if image is not None and image.shape[1:] != label.shape[1:]:
             raise InputError(

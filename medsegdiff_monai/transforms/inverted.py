@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from monai.transforms import Invertd, InvertibleTransform
@@ -11,34 +12,53 @@ from monai.utils import convert_to_dst_type
 
 from medsegdiff_monai.transforms.save import SaveSegmentationd
 
-__all__ = ["SaveInvertedd", "on_image_grid"]
+__all__ = ["SaveInvertedd", "groups_on_image_grid", "on_image_grid"]
+
+_LARGEST_GROUP = 2**22  # elements that are resampled at a time: more save no time and cost memory
+
+
+def groups_on_image_grid(
+    case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any, unit: int = 1
+) -> Iterator[Any]:
+    """Maps of a case, put from the network's grid onto that of the image's file, some channels at a time.
+
+    Resampling takes several times the memory of what it makes, and the image may be far larger than what the network
+    has seen. The case is not changed.
+
+    Args:
+        case: case with the preprocessed ``image`` and the maps.
+        key: key of the maps, of shape ``(C, *spatial)``.
+        preprocessing: the invertible transform that the image has gone through; None where they are on its grid.
+        unit: number of channels that must stay together.
+    """
+    maps, image = case[key], case["image"]
+    operations = (getattr(image, "applied_operations", None) or [[]])[0]
+    sizes = [operation["orig_size"] for operation in operations if "orig_size" in operation]
+    elements = max(math.prod(int(s) for s in size) for size in [*sizes, maps.shape[1:]])
+    invert = None
+    if preprocessing is not None:
+        invert = Invertd(key, preprocessing, "image", nearest_interp=False, to_tensor=True)
+    for group in maps.split(unit * max(1, _LARGEST_GROUP // (elements * unit))):
+        yield group if invert is None else invert({"image": image, key: group})[key]
 
 
 def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any) -> Any:
-    """A map of a case, put from the network's grid onto that of the image's file; the case is not changed.
-
-    It goes channel by channel: resampling takes several times the memory of what it makes.
-
-    Args:
-        case: case with the preprocessed ``image`` and the map.
-        key: key of the map, of shape ``(C, *spatial)``.
-        preprocessing: the invertible transform that the image has gone through.
-    """
-    invert = Invertd(key, preprocessing, "image", nearest_interp=False, to_tensor=True)
+    """Maps of a case on the grid of the image's file, of shape ``(C, *spatial)``, see :func:`groups_on_image_grid`."""
     whole: Any = None
-    for c, channel in enumerate(case[key].split(1)):
-        inverted = invert({"image": case["image"], key: channel})[key]
+    first = 0
+    for group in groups_on_image_grid(case, key, preprocessing):
         if whole is None:
-            size = (case[key].shape[0], *inverted.shape[1:])
-            whole = convert_to_dst_type(inverted.as_tensor().new_empty(size), inverted)[0]
-        whole[c] = inverted[0]
+            if len(group) == len(case[key]):
+                return group
+            empty = group.as_tensor().new_empty((len(case[key]), *group.shape[1:]))
+            whole = convert_to_dst_type(empty, group)[0]
+        whole[first : first + len(group)] = group
+        first += len(group)
     return whole
 
 
 class SaveInvertedd(SaveSegmentationd):
     """Write maps that are still on the network's grid, each channel put onto the image's grid for its file alone.
-
-    The image may be far larger than what the network has seen, so that several maps on its grid would fill the memory.
 
     Args:
         preprocessing: what the image has gone through, which is inverted.
@@ -50,16 +70,5 @@ class SaveInvertedd(SaveSegmentationd):
         super().__init__(*args, **kwargs)
         self.preprocessing = preprocessing
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with the preprocessed ``image`` and the maps, which are not changed.
-
-        Raises:
-            InputError: when a file cannot be written.
-        """
-        for key, postfix in self.key_iterator(dict(data), self.postfixes):
-            for channel, name in self._parts(data[key], postfix, is_label=False):
-                part = {"image": data["image"], key: channel}
-                self._save(on_image_grid(part, key, self.preprocessing), name, is_label=False)
-        return dict(data)
+    def _result(self, case: Mapping[Hashable, Any], key: Hashable, channel: Any) -> Any:
+        return on_image_grid({"image": case["image"], key: channel}, key, self.preprocessing)

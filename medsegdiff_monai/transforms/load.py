@@ -106,7 +106,7 @@ class LoadCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
         Args:
-            data: case with paths under the keys.
+            data: case with paths under the keys; a ``MetaTensor`` that a host has in memory stays as it is.
 
         Returns:
             The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
@@ -117,6 +117,8 @@ class LoadCased(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
+            if isinstance(d[key], MetaTensor):
+                continue
             case = str(d.get("case") or case_name(d[key] or d.get("image", "")))
             d[key] = self._load(key, d[key], case, data.get(self.image_key))
         return d

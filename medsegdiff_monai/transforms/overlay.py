@@ -44,9 +44,9 @@ class SaveOverlayd(MapTransform):
 
     Beside the masks under its key, a case has ``probability`` and may have ``label``, both of shape
     ``(len(regions), *spatial)`` on the image's own grid, ``uncertainty`` and ``mutual_information``, and ``scores``, a
-    :class:`~medsegdiff_monai.inferers.CaseScores`. Where these say that there is a single member, the picture says that
-    the uncertainty is not available. Regions that the data set does not label are left out. Of pictures with more than
-    2,048 pixels along an axis every second, third, ... pixel is shown.
+    :class:`~medsegdiff_monai.inferers.EnsembleScores`. Where these say that there is a single member, the picture says
+    that the uncertainty is not available. Regions that the data set does not label are left out. Of pictures with more
+    than 2,048 pixels along an axis every second, third, ... pixel is shown.
 
     Args:
         keys: key of the binary masks, of shape ``(len(regions), *spatial)``.
@@ -118,8 +118,8 @@ class SaveOverlayd(MapTransform):
             found = on_image_grid(d, name, self.preprocessing) if invert else d[name]
             shown[part] = whole.turned(_every(found, step))[every]
         if scores is not None:
-            shown["predicted_dice"] = np.array(scores.predicted_dice)[channels]
-            shown["agreement"] = None if alone else np.array(scores.pairwise_dice)[channels]
+            shown["predicted_dice"] = scores.predicted_dice[0].numpy()[channels]
+            shown["agreement"] = None if alone else scores.pairwise_dice[0].numpy()[channels]
         return PicturedCase(
             name=name_in_metadata(masks.meta),
             image=whole.array,

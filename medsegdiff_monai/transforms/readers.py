@@ -9,7 +9,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 
-__all__ = ["MembersToChannelsd", "SampleReaderd"]
+__all__ = ["SampleReaderd"]
 
 
 class SampleReaderd(Randomizable, MapTransform):
@@ -55,26 +55,4 @@ class SampleReaderd(Randomizable, MapTransform):
                 self.randomize(readers)
                 drawn = self.reader
             d[key] = d[key][drawn * self.channels : (drawn + 1) * self.channels]
-        return d
-
-
-class MembersToChannelsd(MapTransform):
-    """Members of an ensemble as channels, member by member, so that what handles images handles them as well.
-
-    Args:
-        keys: keys of members of shape ``(N, C, *spatial)``.
-        allow_missing_keys: whether keys may be absent.
-    """
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with members under the keys.
-
-        Returns:
-            The case with channels of shape ``(N * C, *spatial)`` under the keys.
-        """
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = d[key].flatten(0, 1)
         return d

@@ -48,7 +48,8 @@ class SaveSegmentationd(MapTransform):
     Args:
         keys: keys of results: label maps of shape ``(1, *spatial)``, maps of shape ``(1 or len(regions), *spatial)``.
         postfixes: postfix of the file name for each key.
-        output_dir: folder of the results, made where it is missing.
+        output_dir: folder of the results, made where it is missing; None where a host writes them, and nothing is
+            written here.
         label_keys: those of the keys that hold label maps.
         regions: the regions that the channels of maps stand for.
         allow_missing_keys: whether keys may be absent.
@@ -61,7 +62,7 @@ class SaveSegmentationd(MapTransform):
         self,
         keys: KeysCollection,
         postfixes: Sequence[str],
-        output_dir: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str] | None,
         label_keys: KeysCollection = ("segmentation",),
         regions: Mapping[str, Sequence[int]] | None = None,
         allow_missing_keys: bool = False,
@@ -73,7 +74,7 @@ class SaveSegmentationd(MapTransform):
         self.label_keys = ensure_tuple(label_keys)
         self.regions = None if regions is None else Regions.of(regions)
         self.colours = _colours(self.regions)
-        self.output_dir = check_writable(output_dir)
+        self.output_dir = None if output_dir is None else check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
@@ -88,10 +89,18 @@ class SaveSegmentationd(MapTransform):
             ValueError: when a label map has several channels, or a map another number of them than there are regions.
         """
         d = dict(data)
+        if self.output_dir is None:
+            return d
         for key, postfix in self.key_iterator(d, self.postfixes):
-            for result, name in self._parts(d[key], postfix, key in self.label_keys):
-                self._save(result, name, key in self.label_keys)
+            for channel, name in self._parts(d[key], postfix, key in self.label_keys):
+                result = self._result(d, key, channel)
+                stem = self.output_dir / f"{name_in_metadata(result.meta)}_{name}"
+                self._save(result, stem, key in self.label_keys)
         return d
+
+    def _result(self, case: Mapping[Hashable, Any], key: Hashable, channel: Any) -> Any:
+        """A channel of a result as it is written."""
+        return channel
 
     def _parts(self, result: Any, postfix: str, is_label: bool) -> list[tuple[Any, str]]:
         """One-channel results and the postfixes of their files."""
@@ -103,10 +112,9 @@ class SaveSegmentationd(MapTransform):
         labelled = [(c, name) for c, (name, values) in enumerate(self.regions.items()) if values]
         return [(result[c : c + 1], f"{postfix}_{name}") for c, name in labelled]
 
-    def _save(self, result: Any, postfix: str, is_label: bool) -> None:
+    def _save(self, result: Any, stem: Path, is_label: bool) -> None:
         source = str(result.meta["filename_or_obj"])
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
-        stem = self.output_dir / f"{name_in_metadata(result.meta)}_{postfix}"
         if array.ndim == 3 or _is_nifti(result.meta):
             image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))

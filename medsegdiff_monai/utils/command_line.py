@@ -8,11 +8,17 @@ from typing import Any
 
 from fire.parser import DefaultParseValue
 
-__all__ = ["misread_folders", "typed_text"]
+__all__ = ["misread_folders", "misread_switches", "replaced_options", "typed_text"]
 
 # Options whose values expressions of the configurations join with file names, before any code of ours sees them.
 _OPTIONAL = "finetune_from"
 _JOINED = ("bundle_root", "ckpt_dir", _OPTIONAL)
+_SWITCHES = ("amp", "resume", "resample_contrasts", "with_labels")
+_REPLACED = {
+    "details": "add the overlay, --config_file \"['configs/inference.json','configs/details.json']\"",
+    "air": "write --background_value",
+    "several_readers": "add the overlay configs/readers.json to --config_file",
+}
 _FOLDERS = (*_JOINED, "dataset_dir", "output_dir", "checkpoint", "datalist")
 
 
@@ -44,6 +50,17 @@ def typed_text(value: Any, option: str) -> Any:
         return value
     read = DefaultParseValue(text)
     return text if type(read) is type(value) and read == value else value
+
+
+def misread_switches() -> dict[str, str]:
+    """The switches whose values, as they were typed, are words that Python takes for yes, such as ``false``."""
+    read = {name: (text, DefaultParseValue(text)) for name, text in _typed_options().items() if name in _SWITCHES}
+    return {name: text for name, (text, value) in read.items() if isinstance(value, str) and value not in ("true", "")}
+
+
+def replaced_options() -> dict[str, str]:
+    """Options of earlier versions that were typed, with what to write instead."""
+    return {name: _REPLACED[name] for name in _typed_options() if name in _REPLACED}
 
 
 def misread_folders() -> dict[str, str]:

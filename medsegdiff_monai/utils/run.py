@@ -8,14 +8,14 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
 from monai.utils import set_determinism
 
-from medsegdiff_monai.utils.command_line import misread_folders
+from medsegdiff_monai.utils.command_line import misread_folders, misread_switches, replaced_options
 from medsegdiff_monai.utils.distributed import world_size
 from medsegdiff_monai.utils.errors import InputError, install_error_hook
 from medsegdiff_monai.utils.folders import locked_folder
@@ -26,24 +26,24 @@ __all__ = ["run_and_report", "start_run"]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def start_run(seed: int | None = None, keep_memory: bool = True, switches: Mapping[str, Any] | None = None) -> None:
-    """What comes before any run of a bundle: errors as one sentence, seeded random numbers, and memory kept.
+def start_run(seed: int | None = None, keep_memory: bool = True) -> None:
+    """Begin a run of a bundle: errors as one sentence, seeded random numbers, and memory kept.
 
     Args:
         seed: seed of all generators; None leaves them as they are.
         keep_memory: whether the process keeps freed memory, which is faster, see :func:`keep_freed_memory`.
-        switches: what is on or off, by name. ``--details false`` comes from a command line as a word, which Python
-            takes for yes.
 
     Raises:
-        InputError: when a switch is a word other than ``true``, or a folder's name is read as something else.
+        InputError: when a switch of the command line is a word other than ``true``, a folder's name is read as
+            something else, or an option is one of earlier versions.
     """
     install_error_hook()
     for name, text in misread_folders().items():
         raise InputError(f"--{name} {text} is not read as the name of a folder or file: write ./{text}.")
-    for name, value in (switches or {}).items():
-        if isinstance(value, str) and value != "true":
-            raise InputError(f"{name} must be True or False, got {value!r}: write --{name} False, or leave it out.")
+    for name, text in misread_switches().items():
+        raise InputError(f"{name} must be True or False, got {text!r}: write --{name} False, or leave it out.")
+    for name, advice in replaced_options().items():
+        raise InputError(f"--{name} is no option any more: {advice}.")
     if keep_memory:
         keep_freed_memory()
     if seed is not None:

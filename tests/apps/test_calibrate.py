@@ -21,7 +21,7 @@ from medsegdiff_monai.apps.commands import Commands
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.metrics import TemperatureFit, binary_log_loss
-from medsegdiff_monai.networks.fusion import temper
+from medsegdiff_monai.networks.fusion import scale_temperature
 from medsegdiff_monai.utils import InputError
 
 
@@ -100,7 +100,7 @@ def test_numbers_are_those_of_the_bundles_own_members(bundle: Path, phantoms: Pa
         members = parser.get_parsed_content("inferer").sample(normal, network.eval())
         reference = torch.from_numpy(label > 0)[None, None]
         for t, values in losses.items():
-            values.append(binary_log_loss(temper(members, t).mean(1), reference).mean())
+            values.append(binary_log_loss(scale_temperature(members, t).mean(1), reference).mean())
     for t, found in ((1.0, record.before), (record.temperature, record.after)):
         assert found.errors["nll"] == pytest.approx(float(torch.stack(losses[t]).mean()), rel=5e-3)
 

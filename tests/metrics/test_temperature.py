@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from medsegdiff_monai.metrics import MemberLogits, binary_log_loss, fit_temperature
-from medsegdiff_monai.networks.fusion import temper
+from medsegdiff_monai.networks.fusion import scale_temperature
 
 
 def drawn(temperature: float, members: int = 1, size: int = 300, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,7 +42,7 @@ def test_loss_and_errors_are_those_of_tempered_members(temperature: float) -> No
     reference[..., :60] = 0
     kept = gathered(members, reference)
     assert kept.voxels == pytest.approx(120 * 120)
-    mean = temper(members.float(), temperature).mean(1)
+    mean = scale_temperature(members.float(), temperature).mean(1)
     assert kept.loss(temperature) == pytest.approx(float(binary_log_loss(mean, reference).mean()), rel=2e-3)
     counted, errors = kept.reliability(temperature), kept.reliability(temperature).errors()
     assert float(counted.count.sum()) == pytest.approx(120 * 120)
@@ -57,7 +57,7 @@ def test_sure_voxels_do_not_move_the_temperature_from_that_of_all_voxels() -> No
     reference[..., :80] = 0
 
     def loss(log: float) -> float:
-        return float(binary_log_loss(temper(members.double(), float(np.exp(log))).mean(1), reference).mean())
+        return float(binary_log_loss(scale_temperature(members.double(), float(np.exp(log))).mean(1), reference).mean())
 
     expected = np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x)
     assert fit_temperature(gathered(members, reference)).temperature == pytest.approx(expected, rel=2e-3)

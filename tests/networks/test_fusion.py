@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members, staple, staple_performance, temper
+from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members, scale_temperature, staple, staple_performance
 
 forms = pytest.mark.parametrize("form", [lambda f: f, torch.jit.script], ids=["eager", "scripted"])
 
@@ -186,8 +186,10 @@ def test_temperature_divides_logits(form):
     odds = p.double() / (1 - p.double())
     for temperature in (0.5, 2.0):
         expected = odds ** (1 / temperature)
-        torch.testing.assert_close(form(temper)(p, temperature).double(), expected / (1 + expected), atol=1e-5, rtol=0)
-    assert form(temper)(p, 1.0) is p or torch.equal(form(temper)(p, 1.0), p)
-    ends = form(temper)(torch.tensor([0.0, 1.0]), 2.0)
+        torch.testing.assert_close(
+            form(scale_temperature)(p, temperature).double(), expected / (1 + expected), atol=1e-5, rtol=0
+        )
+    assert form(scale_temperature)(p, 1.0) is p or torch.equal(form(scale_temperature)(p, 1.0), p)
+    ends = form(scale_temperature)(torch.tensor([0.0, 1.0]), 2.0)
     assert 0 < float(ends[0]) < 0.002
     assert 0.998 < float(ends[1]) < 1

@@ -86,7 +86,7 @@ def test_members_become_channels_member_by_member() -> None:
 
 def test_readers_are_refused_where_one_is_expected(case: dict) -> None:
     loaded = LoadCased(["image", "label"])(case)
-    with pytest.raises(InputError, match=r"has 3 channels: give a map .*--several_readers true"):
+    with pytest.raises(InputError, match=r"has 3 channels: give a map .*several_readers"):
         LabelToRegionsd("label", EYE)(loaded)
 
 

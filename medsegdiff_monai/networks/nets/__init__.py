@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from .dce_unet import DCEUNet
-from .denoisers import CompiledDenoiser, ContextDenoiser, ImageOnlyDenoiser
+from .denoisers import ContextDenoiser, ImageOnlyDenoiser
 from .medsegdiff import MedSegDiff
 from .variants import VARIANTS

@@ -3,37 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-__all__ = ["CompiledDenoiser", "ContextDenoiser", "ImageOnlyDenoiser"]
-
-
-class CompiledDenoiser(nn.Module):
-    """A denoiser whose two halves, of the image and of each step, run through ``torch.compile``.
-
-    Args:
-        denoiser: denoiser with ``encode_image`` and ``denoise``.
-        mode: mode of ``torch.compile``; ``"reduce-overhead"`` uses CUDA graphs on a GPU.
-    """
-
-    def __init__(self, denoiser: Any, mode: str) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.in_channels = int(denoiser.in_channels)
-        self.divisor = int(denoiser.divisor)
-        self._encode_image = torch.compile(denoiser.encode_image, mode=mode)
-        self._denoise = torch.compile(denoiser.denoise, mode=mode)
-
-    def encode_image(self, context: torch.Tensor) -> list[torch.Tensor]:
-        """What the denoiser's own ``encode_image`` gives for an image ``(B, context_channels, *spatial)``."""
-        return self._encode_image(context)
-
-    def denoise(self, x: torch.Tensor, timesteps: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
-        """The denoiser's prediction, of the shape of ``x``, ``(B, C, *spatial)``."""
-        return self._denoise(x, timesteps, features)
+__all__ = ["ContextDenoiser", "ImageOnlyDenoiser"]
 
 
 class ContextDenoiser(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, fuse_members, temper
+from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, fuse_members, scale_temperature
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale, linear_step, predicted_original
 from medsegdiff_monai.utils import InputError
 
@@ -42,7 +42,10 @@ class MedSegDiff(nn.Module):
         num_ensemble: number of members that ``forward`` fuses.
         fusion: ``"mean"``, ``"majority"`` or ``"staple"``.
         signal_scale: magnitude of the diffused mask, see :class:`MaskScale`.
-        temperature: by which the logits of each member are divided before ``forward`` fuses them, see :func:`temper`.
+        temperature: by which the logits of each member are divided before ``forward`` fuses them, see
+            :func:`scale_temperature`.
+        channels_last: whether the weights lie in memory with the channels last, which 2D convolutions on a CPU are
+            faster with.
 
     Raises:
         InputError: when the fusion is unknown, or the number of steps or members or the temperature is out of range.
@@ -57,6 +60,7 @@ class MedSegDiff(nn.Module):
         fusion: str = "mean",
         signal_scale: float = 1.0,
         temperature: float = 1.0,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -75,6 +79,8 @@ class MedSegDiff(nn.Module):
         self.timesteps: list[int] = scheduler.spread(num_inference_steps)
         self.coefficients: list[list[float]] = scheduler.step_coefficients(self.timesteps).tolist()
         self.alphas_cumprod: list[float] = scheduler.alphas_cumprod.double().tolist()
+        if channels_last:
+            self.denoiser.to(memory_format=torch.channels_last)
 
     @torch.jit.export
     def encode_image(self, image: torch.Tensor) -> list[torch.Tensor]:
@@ -158,7 +164,7 @@ class MedSegDiff(nn.Module):
         for timestep, coefficients in zip(self.timesteps, self.coefficients):
             fresh = torch.randn_like(x) if coefficients[3] != 0.0 else None
             x, previous = self.step(x, previous, timestep, coefficients, features, fresh)
-        return fuse_members(temper(self.decode(x), self.temperature).reshape(noise.shape), self.fusion)
+        return fuse_members(scale_temperature(self.decode(x), self.temperature).reshape(noise.shape), self.fusion)
 
     @torch.jit.unused
     def check_for_onnx(self) -> None:
