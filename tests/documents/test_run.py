@@ -26,8 +26,13 @@ QUICK = [
 ]
 SLOW = [("README.md", "Quick start"), ("README.md", "Train on your data"), ("README.md", "Export")]
 RUN_AS_THEY_STAND = {*QUICK, *SLOW} - {("docs/clinical.md", "From nothing to a first result")}
-# What is changed for the test: programs of another environment, and a training that need not be long.
-CHANGED = {".venv/bin/python": "python", "--ckpt_dir weights": "--ckpt_dir weights --output_dir eval --max_epochs 1"}
+# What is changed for the test: programs of another environment, a folder that the README's commands have filled, and a
+# training that need not be long.
+CHANGED = {
+    ".venv/bin/python": "python",
+    "thyroid_ultrasound_medsegdiff --out results": "thyroid_ultrasound_medsegdiff --out clinical",
+    "--ckpt_dir weights": "--ckpt_dir weights --output_dir eval --max_epochs 1",
+}
 
 
 def _script(sections: list[tuple[str, str]]) -> str:
@@ -72,7 +77,7 @@ def test_quick_start_uncertainty_and_dicom(run: Callable[[list[tuple[str, str]]]
         assert (folder / "results" / f"test_0000_{name}.png").is_file()
     for name in ("measurements.csv", "uncertainty.csv", "test_0000_mutual_information.png", "test_0000_overlay.png"):
         assert (folder / "details" / name).is_file()
-    assert (folder / "results" / "case_001" / "seg.dcm").is_file()
+    assert (folder / "clinical" / "case_001" / "seg.dcm").is_file()
     assert {"seg.dcm", "sr.dcm", "report.html"} <= {f.name for f in (folder / "dicom-results" / "case_001").iterdir()}
 
 
