@@ -19,6 +19,7 @@ _BUNDLE = r"^python -m monai\.bundle run .*"
 RUN_BY = [
     (r"^make install$", "Makefile"),  # of every other target
     (r"^make (lint|test)$", ".ci/run"),
+    (r"^make demo$", "tests/apps"),
     (r"^pip install -c constraints\.txt torch$", ".ci/wheel"),
     (_OURS + "phantoms", "tests/apps"),
     (_OURS + "datalist", "tests/apps"),
