@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pkgutil
 import re
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_linked_and_named_files_exist(document: Path) -> None:
     missing = [link for link in links if not (document.parent / link).exists()]
     missing += [config for config in configs if not (bundle / config).is_file()]
     assert missing == []
+
+
+_PATH = re.compile(r"`((?:medsegdiff_monai|tests|benchmarks|tools|examples|label|bundle)/[\w/.-]+)`")
+_NAME = re.compile(r"`(medsegdiff_monai(?:\.\w+)+)[`(]")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_named_places_in_the_repository_and_in_the_package_exist(document: Path) -> None:
+    text = document.read_text()
+    assert [path for path in _PATH.findall(text) if not (REPOSITORY / path).exists()] == []
+    for name in _NAME.findall(text):
+        pkgutil.resolve_name(name)
 
 
 def test_make_targets_in_the_documents_exist() -> None:
