@@ -15,8 +15,7 @@ from typing import Any
 
 from medsegdiff_monai.apps.dicom.results import DicomObjects
 from medsegdiff_monai.apps.report import ReportCase, write_report
-from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
-from medsegdiff_monai.utils.files import PARTIAL
+from medsegdiff_monai.utils import PARTIAL, InputError, check_writable, replace_atomically
 
 __all__ = ["SUMMARY", "case_folder", "prepare_folder", "write_case", "write_summary"]
 

@@ -7,7 +7,7 @@ import json
 
 from medsegdiff_monai.apps.calibrate import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
-from medsegdiff_monai.apps.report.reliability import ReportReliability
+from medsegdiff_monai.apps.report import ReportReliability
 
 __all__ = ["known_reliability"]
 
