@@ -15,7 +15,7 @@ from documents.collected import REPOSITORY
 
 SMALLEST = {
     "dicom_study": "--out . --shape (48,48,24) --num_inference_steps 1 --num_ensemble 1",
-    "readers": "--out . --minutes 0.1 --unet_minutes 0.05 --training 8 --validation 2 --test 2",
+    "readers": "--out . --minutes 0.6 --unet_minutes 0.3 --size 32 --training 8 --validation 2 --test 2",
     "sampling": "--out . --steps (1,) --members (1,) --repeats 1",
     "uncertainty_cost": "--repeats 1",
 }
