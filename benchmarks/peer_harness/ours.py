@@ -90,30 +90,26 @@ def medsegdiff(row: Row) -> Workload:
 
     Args:
         row: its settings are ``config`` (what is changed in the bundle's configuration), ``overlays`` (further files of
-            its folder ``configs``) and ``window`` (side of the windows of volumes).
+            its folder ``configs``), ``window`` (side of the windows of volumes) and ``dtype`` (to which the network
+            runs under autocast, by default none).
     """
     parser = bundle_config(row)
     whole = _shorten(parser, row.partial_steps)
     image, parts = _in_slices(parser, image_of(row))
     network = _network(parser, row)
     inferer = parser.get_parsed_content("inferer")
-    common: dict[str, Any] = {"parameters": parameters_of(network), "parts": parts, "device": row.device, **whole}
-    if parser["inferer"].get("compile_mode") is None:
-        meter = Meter(device=row.device)
-        meter.watch(network.denoiser, "encode_image", ONCE)
-        meter.watch(network.denoiser, "denoise", EACH)
-        meter.watch_chain(inferer.sampler, "chain")
-        dtype = parser["inferer"].get("amp_dtype") or "float32"
-        return Workload(lambda: inferer.predict(image, network), meter=meter, dtype=dtype, **common)
-    # The compiled network has neither an inside to look at nor operations to count.
-    parser["inferer#compile_mode"] = None
-    plain = parser.get_parsed_content("inferer", lazy=False)
-    return Workload(
-        lambda: inferer.predict(image, network),
-        evaluations=parser["num_inference_steps"] * parser["num_ensemble"],
-        count=lambda: plain.predict(image, network),
-        **common,
-    )
+    meter = Meter(device=row.device)
+    meter.watch(network.denoiser, "encode_image", ONCE)
+    meter.watch(network.denoiser, "denoise", EACH)
+    meter.watch_chain(inferer, "_chain")
+    dtype = row.settings.get("dtype", "float32")
+
+    def run() -> torch.Tensor:
+        with torch.autocast(row.device, getattr(torch, dtype), enabled=dtype != "float32"):
+            return inferer.predict(image, network).uncertainty
+
+    parameters = parameters_of(network)
+    return Workload(run, parameters, meter=meter, dtype=dtype, parts=parts, device=row.device, **whole)
 
 
 def onnx(row: Row) -> Workload:
