@@ -92,14 +92,14 @@ class TrainedBundle:
     """A trained bundle that segments.
 
     Args:
-        overlays: names of the overlays on ``inference.json``.
+        overlays: names of the overlays on ``inference.json`` and ``readers_evaluate.json``.
         folder: folder of the weights.
         overrides: further keys of the configuration.
     """
 
     def __init__(self, overlays: list[str], folder: Path, **overrides: Any) -> None:
         parser = ConfigParser()
-        parser.read_config(files("inference", *overlays))
+        parser.read_config(files("inference", "readers_evaluate", *overlays))
         parser.update({"bundle_root": str(BUNDLE), "device": torch.device("cpu"), **overrides})
         self.dataset: Any = parser.get_parsed_content("dataset")
         self.inferer: DiffusionSegmentationInferer = parser.get_parsed_content("inferer")
