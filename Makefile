@@ -32,7 +32,7 @@ demo: $(STAMP)  ## Train on phantoms, infer, evaluate and draw, in minutes; DATA
 	$(BIN)/python -m medsegdiff_monai demo --out demo $(if $(DATA),--data '$(DATA)')
 
 zoo-check: $(STAMP)  ## Check each bundle against the model zoo's rules; SCHEMA=<folder or file of the metadata's schema>.
-	$(BIN)/python -m medsegdiff_monai zoo_check bundle/*/ $(if $(SCHEMA),--schema '$(SCHEMA)')
+	PYTHONPATH=tests $(BIN)/python -m bundle.zoo_check bundle/*/ $(if $(SCHEMA),--schema '$(SCHEMA)')
 
 lint: $(STAMP)  ## Check style and types.
 	$(BIN)/ruff check .

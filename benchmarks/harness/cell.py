@@ -18,13 +18,12 @@ import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import replace_atomically
 
 from .cost import TimedInferer, network_size
-from .grid import BUNDLES, DATASETS, Cell, Dataset, config_files
+from .grid import BUNDLES, DATASETS, Cell, Dataset, config_files, without_files
 from .kept import write_json
 
 __all__ = ["run_cell"]
@@ -163,7 +162,7 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         reliability.update(item["probability"][labelled], item["label"][labelled])
         return item
 
-    parser["postprocessing#transforms"] = [*without_writers(parser["postprocessing#transforms"]), count]
+    parser["postprocessing#transforms"] = [*without_files(parser), count]
     evaluator = parser.get_parsed_content("evaluator")
     evaluator.inferer = timed = TimedInferer(evaluator.inferer, torch.device(cell.device))
     evaluator.run()

@@ -18,7 +18,7 @@ from medsegdiff_monai.utils import InputError
 
 from .methods import METHODS
 
-__all__ = ["BUNDLES", "DATASETS", "MAIN_DATASETS", "Cell", "Dataset", "config_files"]
+__all__ = ["BUNDLES", "DATASETS", "MAIN_DATASETS", "Cell", "Dataset", "config_files", "without_files"]
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundle"
 
@@ -78,6 +78,11 @@ def config_files(dataset: Dataset, *names: str) -> list[str]:
     """Paths of configuration files of a data set's bundle, its overlay for the data set last."""
     folder = BUNDLES / dataset.bundle / "configs"
     return [str(folder / name) for name in (*names, *([dataset.overlay] if dataset.overlay else []))]
+
+
+def without_files(parser: ConfigParser) -> list[Any]:
+    """The postprocessing of a configuration without the transforms that write masks and maps of a case to files."""
+    return [t for t in parser["postprocessing#transforms"] if "output_dir" not in t]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,7 +89,7 @@ class ConcatenationUNet(nn.Module):
         self.time_embedding = nn.Sequential(nn.Linear(channels[0], time_channels), nn.SiLU())
         times = [time_channels] * len(channels)
         self.encoder = Encoder(spatial_dims, voxels * in_channels, channels, num_res_blocks, times)
-        self.decoder = Decoder(spatial_dims, channels, 1, time_channels, [False] * len(channels), additive_skips)
+        self.decoder = Decoder(spatial_dims, channels, time_channels, [False] * len(channels), additive_skips)
         self.heads = PredictionHeads(spatial_dims, channels, out_channels, self.subpixel_factor, deep_supervision)
         initialise_convolutions(self)
 

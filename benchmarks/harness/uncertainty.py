@@ -15,12 +15,11 @@ import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.inferers import EnsembleScores
 from medsegdiff_monai.metrics import Reliability
 
-from .grid import BUNDLES, DATASETS, Cell, config_files
+from .grid import BUNDLES, DATASETS, Cell, config_files, without_files
 from .methods import METHODS
 
 __all__ = ["ROWS", "SCORES", "Row", "score_row"]
@@ -82,7 +81,7 @@ def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> Co
         steps, members = METHODS[row.method].tests(len(dataset.size))[0]
         members = members if row.passes is None else row.passes[len(dataset.size) - 2]
         parser.update({"checkpoint": str(weights), "num_inference_steps": steps, "num_ensemble": members})
-    parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
+    parser["postprocessing#transforms"] = without_files(parser)
     parser["ensemble#scores"] = True
     return parser
 

@@ -84,7 +84,7 @@ class MedSegDiffApp(Application):
             reader = FourContrastMriOperator(self, codes=codes, **choice, name="contrasts")
         else:
             reader = PictureReaderOperator(self, codes=codes, name="pictures")
-        inference = BundleInferenceOperator(self, segmenter=segmenter.segmenter, name="inference")
+        inference = BundleInferenceOperator(self, bundle=segmenter.segmenter, name="inference")
         writer = SegWriterOperator(
             self, codes=codes, equipment=segmenter.equipment, output_folder=output, name="writer"
         )

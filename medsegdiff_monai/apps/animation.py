@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
-from monai.data import decollate_batch, list_data_collate
-from monai.utils import convert_to_dst_type
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.bundle_config import bundle_files, parsed, read_bundle, without_writers
-from medsegdiff_monai.apps.label.load import contrast_files
-from medsegdiff_monai.data import IMAGE_SUFFIXES, case_name
-from medsegdiff_monai.handlers import load_weights
+from medsegdiff_monai.apps.bundle import Bundle
+from medsegdiff_monai.data import IMAGE_SUFFIXES
+from medsegdiff_monai.data.layouts.brats import contrast_files
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
-from medsegdiff_monai.transforms import LoadCased, ShownImage, in_dims
-from medsegdiff_monai.utils import InputError, checked_device, find_input_error, locked_folder
+from medsegdiff_monai.transforms import ShownImage, in_dims
+from medsegdiff_monai.utils import InputError, locked_folder
 from medsegdiff_monai.visualize import ANIMATION_SUFFIXES, PicturedCase, save_animation
 
 __all__ = ["make_animation"]
@@ -57,35 +53,33 @@ def make_animation(
     if target.suffix.lower() not in ANIMATION_SUFFIXES:
         raise InputError(f"The animation must be a file {' or '.join(ANIMATION_SUFFIXES)}, got {out}.")
     files = _files_of_case(Path(image))
-    settings = {"num_inference_steps": steps, "device": None if device is None else checked_device(device)}
-    parser = read_bundle(bundle, bundle_files(bundle, overlay), **settings)
-    # The label values are the bundle's own: a datalist that lies in its data folder is not about this image.
-    parser["regions#dataset_dir"] = None
-    parser["postprocessing#transforms"] = without_writers(parser["postprocessing#transforms"])
-    prepared = _prepared(parser, files)
-    inferer: DiffusionSegmentationInferer = parsed(parser, "inferer")
+    opened = Bundle(bundle, [overlay] if overlay else [], device=device, num_inference_steps=steps)
+    loaded = opened.load(files if len(files) > 1 else files[0])
+    batch = opened.prepare(loaded)
+    inferer = opened.inferer
     with locked_folder(target.parent), tqdm(total=2, desc="Animating", unit="step") as bar:
         bar.set_postfix_str("sampling")
-        estimates = _estimates(parser, inferer, prepared, member)
+        with opened.precision():
+            estimates = inferer.trajectory(batch["image"].to(opened.device), opened.network, member).float().cpu()
+        steps_on_grid = [opened.finish(batch, estimate)["probability"] for estimate in estimates.unbind(1)]
         bar.update()
         bar.set_postfix_str("drawing")
-        case, whole = _case(parser, files, estimates[-1])
-        shown = np.stack([_labelled(parser, whole, estimate) for estimate in estimates])
+        case, shown = _pictured(opened, loaded, steps_on_grid)
         save_animation(target, case, shown, _captions(inferer))
         bar.update()
     return target
 
 
-def _files_of_case(path: Path) -> list[Path]:
+def _files_of_case(path: Path) -> list[str]:
     """The files of the one case that a path stands for."""
     if path.is_file():
-        return [Path(f) for f in contrast_files(str(path)) or [str(path)]]
+        return contrast_files(str(path)) or [str(path)]
     if not path.is_dir():
         raise InputError(f"There is no image {path}: give a file or the folder of one case.")
-    images = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
-    contrasts = {tuple(files) for p in images if (files := contrast_files(str(p))) is not None}
+    images = sorted(str(p) for p in path.iterdir() if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
+    contrasts = {tuple(files) for image in images if (files := contrast_files(image)) is not None}
     if len(contrasts) == 1:
-        return [Path(f) for f in contrasts.pop()]
+        return list(contrasts.pop())
     if len(images) != 1:
         raise InputError(
             f"The folder {path} holds {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), not those of one BraTS case: "
@@ -94,62 +88,21 @@ def _files_of_case(path: Path) -> list[Path]:
     return images
 
 
-def _prepared(parser: ConfigParser, files: list[Path]) -> dict[str, Any]:
-    """The case as a batch of one, as the bundle prepares it."""
-    preprocessing = parsed(parser, "preprocessing")
-    try:
-        return list_data_collate([preprocessing({"image": _image(files)})])
-    except RuntimeError as e:  # as MONAI wraps what a transform raises
-        if (cause := find_input_error(e)) is not None:
-            raise InputError(str(cause)) from e
-        raise
-
-
-def _image(files: list[Path]) -> list[str] | str:
-    return str(files[0]) if len(files) == 1 else [str(file) for file in files]
-
-
-def _estimates(
-    parser: ConfigParser, inferer: DiffusionSegmentationInferer, batch: dict[str, Any], member: int
-) -> list[torch.Tensor]:
-    """Probability of each region at each step, ``(C, *spatial)``, on the grid of the image's file."""
-    device = torch.device(parsed(parser, "device"))
-    network = parsed(parser, "network_def")
-    load_weights(network, parsed(parser, "checkpoint"))
-    network = network.to(device).eval()
-    inputs = batch["image"].to(device)
-    with torch.autocast(device.type, enabled=bool(parsed(parser, "amp"))):
-        steps = inferer.trajectory(inputs, network, member)
-    postprocessing = parsed(parser, "postprocessing")
-    return [_inverted(postprocessing, batch, steps[:, k]) for k in range(steps.shape[1])]
-
-
-def _inverted(postprocessing: Any, batch: dict[str, Any], step: torch.Tensor) -> torch.Tensor:
-    pred = convert_to_dst_type(step.cpu(), batch["image"], dtype=torch.float32)[0]
-    return postprocessing(decollate_batch({**batch, "pred": pred})[0])["probability"]
-
-
-def _case(parser: ConfigParser, files: list[Path], final: torch.Tensor) -> tuple[PicturedCase, ShownImage]:
-    """What the animation shows: the image as its file has it, and the final masks."""
-    image = in_dims(LoadCased("image")({"image": str(files[0])})["image"], final.dim() - 1)
-    whole = ShownImage(image, parser.get("contrasts"), _SHOWN)
-    probability = _labelled(parser, whole, final)
+def _pictured(bundle: Bundle, image: Any, steps: list[torch.Tensor]) -> tuple[PicturedCase, np.ndarray]:
+    """The case with its final masks, and those regions of each step ``(K, R, *spatial)`` that the data set labels."""
+    shown = ShownImage(in_dims(image, steps[-1].dim() - 1), bundle.contrasts or None, _SHOWN)
+    labelled = {name: channel for channel, (name, values) in enumerate(bundle.regions.items()) if values}
+    probabilities = np.stack([shown.turned(step)[list(labelled.values())] for step in steps])
     return PicturedCase(
-        name=case_name(_image(files)),
-        image=whole.array,
-        regions=[name for name, values in parsed(parser, "regions").items() if values],
-        masks=probability >= 0.5,
-        probability=probability,
-        contrast=whole.contrast,
-        spacing=whole.spacing,
-        frame=whole.frame,
-    ), whole
-
-
-def _labelled(parser: ConfigParser, whole: ShownImage, probability: torch.Tensor) -> np.ndarray:
-    """Those regions ``(R, *spatial)`` that the data set labels, as they are shown."""
-    channels = [c for c, values in enumerate(parsed(parser, "regions").values()) if values]
-    return whole.turned(probability)[channels]
+        name=str(image.meta["case"]),
+        image=shown.array,
+        regions=list(labelled),
+        masks=probabilities[-1] >= 0.5,
+        probability=probabilities[-1],
+        contrast=shown.contrast,
+        spacing=shown.spacing,
+        frame=shown.frame,
+    ), probabilities
 
 
 def _captions(inferer: DiffusionSegmentationInferer) -> list[str]:

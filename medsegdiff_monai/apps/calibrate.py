@@ -6,32 +6,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.bundle_config import bundle_files
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord, Measured
+from medsegdiff_monai.apps.bundle import Bundle, parsed
 from medsegdiff_monai.data import ScreenedDataset, find_cases
-from medsegdiff_monai.handlers import load_weights
-from medsegdiff_monai.metrics import TEMPERATURE_BOUNDS, MemberLogits, fit_temperature
-from medsegdiff_monai.utils import (
-    InputError,
-    check_writable,
-    checked_device,
-    find_input_error,
-    printable,
-    replace_atomically,
-)
+from medsegdiff_monai.metrics import TEMPERATURE_BOUNDS, MemberLogits, Reliability, ReliabilityBins, fit_temperature
+from medsegdiff_monai.utils import InputError, check_writable, printable, replace_atomically
 from medsegdiff_monai.visualize import save_reliability_diagram
 
-__all__ = ["calibrate_bundle"]
+__all__ = ["CalibrationRecord", "Measured", "calibrate_bundle"]
 
 # The one line of a configuration that holds the temperature as a number.
 _LINE = re.compile(r'^(\s*"temperature": )[-+.\deE]+(,?)$', re.MULTILINE)
@@ -41,6 +29,78 @@ _ERRORS = {
     "brier": "Brier score",
     "nll": "negative log-likelihood (nats)",
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Calibration of probabilities over all voxels of a set of cases.
+
+    Attributes:
+        errors: ``ece``, ``ace``, ``brier`` and ``nll``, see :meth:`Reliability.errors`.
+        bins: points of the reliability diagram.
+    """
+
+    errors: dict[str, float]
+    bins: ReliabilityBins
+
+    @classmethod
+    def from_reliability(cls, reliability: Reliability) -> Measured:
+        """Round to six digits what was counted."""
+        bins = {name: [_rounded(v) for v in values] for name, values in asdict(reliability.bins()).items()}
+        return cls({name: _rounded(v) for name, v in reliability.errors().items()}, ReliabilityBins(**bins))
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """Temperature of a bundle with the cases that it was fitted to and its effect: ``configs/calibration.json``.
+
+    Attributes:
+        temperature: the temperature that was fitted.
+        data_set: name of the data set's folder.
+        section: section of its datalist.
+        cases: number of cases.
+        regions: the regions that the data label.
+        num_inference_steps: network evaluations of each member.
+        num_ensemble: members.
+        weights_sha256: checksum of the weights' file.
+        before: calibration at temperature 1.
+        after: calibration at the temperature.
+    """
+
+    temperature: float
+    data_set: str
+    section: str
+    cases: int
+    regions: list[str]
+    num_inference_steps: int
+    num_ensemble: int
+    weights_sha256: str
+    before: Measured
+    after: Measured
+
+    def write(self, path: Path) -> None:
+        """Write the record.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        text = json.dumps(asdict(self), indent=4) + "\n"
+        replace_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def read(cls, path: Path) -> CalibrationRecord:
+        """Read a record.
+
+        Raises:
+            InputError: when the file is missing or no such record.
+        """
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name in ("before", "after"):
+                content[name] = Measured(content[name]["errors"], ReliabilityBins(**content[name]["bins"]))
+            return cls(**content)
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise InputError(f"{path} is no record of a calibration ({e}): run the command calibrate again.") from e
 
 
 def calibrate_bundle(
@@ -53,13 +113,13 @@ def calibrate_bundle(
     device: str | None = None,
     dry_run: bool = False,
 ) -> CalibrationRecord:
-    """Fit the temperature of a bundle to labelled cases, write it into the bundle and print what it changes.
+    """Fit the temperature of a bundle to labelled cases, write it into the bundle and print its effect.
 
-    The members are sampled at temperature 1 as the bundle's inference samples them, from cases prepared as its
-    training's validation prepares them: on the network's own grid, where the members are tempered. Regions are not
-    nested into one another for this. The temperature takes the place of the number in the line ``"temperature"`` of
-    ``configs/inference.json``, or of the overlay where it has such a line, and the record is written beside it as
-    ``calibration.json``, or ``<overlay>_calibration.json``.
+    The members are sampled at temperature 1 as the bundle's inference samples them. The cases are prepared as in the
+    training's validation: on the network's own grid, where the members are tempered. Regions are not nested into one
+    another. The temperature takes the place of the number in the line ``"temperature"`` of ``configs/inference.json``,
+    or of the overlay where it has such a line. The record is written beside it as ``calibration.json``, or
+    ``<overlay>_calibration.json``.
 
     Args:
         bundle: folder of the bundle.
@@ -75,158 +135,97 @@ def calibrate_bundle(
         InputError: when something is missing or does not fit, no case has a label, or, after all else, when some cases
             could not be used.
     """
-    files = bundle_files(bundle, overlay)
-    place = _temperature_file(files)
-    for folder in ([] if dry_run else [place.parent]) + ([] if out is None else [Path(str(out))]):
+    opened = Bundle(bundle, [overlay] if overlay else [], checkpoint, device, dataset_dir=str(data), temperature=1.0)
+    config = _temperature_file(opened.files)
+    for folder in ([] if dry_run else [config.parent]) + ([] if out is None else [Path(str(out))]):
         check_writable(folder)
-    try:
-        sampler = _Sampler.of(Path(str(bundle)), files, str(data), section, checkpoint, device)
-    except Exception as e:
-        if (cause := find_input_error(e)) is not None:
-            raise cause from e
-        raise
-    members = MemberLogits()
-    for batch in sampler.members():
-        members.update(*batch)
+    fusion = opened.get("fusion")
+    if fusion != "mean":
+        raise InputError(f"A temperature changes the fusion 'mean' alone, and the bundle's is {fusion!r}.")
+    dataset = _dataset(opened, str(data), section)
+    members = _sampled(opened, dataset)
     fit = fit_temperature(members)
-    record = sampler.record(members, float(f"{fit.temperature:.4g}"))
+    temperature = float(f"{fit.temperature:.4g}")
+    record = CalibrationRecord(
+        temperature=temperature,
+        data_set=Path(str(data)).resolve().name,
+        section=section,
+        cases=len(dataset),
+        regions=[name for name, values in opened.regions.items() if values],
+        num_inference_steps=opened.get("num_inference_steps"),
+        num_ensemble=opened.get("num_ensemble"),
+        weights_sha256=hashlib.sha256(opened.checkpoint.read_bytes()).hexdigest(),
+        before=Measured.from_reliability(members.reliability(1.0)),
+        after=Measured.from_reliability(members.reliability(temperature)),
+    )
     print(_table(record, at_bound=fit.at_bound))
     if out is not None:
-        shown = {"temperature 1": record.before.bins, f"temperature {record.temperature:g}": record.after.bins}
+        diagrams = {"temperature 1": record.before.bins, f"temperature {temperature:g}": record.after.bins}
         title = f"How often probabilities came true ({record.cases} {section} cases)"
-        diagram = save_reliability_diagram(Path(str(out)) / "reliability.png", shown, title)
-        print(f"Wrote {printable(diagram)}")
+        print(f"Wrote {printable(save_reliability_diagram(Path(str(out)) / 'reliability.png', diagrams, title))}")
     if not dry_run:
-        beside = "calibration.json" if place.stem == "inference" else f"{place.stem}_calibration.json"
-        record.write(place.with_name(beside))
-        _write_temperature(place, record.temperature)
-        print(f"Wrote the temperature into {printable(place)} and the record {printable(place.with_name(beside))}")
-    sampler.dataset.report()
+        beside = "calibration.json" if config.stem == "inference" else f"{config.stem}_calibration.json"
+        record.write(config.with_name(beside))
+        text = _LINE.sub(rf"\g<1>{temperature!r}\g<2>", config.read_text(encoding="utf-8"))
+        replace_atomically(config, lambda partial: partial.write_text(text, encoding="utf-8"))
+        print(f"Wrote the temperature into {printable(config)} and the record {printable(config.with_name(beside))}")
+    dataset.report()
     return record
 
 
 def _temperature_file(files: list[Path]) -> Path:
-    """The file whose temperature holds: the last one that has the line.
-
-    Raises:
-        InputError: when none has it, or one that brings weights of its own has not.
-    """
+    """The file whose temperature holds: the last one that has the line."""
     for file in reversed(files):
         text = file.read_text(encoding="utf-8")
-        found = len(_LINE.findall(text))
-        if found == 1:
+        lines = len(_LINE.findall(text))
+        if lines == 1:
             return file
-        if found > 1 or file is files[0] or "checkpoint" in json.loads(text):
-            raise InputError(
-                f'{file} must have one line "temperature": 1.0, which the fitted value takes the place of; it has '
-                f"{found}."
-            )
-    raise AssertionError("a bundle has a configuration")
+        if lines > 1 or file is files[0] or "checkpoint" in json.loads(text):  # an overlay's weights need their own
+            break
+    raise InputError(
+        f'{file} must have one line "temperature": 1.0, which the fitted value takes the place of; it has {lines}.'
+    )
 
 
-def _write_temperature(file: Path, temperature: float) -> None:
-    text = _LINE.sub(rf"\g<1>{temperature!r}\g<2>", file.read_text(encoding="utf-8"))
-    replace_atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-@dataclass
-class _Sampler:
-    """A bundle's inference on labelled cases."""
-
-    parser: ConfigParser
-    dataset: ScreenedDataset
-    network: Any
-    inferer: Any
-    device: torch.device
-    channels: list[int]
-    checkpoint: Path
-    data: Path
-    section: str
-
-    @classmethod
-    def of(
-        cls, bundle: Path, files: list[Path], data: str, section: str, checkpoint: str | None, device: str | None
-    ) -> _Sampler:
-        places: dict[str, Any] = {"bundle_root": str(bundle), "dataset_dir": data, "temperature": 1.0}
-        if checkpoint is not None:
-            places["checkpoint"] = str(checkpoint)
-        if device is not None:
-            places["device"] = checked_device(device)
-        parser = _parser(files, places)
-        if parser["fusion"] != "mean":
-            raise InputError(
-                f"A temperature changes the fusion 'mean' alone, and the bundle's is {parser['fusion']!r}."
-            )
-        training = bundle / "configs" / "train.json"
-        if not training.is_file():
-            raise InputError(f"The bundle {bundle} has no configs/train.json, which says how labels are prepared.")
-        # Its datalist comes first: a section without labels is said before weights are read.
-        dataset = _dataset(_parser([training, *files[1:]], places), data, section)
-        network = parser.get_parsed_content("network_def")
-        weights = Path(parser.get_parsed_content("checkpoint"))
-        load_weights(network, weights)
-        found = torch.device(parser.get_parsed_content("device"))
-        regions = parser.get_parsed_content("regions")
-        channels = [c for c, values in enumerate(regions.values()) if values]
-        inferer = parser.get_parsed_content("inferer")
-        return cls(parser, dataset, network.to(found).eval(), inferer, found, channels, weights, Path(data), section)
-
-    def members(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Members ``(1, N, C, *spatial)`` and reference ``(1, C, *spatial)`` of each case, of the labelled regions."""
-        amp = bool(self.parser.get_parsed_content("amp"))
-        for index in tqdm(range(len(self.dataset)), desc="Sampling", unit="case"):
-            batch = list_data_collate([self.dataset[index]])
-            with torch.autocast(self.device.type, enabled=amp):
-                members = self.inferer.sample(batch["image"].to(self.device), self.network)
-            yield members[:, :, self.channels], batch["label"][:, self.channels]
-
-    def record(self, members: MemberLogits, temperature: float) -> CalibrationRecord:
-        """What the temperature changes."""
-        names = list(self.parser.get_parsed_content("regions"))
-        return CalibrationRecord(
-            temperature=temperature,
-            data_set=self.data.resolve().name,
-            section=self.section,
-            cases=len(self.dataset),
-            regions=[names[c] for c in self.channels],
-            num_inference_steps=self.parser["num_inference_steps"],
-            num_ensemble=self.parser["num_ensemble"],
-            weights_sha256=hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
-            before=Measured.of(members.reliability(1.0)),
-            after=Measured.of(members.reliability(temperature)),
-        )
-
-
-def _parser(files: list[Path], settings: dict[str, Any]) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
-    parser.update(settings)
-    return parser
-
-
-def _dataset(training: ConfigParser, data: str, section: str) -> ScreenedDataset:
+def _dataset(bundle: Bundle, data: str, section: str) -> ScreenedDataset:
+    """The labelled cases, prepared as the training's validation prepares them."""
+    training = bundle.training()
     cases = find_cases(data, section, training["datalist"], with_labels=True)
     if not any(case["label"] for case in cases):
         raise InputError(
             f"None of the {len(cases)} cases under {section!r} in {data} has a label, and a temperature is fitted to "
             "labels: give a section that has some."
         )
-    return ScreenedDataset(cases, training.get_parsed_content("validate#preprocessing"), cache_rate=0.0)
+    return ScreenedDataset(cases, parsed(training, "validate#preprocessing"), cache_rate=0.0)
+
+
+def _sampled(bundle: Bundle, dataset: ScreenedDataset) -> MemberLogits:
+    """Members and reference of each case, of the labelled regions."""
+    members = MemberLogits()
+    labelled = [channel for channel, values in enumerate(bundle.regions.values()) if values]
+    for index in tqdm(range(len(dataset)), desc="Sampling", unit="case"):
+        batch = list_data_collate([dataset[index]])
+        with bundle.precision():
+            sampled = bundle.inferer.sample(batch["image"].to(bundle.device), bundle.network)
+        members.update(sampled[:, :, labelled], batch["label"][:, labelled])
+    return members
 
 
 def _table(record: CalibrationRecord, at_bound: bool) -> str:
+    errors = {title: (record.before.errors[name], record.after.errors[name]) for name, title in _ERRORS.items()}
     lines = [
         f"Temperature {record.temperature:g}, fitted to {record.cases} cases under {record.section!r} in "
         f"{record.data_set} ({', '.join(record.regions)})",
         "",
         f"| all voxels | temperature 1 | temperature {record.temperature:g} |",
         "|---|---|---|",
-        *(
-            f"| {title} | {record.before.errors[k]:.4f} | {record.after.errors[k]:.4f} |"
-            for k, title in _ERRORS.items()
-        ),
+        *(f"| {title} | {before:.4f} | {after:.4f} |" for title, (before, after) in errors.items()),
     ]
     if at_bound:
         low, high = TEMPERATURE_BOUNDS
         lines += ["", f"It is at an end of what is searched, {low:g} to {high:g}: look at the weights and the labels."]
     return "\n".join(lines)
+
+
+def _rounded(value: Any) -> Any:
+    return None if value is None else float(f"{value:.6g}")

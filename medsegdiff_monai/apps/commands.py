@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
-from typing import get_args, get_type_hints
-
-from fire.decorators import SetParseFn
-from fire.parser import DefaultParseValue
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from medsegdiff_monai.apps.animation import make_animation
 from medsegdiff_monai.apps.calibrate import calibrate_bundle
 from medsegdiff_monai.apps.datalist import write_datalist
 from medsegdiff_monai.apps.demo import run_demo
 from medsegdiff_monai.apps.export import export_bundle
-from medsegdiff_monai.apps.zoo_check import run_zoo_check
+from medsegdiff_monai.apps.program import with_texts_as_typed
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError, printable
 
@@ -29,24 +26,15 @@ def _check_flags(**flags: bool) -> None:
             raise InputError(f"--{name} takes no value, got {value}: give the folders first and --{name} behind them.")
 
 
-def _text(option: str, value: str) -> str:
-    if value == "True" and not any(argument == value or argument.endswith("=True") for argument in sys.argv):
-        raise InputError(f"--{option} has no value: write it behind the option.")  # which Fire makes True
-    return value
+@contextmanager
+def _needing_dicom() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as e:
+        raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
 
 
-def _with_texts_as_typed(commands: type) -> type:
-    """Commands whose texts are what was typed: Fire takes a folder ``2024`` for a number and ``a,b`` for a tuple."""
-    for command in vars(commands).values():
-        if callable(command):
-            for name, kind in get_type_hints(command).items():
-                is_text = str in (kind, *get_args(kind))
-                SetParseFn(partial(_text, name) if is_text else DefaultParseValue, name)(command)
-            SetParseFn(str)(command)  # of arguments without a name, which are all folders
-    return commands
-
-
-@_with_texts_as_typed
+@with_texts_as_typed
 class Commands:
     """MedSegDiff for MONAI: medical image segmentation with diffusion models.
 
@@ -173,10 +161,8 @@ class Commands:
             resume: go on with an earlier run in the output folder that was interrupted, without doing cases twice.
             case_timeout: seconds that reading a case may take, and making and writing its results.
         """
-        try:
+        with _needing_dicom():
             from medsegdiff_monai.apps.dicom import run_dicom
-        except ImportError as e:
-            raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
         _check_flags(resample=resample, report=report, overwrite=overwrite, resume=resume)
         settings = (contrasts, resample, steps, members, device, overwrite, report, resume, case_timeout)
         sys.exit(run_dicom(list(folders), bundle, out, *settings))
@@ -224,11 +210,9 @@ class Commands:
             max_time: longest time of one request, such as that for a series, in seconds.
             max_size: largest size of the images of a study, in gigabytes.
         """
-        try:
+        with _needing_dicom():
             from medsegdiff_monai.apps.dicomweb import Limits, run_dicomweb
             from medsegdiff_monai.apps.dicomweb.command import read_studies
-        except ImportError as e:
-            raise InputError(f"The package {e.name} is missing: install medsegdiff_monai[dicom].") from e
         _check_flags(resample=resample, again=again)
         studies = read_studies(study, sys.argv[1:])
         given = (out, contrasts, resample, steps, members, device, again)
@@ -313,13 +297,3 @@ class Commands:
             device: cpu, cuda, cuda:1, ...; by default a GPU where there is one.
         """
         print(f"Wrote {printable(make_animation(bundle, image, out, member, steps, overlay, device))}")
-
-    def zoo_check(self, *bundles: str, schema: str | None = None) -> None:
-        """Check bundles against the rules of the MONAI model zoo and print what each rule says.
-
-        Args:
-            bundles: folders of the bundles.
-            schema: folder or file of the metadata's schema; by default what MEDSEGDIFF_SCHEMA names, or else the
-                folder shared/schema beside the repository.
-        """
-        run_zoo_check(list(bundles), schema)

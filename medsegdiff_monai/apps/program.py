@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-__all__ = ["run_program"]
+__all__ = ["run_program", "with_texts_as_typed"]
 
 _STOPPED = "Stopped."
 
@@ -44,6 +45,28 @@ def run_program(name: str, load: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         print(_STOPPED, file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def with_texts_as_typed(commands: type) -> type:
+    """Decorate commands so that texts stay as typed: Fire takes a folder ``1e5`` for a number, ``a,b`` for a tuple."""
+    from fire.decorators import SetParseFn
+    from fire.parser import DefaultParseValue
+
+    for command in vars(commands).values():
+        if callable(command):
+            for name, kind in get_type_hints(command).items():
+                is_text = str in (kind, *get_args(kind))
+                SetParseFn(partial(_text, name) if is_text else DefaultParseValue, name)(command)
+            SetParseFn(str)(command)  # of arguments without a name, which are all folders
+    return commands
+
+
+def _text(option: str, value: str) -> str:
+    from medsegdiff_monai.utils import InputError
+
+    if value == "True" and not any(argument == value or argument.endswith("=True") for argument in sys.argv):
+        raise InputError(f"--{option} has no value: write it behind the option.")  # which Fire makes True
+    return value
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

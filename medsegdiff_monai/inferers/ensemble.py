@@ -89,7 +89,8 @@ class EnsembleStatistics:
                 # small differences between members.
                 shift = p - mean
                 mean.add_(shift, alpha=1.0 / (i + 1))
-                out.square_().mul_(i).addcmul_(shift, p - mean).div_(i + 1).sqrt_()
+                out.addcmul_(shift, p - mean)
+            out.div_(self.count).sqrt_()
         return deviation
 
     @cached_property

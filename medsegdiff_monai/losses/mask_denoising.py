@@ -22,20 +22,17 @@ class MaskDenoisingLoss(nn.Module):
     gain, and is left to the cross-entropy.
 
     Args:
-        dice_weight: weight of the soft Dice loss, computed over each case and channel.
-        bce_weight: weight of the binary cross-entropy.
-        mse_weight: weight of the squared error of the probability, the loss of plain ``x_0`` prediction.
+        dice_weight: weight of the soft Dice loss, computed over each case and channel; that of the cross-entropy is 1.
 
     Raises:
-        ValueError: when a weight is negative or all are 0.
+        ValueError: when the weight is negative.
     """
 
-    def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, mse_weight: float = 0.0) -> None:
+    def __init__(self, dice_weight: float = 1.0) -> None:
         super().__init__()
-        weights = (dice_weight, bce_weight, mse_weight)
-        if min(weights) < 0 or max(weights) == 0:
-            raise ValueError(f"Loss weights must not be negative and not all be 0, got {weights}.")
-        self.dice_weight, self.bce_weight, self.mse_weight = weights
+        if dice_weight < 0:
+            raise ValueError(f"dice_weight must not be negative, got {dice_weight}.")
+        self.dice_weight = dice_weight
         self.dice = DiceLoss(sigmoid=True, reduction="none")
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -60,8 +57,4 @@ class MaskDenoisingLoss(nn.Module):
             # Over the masks of all processes, whose gradients are averaged: each divides by its share of them.
             count = shared_mean(present.sum()).clamp(min=1.0 / world_size())
         dice = (self.dice(logits, target).flatten(1) * present).sum() / count
-        loss = self.dice_weight * dice
-        loss = loss + self.bce_weight * nn.functional.binary_cross_entropy_with_logits(logits, target)
-        if self.mse_weight > 0:
-            loss = loss + self.mse_weight * nn.functional.mse_loss(logits.sigmoid(), target)
-        return loss
+        return self.dice_weight * dice + nn.functional.binary_cross_entropy_with_logits(logits, target)

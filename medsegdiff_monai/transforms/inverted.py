@@ -32,8 +32,7 @@ def groups_on_image_grid(
         unit: number of channels that must stay together.
     """
     maps, image = case[key], case["image"]
-    operations = (getattr(image, "applied_operations", None) or [[]])[0]
-    sizes = [operation["orig_size"] for operation in operations if "orig_size" in operation]
+    sizes = [o["orig_size"] for o in getattr(image, "applied_operations", ()) if "orig_size" in o]
     elements = max(math.prod(int(s) for s in size) for size in [*sizes, maps.shape[1:]])
     invert = None
     if preprocessing is not None:

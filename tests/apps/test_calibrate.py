@@ -15,8 +15,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from medsegdiff_monai.apps import calibrate
-from medsegdiff_monai.apps.calibrate import calibrate_bundle
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord
+from medsegdiff_monai.apps.calibrate import CalibrationRecord, calibrate_bundle
 from medsegdiff_monai.apps.commands import Commands
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.handlers import load_weights

@@ -60,7 +60,7 @@ def train(folder: Path, batch_size: int) -> dict[str, Any]:
         train_data_loader=TrainingLoader(dataset, batch_size),
         network=denoiser,
         optimizer=torch.optim.SGD(denoiser.parameters(), lr=0.05),
-        loss_function=MaskDenoisingLoss(mse_weight=1.0),
+        loss_function=MaskDenoisingLoss(),
         prepare_batch=DiffusionSegmentationPrepareBatch(scheduler, signal_scale=0.3),
         inferer=DiffusionTrainingInferer(scheduler, signal_scale=0.3, recycling_probability=0.5),
         train_handlers=[SeedEpochs(3, dataset), ema, ClipGradients(denoiser), TrainingLossBoard(str(folder))],

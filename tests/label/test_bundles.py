@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from monai.bundle import ConfigParser
 from support.label_studies import BRATS, FUNDUS, SMALL, THYROID
 
 from medsegdiff_monai.apps.label import prepare_app
+from medsegdiff_monai.apps.label.__main__ import main
 from medsegdiff_monai.apps.label.bundles import label_values
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.utils import InputError
@@ -74,3 +76,14 @@ def test_bad_input_is_refused_and_leaves_nothing(thyroid_bundle: Path, tmp_path:
         prepare_app(app, [thyroid_bundle])
     assert weights.read_bytes() == b"trained on"
     assert [path.name for path in (app / "model").iterdir()] == [THYROID]
+
+
+@pytest.mark.parametrize("folder", ["1e5", "a,b", "None"])
+def test_folders_of_any_name_are_what_was_typed(
+    folder: str, thyroid_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").symlink_to(thyroid_bundle)
+    monkeypatch.setattr(sys, "argv", ["medsegdiff_monai.apps.label", "prepare", folder, "2024"])
+    main()
+    assert [path.name for path in (tmp_path / folder / "model").iterdir()] == [THYROID]

@@ -18,7 +18,7 @@ from PIL import Image
 from support.label_studies import THYROID, stored_objects
 from support.orthanc import PASSWORD, USER, Orthanc
 
-from medsegdiff_monai.apps.dicom import BundleSegmenter
+from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.label import prepare_app
 from medsegdiff_monai.data.phantoms import make_phantom
 
@@ -64,7 +64,7 @@ def test_an_image_of_the_pacs_is_segmented_and_its_label_comes_back_to_the_pacs(
     assert any(np.array_equal(pixels, expected) for expected in ultrasound)
     label = np.asarray(Image.open(server.infer(THYROID, name, tmp_path / "label.png")))
     image = MetaTensor(torch.from_numpy(pixels.T[None].astype(np.float32)))
-    segmented = BundleSegmenter(small_bundle(THYROID), device="cpu").segment(image)  # as the command dicom does it
+    segmented = Bundle(small_bundle(THYROID), device="cpu").segment(image)  # as the command dicom does it
     np.testing.assert_array_equal(label, segmented.label_map.T)
     assert 0 < label.mean() < 1
     server.save_label(name, tmp_path / "label.png")

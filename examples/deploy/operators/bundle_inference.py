@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from medsegdiff_monai.apps.dicom import BundleSegmenter
+from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
 
 __all__ = ["BundleInferenceOperator"]
@@ -24,16 +24,16 @@ class BundleInferenceOperator(Operator):
         sources: list of ``VolumeInput`` or ``PictureInput``.
 
     Named output:
-        results: for each source the list of :class:`~medsegdiff_monai.apps.dicom.SegmentationResult`, one for a
+        results: for each source the list of :class:`~medsegdiff_monai.apps.bundle.SegmentationResult`, one for a
             volume and one for each frame of a picture.
 
     Args:
         fragment: the application.
-        segmenter: the bundle.
+        bundle: the bundle.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, segmenter: BundleSegmenter, **kwargs: Any) -> None:
-        self.segmenter = segmenter
+    def __init__(self, fragment: Fragment, *args: Any, bundle: Bundle, **kwargs: Any) -> None:
+        self.bundle = bundle
         super().__init__(fragment, *args, **kwargs)  # last, for it calls setup
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -49,4 +49,4 @@ class BundleInferenceOperator(Operator):
         """
         sources = op_input.receive("sources")
         images = [[source.image] if isinstance(source, VolumeInput) else source.images for source in sources]
-        op_output.emit([[self.segmenter.segment(image) for image in one] for one in images], "results")
+        op_output.emit([[self.bundle.segment(image) for image in case] for case in images], "results")

@@ -8,5 +8,4 @@ from .command import CaseResult, problem_of, refuse_unused_names, run_dicom, seg
 from .discovery import DicomCase, Instance, LeftOut, Series, find_dicom_cases, image_classes, read_headers
 from .privacy import Privacy, without_values_in_logs
 from .results import DicomObjects, make_objects, series_sizes
-from .segmenter import BundleSegmenter, SegmentationResult
 from .uids import ResultUIDs

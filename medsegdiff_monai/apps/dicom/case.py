@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle import Bundle, SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, read_codes
 from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts, choose_contrasts
 from medsegdiff_monai.apps.dicom.discovery import DicomCase
@@ -22,7 +23,6 @@ from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time
 from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
 from medsegdiff_monai.apps.dicom.pixel_sizes import number_of_frames
 from medsegdiff_monai.apps.dicom.results import DicomObjects, make_objects
-from medsegdiff_monai.apps.dicom.segmenter import BundleSegmenter, SegmentationResult
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
 from medsegdiff_monai.apps.dicom.volume import VolumeInput, read_volume
 
@@ -45,7 +45,7 @@ class DicomSegmenter:
 
     Args:
         bundle: folder of the bundle.
-        num_inference_steps: as for :class:`BundleSegmenter`.
+        num_inference_steps: number of network evaluations of each member; None for the bundle's.
         num_ensemble: likewise.
         device: likewise.
         overrides: other entries of the bundle's configuration.
@@ -69,7 +69,9 @@ class DicomSegmenter:
         **overrides: Any,
     ) -> None:
         self.time_limit: float | None = TIME_LIMIT
-        self.segmenter = BundleSegmenter(bundle, num_inference_steps, num_ensemble, device, **overrides)
+        self.segmenter = Bundle(
+            bundle, device=device, num_inference_steps=num_inference_steps, num_ensemble=num_ensemble, **overrides
+        ).build()
         self.codes: BundleCodes = read_codes(bundle, self.segmenter.regions, self.segmenter.contrasts)
         checksum = hashlib.sha256(Path(self.segmenter.checkpoint).read_bytes()).hexdigest()
         name = Path(bundle).resolve().name

@@ -12,9 +12,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientation
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
 from medsegdiff_monai.apps.dicom.reliability import known_reliability
-from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.volume import VolumeInput
 from medsegdiff_monai.apps.report import ReportCase, ReportRegion
 from medsegdiff_monai.data.grids import grid_spacing

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord
+from medsegdiff_monai.apps.calibrate import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.report.reliability import ReportReliability
 
@@ -24,7 +24,7 @@ def known_reliability(segmenter: DicomSegmenter) -> ReportReliability | None:
     Raises:
         InputError: when the file is no record of a calibration.
     """
-    configs = segmenter.segmenter.bundle / "configs"
+    configs = segmenter.segmenter.folder / "configs"
     place = configs / "calibration.json"
     if not place.is_file():
         return None

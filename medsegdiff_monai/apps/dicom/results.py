@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
 from medsegdiff_monai.apps.dicom.equipment import Equipment, SeriesPlace
 from medsegdiff_monai.apps.dicom.findings import picture_findings, volume_findings
@@ -23,7 +24,6 @@ from medsegdiff_monai.apps.dicom.seg import (
     make_uncertainty_map,
     make_uncertainty_segmentation,
 )
-from medsegdiff_monai.apps.dicom.segmenter import SegmentationResult
 from medsegdiff_monai.apps.dicom.sr import Finding, make_report
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
 from medsegdiff_monai.apps.dicom.volume import VolumeInput, from_image_axes

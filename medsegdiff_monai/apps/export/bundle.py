@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.bundle_config import bundle_files, parsed, read_bundle
+from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, refuse_onnx
 from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
-from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.nets import MedSegDiff
-from medsegdiff_monai.utils import InputError, checked_device, locked_folder, replace_atomically
+from medsegdiff_monai.utils import InputError, locked_folder, replace_atomically
 
 __all__ = ["export_bundle"]
 
@@ -57,15 +57,12 @@ def export_bundle(
     path = Path(str(out))
     if path.suffix not in _FORMATS:
         raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
-    target = checked_device(device)
-    files = bundle_files(bundle, overlay)
-    parser = read_bundle(bundle, files, num_inference_steps=steps, num_ensemble=members)
-    network: MedSegDiff = parsed(parser, "network_def")
+    given = {"num_inference_steps": steps, "num_ensemble": members}
+    opened = Bundle(bundle, [overlay] if overlay else [], checkpoint, device, **given)
     if path.suffix == ".onnx":
-        refuse_onnx(network, opset)
-    load_weights(network, parser.get_parsed_content("checkpoint") if checkpoint is None else checkpoint)
-    network = network.to(target).eval()
-    channels, dims = _image_of(network, parser)
+        refuse_onnx(opened.get("network_def"), opset)
+    network: Any = opened.network
+    channels, dims = _image_of(network, opened.parser)
 
     def write(temporary: Path) -> None:
         exported: Callable[..., torch.Tensor]
@@ -74,8 +71,8 @@ def export_bundle(
             export_onnx(network, temporary, channels, dims, opset)
             exported = OnnxNetwork(temporary)
         else:
-            configs = {file.stem: ConfigParser.load_config_file(str(file)) for file in files}
-            export_torchscript(network, temporary, parser["_meta_"], configs)
+            configs = {file.stem: ConfigParser.load_config_file(str(file)) for file in opened.files}
+            export_torchscript(network, temporary, opened.parser["_meta_"], configs)
             exported = torch.jit.load(str(temporary))
         bar.update()
         bar.set_postfix_str("comparing its answer")

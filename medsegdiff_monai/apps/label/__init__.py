@@ -1,13 +1,11 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""MONAI Label for the bundles of this project.
+"""MONAI Label for the bundles of this project: preparing an app, and the app itself.
 
-Only :mod:`~medsegdiff_monai.apps.label.app`, :mod:`~medsegdiff_monai.apps.label.tasks`,
-:mod:`~medsegdiff_monai.apps.label.scoring` and :mod:`~medsegdiff_monai.apps.label.datastore` import ``monailabel``,
-which lives in an environment of its own.
+Only :mod:`~medsegdiff_monai.apps.label.app`, :mod:`~medsegdiff_monai.apps.label.tasks` and
+:mod:`~medsegdiff_monai.apps.label.datastore` import ``monailabel``, which lives in an environment of its own.
 """
 
 from .bundles import add_bundle, prepare_app
-from .disagreement import member_disagreement
 from .load import LoadStudyd

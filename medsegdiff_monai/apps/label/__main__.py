@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from medsegdiff_monai.apps.label.bundles import prepare_app
-from medsegdiff_monai.apps.label.ranking import draw_ranking
-from medsegdiff_monai.apps.program import run_program
-from medsegdiff_monai.utils import printable
+from medsegdiff_monai.apps.program import run_program, with_texts_as_typed
 
 
+@with_texts_as_typed
 class LabelCommands:
     """MONAI Label with the bundles of this project; docs/label.md shows the way."""
 
@@ -19,7 +17,10 @@ class LabelCommands:
             app: folder of the app; where it has no main.py, it gets that of this project.
             bundles: folders of the bundles, which are copied.
         """
-        print(f"Prepared {printable(prepare_app(str(app), [str(bundle) for bundle in bundles]))}")
+        from medsegdiff_monai.apps.label.bundles import prepare_app
+        from medsegdiff_monai.utils import printable
+
+        print(f"Prepared {printable(prepare_app(app, bundles))}")
 
     def ranking(self, server: str, model: str, out: str = "ranking.png", images: int = 4) -> None:
         """Draw the most and the least uncertain images of a running server, with what the model makes of them.
@@ -30,7 +31,10 @@ class LabelCommands:
             out: picture to write.
             images: number of images of either kind.
         """
-        print(f"Wrote {printable(draw_ranking(server, model, str(out), images))}")
+        from medsegdiff_monai.apps.label.ranking import draw_ranking
+        from medsegdiff_monai.utils import printable
+
+        print(f"Wrote {printable(draw_ranking(server, model, out, images))}")
 
 
 def main() -> None:

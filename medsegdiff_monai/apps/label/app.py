@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,10 @@ from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
-from medsegdiff_monai.apps.dicomweb import PacsError
-from medsegdiff_monai.apps.label.datastore import PacsDatastore, open_pacs
-from medsegdiff_monai.apps.label.scoring import DisagreementScoring
-from medsegdiff_monai.apps.label.tasks import DisagreementTask, SegmentationTask, TrainingTask
+from medsegdiff_monai.apps.label.tasks import DisagreementScoring, DisagreementTask, SegmentationTask, TrainingTask
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["MedSegDiffLabelApp"]
-
-logger = logging.getLogger(__name__)
 
 
 class MedSegDiffLabelApp(MONAILabelApp):
@@ -63,6 +57,8 @@ class MedSegDiffLabelApp(MONAILabelApp):
         """The pictures of a PACS."""
         if len(self.bundles) != 1:
             raise InputError(f"A PACS is served to one bundle: name it with --conf models ({', '.join(self.bundles)}).")
+        from medsegdiff_monai.apps.label.datastore import open_pacs
+
         (bundle,) = self.bundles.values()
         return open_pacs(self.studies, bundle, Path(self.app_dir) / "pacs", self.conf.get("study_filter", "{}"))
 
@@ -91,19 +87,16 @@ class MedSegDiffLabelApp(MONAILabelApp):
         """The image that a strategy offers next; see ``MONAILabelApp``."""
         store = self.datastore()
         store.refresh()  # scores come from another process, whose changes the watching of files may miss
-        if isinstance(store, PacsDatastore):
-            try:
-                store.fetch()
-            except PacsError as e:  # what was fetched before can be labelled
-                logger.warning("No new pictures: %s", e)
+        if hasattr(store, "fetch_new"):  # that of a PACS
+            store.fetch_new()
         return super().next_sample(request)
 
 
 def _bundles(models: Path, names: str | None) -> dict[str, str]:
-    there = sorted(p.parents[1].name for p in models.glob("*/configs/inference.json"))
-    asked = [name.strip() for name in names.split(",")] if names else there
-    missing = [name for name in asked if name not in there]
+    present = sorted(p.parents[1].name for p in models.glob("*/configs/inference.json"))
+    asked = [name.strip() for name in names.split(",")] if names else present
+    missing = [name for name in asked if name not in present]
     if missing or not asked:
-        wrong, found = ", ".join(missing) or "at all", ", ".join(there) or "none"
-        raise InputError(f"There is no bundle {wrong} in {models} (there are: {found}): prepare the app with it.")
+        wrong, others = ", ".join(missing) or "at all", ", ".join(present) or "none"
+        raise InputError(f"There is no bundle {wrong} in {models} (there are: {others}): prepare the app with it.")
     return {name: os.path.join(models, name) for name in asked}

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.apps.bundle_config import without_writers
 from medsegdiff_monai.data import Regions
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
@@ -101,43 +100,40 @@ def label_values(region_values: Mapping[str, Sequence[int]]) -> tuple[dict[str, 
 
 
 def _fit(configs: Path) -> None:
-    metadata = _read(configs / "metadata.json")
-    inference = _read(configs / "inference.json")
+    def change(name: str, by: Callable[[dict[str, Any]], Any]) -> None:
+        config = json.loads((configs / name).read_text(encoding="utf-8"))
+        by(config)
+        (configs / name).write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    inference = json.loads((configs / "inference.json").read_text(encoding="utf-8"))
     regions, classes = label_values(inference["region_values"])
     channels = {"0": "background"} | {str(number): name for name, number in classes.items()}
-    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
-    _write(metadata, configs / "metadata.json")
-    _write(_inference(inference, regions), configs / "inference.json")
-    _write(_training(_read(configs / "train.json"), regions), configs / "train.json")
+    change("metadata.json", lambda c: c["network_data_format"]["outputs"]["pred"].update(channel_def=channels))
+    change("inference.json", lambda c: _fit_inference(c, regions))
+    change("train.json", lambda c: _fit_training(c, regions))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(config: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _inference(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str, Any]:
+def _fit_inference(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
     options = {name: config[name] for name in _REQUEST_OPTIONS}
-    references = {name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS}
-    config = {"displayable_configs": options, **config, **references, "region_values": regions}
-    _change(config["preprocessing"]["transforms"], "LoadCased", _load_study)
-    after = without_writers(config["postprocessing"]["transforms"])
-    _change(after, "RegionsToLabelMapd", lambda transform: {**transform, "names": "pred"})
-    config["postprocessing"]["transforms"] = [*after, {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}]
-    return config
+    config.update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
+    config.update({"displayable_configs": options, "region_values": regions, "output_dir": None})
+    _load_studies(config, config["preprocessing"]["transforms"])
+    after = config["postprocessing"]["transforms"]
+    config["postprocessing"]["transforms"] = [t for t in after if "output_dir" not in t] + [
+        {"_target_": "DeleteItemsd", "keys": "pred"},
+        {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
+        {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
+    ]
 
 
-def _training(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str, Any]:
+def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
     train = config["train"]
     train["trainer"]["max_epochs"] = config["max_epochs"]
     # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
     train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
-    _change(train["deterministic_transforms"]["transforms"], "LoadCased", _load_study)
+    _load_studies(config, train["deterministic_transforms"]["transforms"])
     config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
-    return config | {
+    config |= {
         "region_values": regions,
         "max_epochs": "@train#trainer#max_epochs",
         "val_interval": 1,
@@ -147,19 +143,7 @@ def _training(config: dict[str, Any], regions: dict[str, list[int]]) -> dict[str
     }
 
 
-def _load_study(transform: dict[str, Any]) -> dict[str, Any]:
-    return {**transform, "_target_": "medsegdiff_monai.apps.label.LoadStudyd"}
-
-
-def _change(transforms: list[dict[str, Any]], name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Change the transform of a name in its list.
-
-    Raises:
-        InputError: when there is not one such transform.
-    """
-    places = [i for i, t in enumerate(transforms) if str(t.get("_target_", "")).split(".")[-1] == name]
-    if len(places) != 1:
-        raise InputError(
-            f"The bundle has {len(places)} transforms {name} where one is expected: use one of this project."
-        )
-    transforms[places[0]] = change(transforms[places[0]])
+def _load_studies(config: dict[str, Any], transforms: list[Any]) -> None:
+    """Load as an annotation server holds its files; the loader is the key ``load``, or the first of the transforms."""
+    loader = config["load"] if "load" in config else transforms[0]
+    loader["_target_"] = "medsegdiff_monai.apps.label.LoadStudyd"

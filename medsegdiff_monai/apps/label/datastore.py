@@ -8,38 +8,41 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from highdicom.seg import Segmentation
 from monai.data import MetaTensor
 from monailabel.config import settings
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 from PIL import Image
+from pydicom.datadict import tag_for_keyword
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom import (
     BundleCodes,
     ImageKind,
+    ResultUIDs,
     find_dicom_cases,
     image_classes,
     problem_of,
     read_codes,
     read_headers,
 )
-from medsegdiff_monai.apps.dicom.equipment import Equipment
+from medsegdiff_monai.apps.dicom.equipment import Equipment, SeriesPlace
+from medsegdiff_monai.apps.dicom.grid import PictureGrid
 from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
 from medsegdiff_monai.apps.dicom.pixels import is_multiframe
 from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
-from medsegdiff_monai.apps.dicomweb import Limits, PacsError, read_credentials, store_objects
+from medsegdiff_monai.apps.dicom.seg import make_binary
+from medsegdiff_monai.apps.dicomweb import Limits, Pacs, PacsError, read_credentials, store_objects
 from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
 from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy
 from medsegdiff_monai.apps.label.load import LoadStudyd
-from medsegdiff_monai.apps.label.pacs import PicturePacs, StoredPicture, check_filter
-from medsegdiff_monai.apps.label.segmentation import annotation_segmentation
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["PacsDatastore", "open_pacs", "picture_name"]
@@ -47,10 +50,52 @@ __all__ = ["PacsDatastore", "open_pacs", "picture_name"]
 logger = logging.getLogger(__name__)
 
 _BAR_AFTER = 2.0  # seconds
+_SERIES_NUMBER = 905  # the next after those of the command dicom
+_STUDY_UID = "0020000D"
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """Study, Series and SOP Instance UID of an object in a PACS."""
+
+    study: str
+    series: str
+    instance: str
+
+
+class PicturePacs(Pacs):
+    """A DICOMweb service as a source of pictures; see :class:`~medsegdiff_monai.apps.dicomweb.Pacs`."""
+
+    def pictures(
+        self, modalities: Collection[str], classes: Collection[str], study_filter: Mapping[str, str]
+    ) -> list[StoredPicture]:
+        """The objects of the modalities and classes that the PACS lists, in the order of their UIDs.
+
+        Args:
+            modalities: values of Modality (0008,0060).
+            classes: SOP Class UIDs.
+            study_filter: further attributes of the studies, by keyword (PS3.18 8.3.4).
+
+        Raises:
+            PacsError: when the PACS does not answer as it should.
+        """
+        studies: set[str] = set()
+        for modality in modalities:
+            with self._errors("listing the studies"):
+                studies |= set(self._pages("studies", _STUDY_UID, {**study_filter, "ModalitiesInStudy": modality}))
+        pictures = [
+            StoredPicture(study, series.uid, instance)
+            for study in studies
+            for series in self.series_of(study).values()
+            if series.modality in modalities
+            for instance, kind in series.instances.items()
+            if kind in classes
+        ]
+        return sorted(pictures, key=lambda p: (p.study, p.series, p.instance))
 
 
 def picture_name(instance: str) -> str:
-    """Name of an object in the data store: one that tells nothing, from its SOP Instance UID."""
+    """Anonymous name of an object in the data store, from its SOP Instance UID."""
     return f"picture-{hashlib.sha256(instance.encode()).hexdigest()[:16]}"
 
 
@@ -75,15 +120,25 @@ def open_pacs(url: str, bundle: str | os.PathLike[str], folder: Path, study_filt
             f"{Path(bundle).name} takes several series an image, of which MONAI Label knows nothing: give it a folder "
             "of files as --studies, or segment the PACS's studies with the command dicomweb."
         )
-    try:
-        filters = check_filter(json.loads(study_filter))
-    except json.JSONDecodeError as e:
-        raise InputError(f"The study filter is no JSON ({e}): write it again.") from e
+    filters = _read_filter(study_filter)
     credentials, url = read_credentials(), check_url(url)
     if credentials.given and exposes_credentials(url):
         logger.warning("The credentials can be read on the way to the PACS: use https.")
     place = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
     return PacsDatastore(PicturePacs(url, credentials, Limits()), Path(bundle), codes, place, filters)
+
+
+def _read_filter(text: str) -> dict[str, str]:
+    try:
+        study_filter = json.loads(text)
+    except json.JSONDecodeError as e:
+        raise InputError(f"The study filter is no JSON ({e}): write it again.") from e
+    if not isinstance(study_filter, dict) or not all(isinstance(v, str) for v in study_filter.values()):
+        raise InputError('The study filter is no object of texts: give one such as {"StudyDate": "20260101-"}.')
+    unknown = [key for key in study_filter if tag_for_keyword(key) is None]
+    if unknown:
+        raise InputError(f"The study filter has the unknown attribute {unknown[0]}: give DICOM keywords as StudyDate.")
+    return study_filter
 
 
 class PacsDatastore(LocalDatastore):
@@ -134,6 +189,13 @@ class PacsDatastore(LocalDatastore):
             except Exception as e:  # damaged headers fail in more ways than can be listed; the others go on
                 self._left_out.add(name)
                 logger.warning("Left out: %s: %s", name, problem_of(e))
+
+    def fetch_new(self) -> None:
+        """:meth:`fetch`, but a PACS that does not answer costs a line in the log: the pictures here can be labelled."""
+        try:
+            self.fetch()
+        except PacsError as e:
+            logger.warning("No new pictures: %s", e)
 
     def _fetch(self, name: str, stored: StoredPicture) -> None:
         if is_multiframe(self._pacs.header(stored.study, stored.series, stored.instance)):  # it may be large
@@ -187,13 +249,49 @@ class PacsDatastore(LocalDatastore):
         loaded = LoadStudyd(["image", "label"])({"image": info["path"], "label": label})["label"]
         stored = StoredPicture(info["study"], info["series"], info["instance"])
         label_map = np.moveaxis(loaded.numpy()[0], 0, 1)  # pictures have the axes (columns, rows) in MONAI
-        seg = annotation_segmentation(self._source(stored), label_map, self._codes, self._equipment())
+        checksum = hashlib.sha256((self._bundle / "models" / "model.pt").read_bytes()).hexdigest()
+        equipment = Equipment(self._bundle.name, self._codes.algorithm.version, f"weights-{checksum[:16]}")
+        seg = annotation_segmentation(self._source(stored), label_map, self._codes, equipment)
         if seg.SOPInstanceUID not in self._pacs.instances_of(stored.study):
             store_objects(self._pacs, stored.study, {seg.SOPInstanceUID: seg})
 
-    def _equipment(self) -> Equipment:
-        checksum = hashlib.sha256((self._bundle / "models" / "model.pt").read_bytes()).hexdigest()
-        return Equipment(self._bundle.name, self._codes.algorithm.version, f"weights-{checksum[:16]}")
+
+def annotation_segmentation(
+    source: PictureInput, label_map: np.ndarray, codes: BundleCodes, equipment: Equipment
+) -> Segmentation:
+    """A binary segmentation (PS3.3 A.51) of an annotator's label.
+
+    It says SEMIAUTOMATIC of its segments (Segment Algorithm Type, PS3.3 C.8.20.2), where those of the commands say
+    AUTOMATIC. The same label of the same picture has the same UIDs, so that saving it again makes no second object.
+
+    Args:
+        source: the picture, of one frame.
+        label_map: the label, of shape ``(rows, columns)``, on the picture's grid.
+        codes: meaning of its values.
+        equipment: the bundle that proposed it.
+
+    Raises:
+        InputError: when the label has another size than the picture, or values that are no class.
+    """
+    size = (int(source.header.Rows), int(source.header.Columns))
+    if label_map.shape != size:
+        raise InputError(f"The label has {label_map.shape} rows and columns, its picture {size}: save it on its grid.")
+    classes = {value for segment in codes.segments for value in segment.values}
+    unknown = sorted(set(np.unique(label_map).tolist()) - classes - {0})
+    if unknown:
+        raise InputError(
+            f"The label has the value {unknown[0]:g}, the classes are {sorted(classes)}: save it with these."
+        )
+    content = hashlib.sha256(label_map.astype(np.uint8).tobytes()).hexdigest()
+    uids = ResultUIDs(f"annotation|{source.header.SOPInstanceUID}|{equipment.model}", content)
+    masks = np.stack([np.isin(label_map, segment.values) for segment in codes.segments], axis=-1)
+    tracking = {segment.name: uids.tracking(segment.name) for segment in codes.segments}
+    place = SeriesPlace(_SERIES_NUMBER, f"{codes.algorithm.name} annotation", uids)
+    seg = make_binary(masks[None], PictureGrid(source, codes.body_part), codes, tracking, equipment, place)
+    for segment in seg.SegmentSequence:
+        segment.SegmentAlgorithmType = "SEMIAUTOMATIC"
+    seg.ContentDescription = "Segmentation accepted or corrected by a person"
+    return seg
 
 
 def _as_picture(image: MetaTensor) -> Image.Image:

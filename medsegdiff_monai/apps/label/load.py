@@ -3,45 +3,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 from monai.data import MetaTensor
 
+from medsegdiff_monai.data.layouts.brats import contrast_files
 from medsegdiff_monai.data.reading import NIFTI, read_header
 from medsegdiff_monai.transforms import LoadCased
-from medsegdiff_monai.utils import InputError
 
-__all__ = ["LoadStudyd", "contrast_files"]
-
-# How the contrasts FLAIR, T1w, T1gd and T2w of a case are named: BraTS 2018-2021, then from 2023 on.
-_NAMINGS = (("_", ("flair", "t1", "t1ce", "t2")), ("-", ("t2f", "t1n", "t1c", "t2w")))
-
-
-def contrast_files(image: str) -> list[str] | None:
-    """All contrasts of a case, from the file of one of them and the names of BraTS.
-
-    Args:
-        image: file of one contrast, such as ``BraTS2021_00000_flair.nii.gz``.
-
-    Returns:
-        The files of FLAIR, T1w, T1gd and T2w, or None where the file is not named as a contrast.
-
-    Raises:
-        InputError: when a contrast is missing beside it.
-    """
-    path = Path(image)
-    for joint, keys in _NAMINGS:
-        match = re.fullmatch(rf"(?i)(.+{joint})({'|'.join(keys)})(\.nii(?:\.gz)?)", path.name)
-        if match:
-            files = [path.with_name(f"{match[1]}{key}{match[3]}") for key in keys]
-            missing = [file.name for file in files if not file.is_file()]
-            if missing:
-                raise InputError(f"The case of {path.name} lacks {', '.join(missing)}: put them into {path.parent}.")
-            return [str(file) for file in files]
-    return None
+__all__ = ["LoadStudyd"]
 
 
 class LoadStudyd(LoadCased):
@@ -76,18 +47,8 @@ class LoadStudyd(LoadCased):
             d["result_extension"] = ".png" if pictures else ".nii.gz"
         d = super().__call__(d)
         for key in self.label_keys:
-            if pictures and key in d:
-                d[key] = _flattened(d[key], d[pictures[0]])
+            label = d.get(key)
+            if pictures and label is not None and label.shape == (1, *d[pictures[0]].shape[1:], 1):
+                own = {name: label.meta[name] for name in ("filename_or_obj", "case") if name in label.meta}
+                d[key] = MetaTensor(label.as_tensor()[..., 0], meta={**d[pictures[0]].meta, **own})
         return d
-
-
-def _flattened(label: Any, picture: MetaTensor) -> Any:
-    """A label of shape ``(1, X, Y, 1)`` as one of shape ``(1, X, Y)`` on the picture's grid; others stay."""
-    if label.shape != (1, *picture.shape[1:], 1):
-        return label
-    return MetaTensor(label.as_tensor()[..., 0], meta={**picture.meta, **_identity(label)})
-
-
-def _identity(label: Any) -> dict[str, Any]:
-    """What tells in messages which label it is."""
-    return {key: label.meta[key] for key in ("filename_or_obj", "case") if key in label.meta}

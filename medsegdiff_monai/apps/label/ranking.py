@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -20,24 +19,10 @@ from medsegdiff_monai.utils import InputError, check_writable
 from medsegdiff_monai.visualize import region_colour
 from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, plain, save_figure
 
-__all__ = ["draw_ranking", "ranked_images"]
+__all__ = ["draw_ranking"]
 
 _PANEL_INCHES = 2.2
 _SECONDS = 600
-
-
-def ranked_images(datastore: Mapping[str, Any], key: str) -> list[tuple[str, float]]:
-    """The images that have a score, the most uncertain first.
-
-    Args:
-        datastore: what MONAI Label says about its data store.
-        key: name of the score in the images' information.
-
-    Returns:
-        Names of images and their scores.
-    """
-    scores = {name: entry["image"]["info"].get(key) for name, entry in datastore.get("objects", {}).items()}
-    return sorted(((n, float(s)) for n, s in scores.items() if s is not None), key=lambda item: (-item[1], item[0]))
 
 
 def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
@@ -58,7 +43,10 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
     path = Path(out)
     check_writable(path.parent)
     server = server.rstrip("/")
-    ranked = ranked_images(json.loads(_ask(f"{server}/datastore/?output=all")), f"{model}_disagreement")
+    datastore = json.loads(_ask(f"{server}/datastore/?output=all"))
+    key = f"{model}_disagreement"
+    scores = {name: entry["image"]["info"].get(key) for name, entry in datastore.get("objects", {}).items()}
+    ranked = sorted(((n, float(s)) for n, s in scores.items() if s is not None), key=lambda item: (-item[1], item[0]))
     if len(ranked) < 2:
         raise InputError(f"{len(ranked)} images of {server} have a score of {model}: run its scoring method first.")
     count = min(images, len(ranked) // 2)
@@ -67,7 +55,10 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
     for r, (row, heading) in enumerate(zip(rows, ("most uncertain", "least uncertain"))):
         for c, (name, score) in enumerate(row):
             axes = figure.add_subplot(2, count, r * count + c + 1)
-            _draw(axes, _picture(server, name), _label(server, model, name))
+            query = urlencode({"image": name})
+            picture = _opened(_ask(f"{server}/datastore/image?{query}"), name)
+            label = _opened(_ask(f"{server}/infer/{model}?{query}&output=image", {"params": "{}"}), name)
+            _draw(axes, picture, label)
             axes.set_title(f"{plain(name)}\ndisagreement {score:.3f}", fontsize=8)
             if c == 0:
                 axes.set_ylabel(heading, fontsize=10)
@@ -91,15 +82,6 @@ def _opened(content: bytes, name: str) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(content)))
     except UnidentifiedImageError as e:
         raise InputError(f"The image {name} is no picture: choose a model for pictures.") from e
-
-
-def _picture(server: str, name: str) -> np.ndarray:
-    return _opened(_ask(f"{server}/datastore/image?{urlencode({'image': name})}"), name)
-
-
-def _label(server: str, model: str, name: str) -> np.ndarray:
-    query = urlencode({"image": name, "output": "image"})
-    return _opened(_ask(f"{server}/infer/{model}?{query}", {"params": "{}"}), name)
 
 
 def _draw(axes: Axes, picture: np.ndarray, label: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from medsegdiff_monai.data.layouts.files import existing_folder, files_below, gr
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["read_brats"]
+__all__ = ["contrast_files", "read_brats"]
 
 _CONTRASTS = ("FLAIR", "T1w", "T1gd", "T2w")
 _DEPTH = 3  # HGG/<case>, where each file may have a folder of its own
@@ -224,3 +224,29 @@ def _images(name: str, found: dict[str, list[Path]], convention: _Convention) ->
         if len(paths) > 1:
             raise InputError(f"{words(p.name for p in paths)} are two files of one kind: leave one.")
     return [found[key][0] for key in convention.keys]
+
+
+def contrast_files(image: str) -> list[str] | None:
+    """All contrasts of a case, from the file of one of them.
+
+    Args:
+        image: file of one contrast, such as ``BraTS2021_00000_flair.nii.gz``.
+
+    Returns:
+        The files of FLAIR, T1w, T1gd and T2w, or None where the file is not named as a contrast.
+
+    Raises:
+        InputError: when a contrast is missing beside it.
+    """
+    path = Path(image)
+    for convention in _all():
+        match = re.fullmatch(convention.pattern, path.name)
+        if match is None or match[2].lower() not in convention.keys:
+            continue
+        end = path.name[match.end(2) :]
+        files = [path.with_name(f"{match[1]}{convention.joint}{key}{end}") for key in convention.keys]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise InputError(f"The case of {path.name} lacks {', '.join(missing)}: put them into {path.parent}.")
+        return [str(file) for file in files]
+    return None

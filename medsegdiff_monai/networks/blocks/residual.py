@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-__all__ = ["ResidualBlock", "conv", "initialise_convolutions", "norm_groups"]
+__all__ = ["ResidualBlock", "conv", "initialise_convolutions", "norm_groups", "per_level"]
+
+
+def per_level(value: Sequence[int] | int, levels: int) -> tuple[int, ...]:
+    """One number for each level, from such a sequence or from one number for all."""
+    return (value,) * levels if isinstance(value, int) else tuple(value)
 
 
 def norm_groups(channels: int) -> int:

@@ -9,10 +9,33 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from medsegdiff_monai.networks.blocks.attention import SelfAttentionBlock
-from medsegdiff_monai.networks.blocks.residual import ResidualBlock, conv
+from medsegdiff_monai.networks.blocks.residual import ResidualBlock, conv, norm_groups
 
-__all__ = ["Decoder", "Encoder", "Stage"]
+__all__ = ["Decoder", "Encoder", "SelfAttentionBlock", "Stage"]
+
+
+class SelfAttentionBlock(nn.Module):
+    """Self-attention over all positions of a feature map, beside a skip path.
+
+    One head, by PyTorch's fused ``scaled_dot_product_attention``. (MONAI's ``SpatialAttentionBlock`` needs ``einops``,
+    whose layers do not script.)
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        channels: number of channels.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(norm_groups(channels), channels)
+        self.qkv = conv(spatial_dims, channels, 3 * channels, 1)
+        self.out = conv(spatial_dims, channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Feature map of shape ``(B, C, *spatial)`` to one of the same shape."""
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=3)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v).squeeze(1)  # the axis of heads, for ONNX
+        return x + self.out(attended.transpose(1, 2).reshape(x.shape))
 
 
 class Stage(nn.Module):
@@ -83,12 +106,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the deepest stage back to full resolution, with skip connections.
+    """From the deepest stage back to full resolution, a residual block at each, with skip connections.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels at each resolution, the first at full resolution.
-        num_blocks: number of residual blocks at each resolution.
         time_channels: number of channels of the time embedding.
         attention_levels: whether self-attention follows at each resolution.
         additive_skips: whether skip connections are added; else they are concatenated.
@@ -98,7 +120,6 @@ class Decoder(nn.Module):
         self,
         spatial_dims: int,
         channels: Sequence[int],
-        num_blocks: int,
         time_channels: int,
         attention_levels: Sequence[bool],
         additive_skips: bool = False,
@@ -107,13 +128,11 @@ class Decoder(nn.Module):
         last = len(channels) - 1
         self.additive_skips = additive_skips
         widening = 1 if additive_skips else 2
-        self.bottleneck = Stage(
-            spatial_dims, channels[last], channels[last], num_blocks, time_channels, attention_levels[last]
-        )
+        self.bottleneck = Stage(spatial_dims, channels[last], channels[last], 1, time_channels, attention_levels[last])
         self.ups = nn.ModuleList([conv(spatial_dims, channels[i + 1], channels[i], 1) for i in reversed(range(last))])
         self.stages = nn.ModuleList(
             [
-                Stage(spatial_dims, widening * channels[i], channels[i], num_blocks, time_channels, attention_levels[i])
+                Stage(spatial_dims, widening * channels[i], channels[i], 1, time_channels, attention_levels[i])
                 for i in reversed(range(last))
             ]
         )

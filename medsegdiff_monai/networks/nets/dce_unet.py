@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from medsegdiff_monai.networks.blocks import (
     Encoder,
     NoFusion,
     PredictionHeads,
-    check_levels,
     conv,
     initialise_convolutions,
     per_level,
@@ -27,6 +26,26 @@ from medsegdiff_monai.networks.blocks import (
 from .variants import VARIANTS
 
 __all__ = ["DCEUNet"]
+
+
+def _check_settings(
+    spatial_dims: int, levels: int, settings: Mapping[str, tuple[tuple, int]], patch: Sequence[int]
+) -> None:
+    """Refuse settings that do not fit together; each of ``settings`` is one number a level, and its least value."""
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+    for name, (values, least) in settings.items():
+        if len(values) != levels:
+            raise ValueError(
+                f"{name} must have one entry for each entry of channels, got {name}={values} for "
+                f"channels={settings['channels'][0]}."
+            )
+        if min(values) < least:
+            raise ValueError(f"{name} must not be less than {least}, got {values}.")
+    if len(patch) != spatial_dims or min(patch) < 1:
+        raise ValueError(
+            f"subpixel_factor must be at least 1, one number or one for each of {spatial_dims} axes, got {patch}."
+        )
 
 
 class DCEUNet(nn.Module):
@@ -55,7 +74,6 @@ class DCEUNet(nn.Module):
         mask_num_res_blocks: number of residual blocks of the mask's encoder, ``num_res_blocks`` by default.
         fusion_levels: whether the encodings are fused at each resolution. The paper fuses at the middle stages.
         attention_levels: whether the decoder has self-attention at each resolution; nowhere by default.
-        num_decoder_blocks: number of residual blocks at each resolution of the decoder.
         additive_skips: whether the decoder adds the encodings to its own features in place of concatenating them,
             which halves the work of its widest convolutions.
         subpixel_factor: edge of the patches of voxels that enter the encoders as channels and leave the head as such,
@@ -82,7 +100,6 @@ class DCEUNet(nn.Module):
         num_res_blocks: Sequence[int] | int = 2,
         fusion_levels: Sequence[bool] = (False, True, True, False),
         attention_levels: Sequence[bool] | None = None,
-        num_decoder_blocks: int = 1,
         spatial_size: Sequence[int] | int = 128,
         use_ff_parser: bool = True,
         fusion_residual: bool = False,
@@ -98,27 +115,16 @@ class DCEUNet(nn.Module):
         mask_blocks = blocks if mask_num_res_blocks is None else per_level(mask_num_res_blocks, levels)
         mask_widths = tuple(channels) if mask_channels is None else tuple(mask_channels)
         attention = (False,) * levels if attention_levels is None else tuple(attention_levels)
-        if spatial_dims not in (2, 3):
-            raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
-        settings = {
-            "channels": tuple(channels),
-            "num_res_blocks": blocks,
-            "mask_channels": mask_widths,
-            "mask_num_res_blocks": mask_blocks,
-            "fusion_levels": tuple(fusion_levels),
-            "attention_levels": attention,
-        }
-        least = {"channels": 1, "mask_channels": 1, "num_res_blocks": 0, "mask_num_res_blocks": 0}
-        check_levels(tuple(channels), settings, least)
         patch = per_level(subpixel_factor, spatial_dims)
-        if len(patch) != spatial_dims or min(patch) < 1:
-            raise ValueError(
-                f"subpixel_factor must be at least 1, one number or one for each of {spatial_dims} axes, "
-                f"got {subpixel_factor}."
-            )
-        if num_decoder_blocks < 1:
-            raise ValueError(f"num_decoder_blocks must be at least 1, got {num_decoder_blocks}.")
-
+        settings = {
+            "channels": (tuple(channels), 1),
+            "num_res_blocks": (blocks, 0),
+            "mask_channels": (mask_widths, 1),
+            "mask_num_res_blocks": (mask_blocks, 0),
+            "fusion_levels": (tuple(fusion_levels), 0),
+            "attention_levels": (attention, 0),
+        }
+        _check_settings(spatial_dims, levels, settings, patch)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -131,32 +137,20 @@ class DCEUNet(nn.Module):
         voxels = math.prod(patch)
         time_channels = 4 * channels[0]
         self.time_embedding = nn.Sequential(nn.Linear(self.embedding_channels, time_channels), nn.SiLU())
-        self.image_encoder = Encoder(
-            spatial_dims,
-            voxels * context_channels,
-            channels,
-            blocks,
-            [None if i <= self.first_fusion else time_channels for i in range(levels)],
-        )
-        self.mask_encoder = Encoder(
-            spatial_dims, voxels * in_channels, mask_widths, mask_blocks, [time_channels] * levels
-        )
+        times = [None if i <= self.first_fusion else time_channels for i in range(levels)]
+        self.image_encoder = Encoder(spatial_dims, voxels * context_channels, channels, blocks, times)
+        times = [time_channels] * levels
+        self.mask_encoder = Encoder(spatial_dims, voxels * in_channels, mask_widths, mask_blocks, times)
         self.mask_projections = nn.ModuleList(
             [nn.Identity() if m == c else conv(spatial_dims, m, c, 1) for m, c in zip(mask_widths, channels)]
         )
+        self.fusions = nn.ModuleList()
         size = [s // p for s, p in zip(per_level(spatial_size, spatial_dims), patch)]
-        self.fusions = nn.ModuleList(
-            [
-                DynamicConditionalFusion(
-                    c, [max(s >> i, 1) for s in size], spatial_dims, use_ff_parser, fusion_residual
-                )
-                if fused
-                else NoFusion()
-                for i, (c, fused) in enumerate(zip(channels, fusion_levels))
-            ]
-        )
+        for i, (c, fused) in enumerate(zip(channels, fusion_levels)):
+            of_level = (c, [max(s >> i, 1) for s in size], spatial_dims, use_ff_parser, fusion_residual)
+            self.fusions.append(DynamicConditionalFusion(*of_level) if fused else NoFusion())
         self.mask_gains = nn.ModuleList([nn.Linear(time_channels, c) for c in channels])
-        self.decoder = Decoder(spatial_dims, channels, num_decoder_blocks, time_channels, attention, additive_skips)
+        self.decoder = Decoder(spatial_dims, channels, time_channels, attention, additive_skips)
         self.heads = PredictionHeads(spatial_dims, channels, out_channels, patch, deep_supervision)
         initialise_convolutions(self)
         self._let_the_image_lead()

@@ -14,12 +14,12 @@ import pydicom
 import pytest
 from apps.dicom import objects
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom import (
     BundleCodes,
     DicomObjects,
     Instance,
     Privacy,
-    SegmentationResult,
     Series,
     make_objects,
     read_codes,

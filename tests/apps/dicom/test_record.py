@@ -193,7 +193,7 @@ def test_a_user_who_stops_a_run_is_told_how_to_go_on(
 
     monkeypatch.setattr("medsegdiff_monai.apps.dicom.command.DicomSegmenter", lambda *_: segmenter)
     monkeypatch.setattr(segmenter, "segment", stop)
-    assert run_dicom([str(images)], str(segmenter.segmenter.bundle), str(tmp_path / "out")) == 130
+    assert run_dicom([str(images)], str(segmenter.segmenter.folder), str(tmp_path / "out")) == 130
     assert capsys.readouterr().err.strip().splitlines()[-1] == "Stopped: go on with the same command and --resume."
     assert [p.name for p in (tmp_path / "out").iterdir()] == [SUMMARY]
 

@@ -16,7 +16,7 @@ pytest.importorskip("highdicom", reason="needs medsegdiff_monai[dicom]")
 import numpy as np
 from apps.dicom import objects
 
-from medsegdiff_monai.apps.calibration_record import CalibrationRecord, Measured
+from medsegdiff_monai.apps.calibrate import CalibrationRecord, Measured
 from medsegdiff_monai.apps.dicom import DicomSegmenter
 from medsegdiff_monai.apps.dicom.case_report import case_pages
 from medsegdiff_monai.apps.dicom.discovery import find_dicom_cases, read_headers
@@ -42,7 +42,7 @@ def record(segmenter: DicomSegmenter) -> CalibrationRecord:
     before, after = Reliability(), Reliability()
     before.update(np.array([0.1, 0.9]), np.array([0, 1]))
     after.update(np.array([0.2, 0.8, 0.8]), np.array([0, 1, 0]))
-    bundle = segmenter.segmenter.bundle
+    bundle = segmenter.segmenter.folder
     return CalibrationRecord(
         temperature=json.loads((bundle / "configs" / "inference.json").read_text())["temperature"],
         data_set="eyes",
@@ -52,13 +52,13 @@ def record(segmenter: DicomSegmenter) -> CalibrationRecord:
         num_inference_steps=4,
         num_ensemble=5,
         weights_sha256=hashlib.sha256((bundle / "models" / "model.pt").read_bytes()).hexdigest(),
-        before=Measured.of(before),
-        after=Measured.of(after),
+        before=Measured.from_reliability(before),
+        after=Measured.from_reliability(after),
     )
 
 
 def put(segmenter: DicomSegmenter, record: CalibrationRecord) -> Path:
-    place = segmenter.segmenter.bundle / "configs" / "calibration.json"
+    place = segmenter.segmenter.folder / "configs" / "calibration.json"
     record.write(place)
     return place
 

@@ -13,9 +13,9 @@ import pydicom
 import pytest
 from apps.dicom import objects
 
+from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom import (
     Privacy,
-    SegmentationResult,
     Series,
     make_objects,
     read_codes,

@@ -69,7 +69,7 @@ def test_takes_any_size_that_the_total_stride_divides(data):
         {"fusion_levels": (True, True, True)},
         {"attention_levels": (False, True, True)},
         {"num_res_blocks": (0, 1, 1)},
-        {"num_res_blocks": (1, 2, 3), "num_decoder_blocks": 2},
+        {"num_res_blocks": (1, 2, 3)},
         {"channels": (6, 12), "num_res_blocks": 1, "fusion_levels": (False, True)},
     ],
     ids=str,
@@ -261,7 +261,6 @@ def test_tuples_of_unequal_length_are_named_with_both(name, values):
         (4, {}, "spatial_dims must be 2 or 3, got 4"),
         (2, {"channels": (8, 0, 8)}, r"channels .*\(8, 0, 8\)"),
         (2, {"num_res_blocks": -1}, r"num_res_blocks .*\(-1, -1, -1\)"),
-        (2, {"num_decoder_blocks": 0}, r"num_decoder_blocks .*\b0\b"),
     ],
 )
 def test_refuses_impossible_settings(dims, settings, message):

@@ -1,6 +1,8 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
+"""Checks bundles against the rules of the MONAI model zoo (make zoo-check)."""
+
 from __future__ import annotations
 
 import logging
@@ -13,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medsegdiff_monai.apps.zoo_rules import RULES, BundleCopy, explain
+from bundle.zoo_rules import RULES, BundleCopy, explain
+
+from medsegdiff_monai.apps.program import run_program
 from medsegdiff_monai.utils import InputError, printable
 
 __all__ = ["Verdict", "check_bundle", "run_zoo_check"]
@@ -89,12 +93,13 @@ def check_bundle(
         return [_judge(copy, rule) for rule in rules]
 
 
-def run_zoo_check(bundles: Sequence[str], schema: str | None = None) -> None:
-    """Check bundles and print a line for each bundle and rule.
+def run_zoo_check(*bundles: str, schema: str | None = None) -> None:
+    """Check bundles against the rules of the MONAI model zoo and print what each rule says.
 
     Args:
         bundles: folders of the bundles.
-        schema: as for :func:`check_bundle`.
+        schema: folder or file of the metadata's schema; by default what MEDSEGDIFF_SCHEMA names, or else the folder
+            shared/schema beside the repository.
 
     Raises:
         InputError: when no bundle is given, a folder is missing or a rule is not met.
@@ -111,3 +116,7 @@ def run_zoo_check(bundles: Sequence[str], schema: str | None = None) -> None:
     failed = [f"{v.bundle}/{v.rule}" for v in verdicts if v.problem]
     if failed:
         raise InputError(f"{len(failed)} of {len(verdicts)} rules are not met ({', '.join(failed)}): see the table.")
+
+
+if __name__ == "__main__":
+    run_program("zoo_check", lambda: run_zoo_check)

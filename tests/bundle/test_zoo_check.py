@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from bundle.zoo_check import check_bundle, run_zoo_check
+from bundle.zoo_rules import RULES
 from monai.bundle import ConfigParser
 
-from medsegdiff_monai.apps import zoo_check, zoo_rules
-from medsegdiff_monai.apps.zoo_check import check_bundle, run_zoo_check
-from medsegdiff_monai.apps.zoo_rules import RULES
+from bundle import zoo_check, zoo_rules
 from medsegdiff_monai.utils import InputError
 
 QUICK = ("files", "metadata", "readme", "keys", "sizes", "paths")
@@ -253,7 +253,7 @@ def test_table_has_a_line_for_each_rule_and_the_bundle_stays(
         return {p: hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in bundle.rglob("*")}
 
     before = digests()
-    run_zoo_check([str(bundle)], str(schema))
+    run_zoo_check(str(bundle), schema=str(schema))
     assert digests() == before
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["Checking", bundle.name, "..."], *([bundle.name, rule, "ok"] for rule in RULES)]
@@ -266,14 +266,16 @@ def test_broken_rules_are_listed_in_one_sentence(
     (broken / "LICENSE").unlink()
     monkeypatch.setattr(zoo_check, "check_bundle", lambda b, s: check_bundle(b, s, ["files", "keys"]))
     with pytest.raises(InputError, match=f"^1 of 4 rules are not met \\({bundle.name}/files\\)"):
-        run_zoo_check([str(bundle), str(broken)], str(schema))
+        run_zoo_check(str(bundle), str(broken), schema=str(schema))
     assert capsys.readouterr().out.count(" ok\n") == 3
 
 
-def test_command_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+def test_program_refuses_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one bundle"):
-        run_zoo_check([])
-    command = [sys.executable, "-m", "medsegdiff_monai", "zoo_check", str(tmp_path / "absent")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+        run_zoo_check()
+    command = [sys.executable, "-m", "bundle.zoo_check", str(tmp_path / "absent")]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 2
     assert result.stderr.strip() == f"Error: There is no bundle in {tmp_path}/absent: give the folder of a bundle."
