@@ -21,7 +21,7 @@ from torch import nn
 from medsegdiff_monai.engines import DiffusionSegmentationEvaluator
 from medsegdiff_monai.handlers import TrainingLossBoard, ValidationBoard, tensorboard
 from medsegdiff_monai.inferers import SegmentationPrediction
-from medsegdiff_monai.inferers.ensemble import predictive_entropy
+from medsegdiff_monai.transforms import EnsembleMapsd
 from medsegdiff_monai.visualize import region_colour, rgb, validation_picture
 
 
@@ -77,7 +77,7 @@ class Members:
     def predict(self, inputs: torch.Tensor, network: nn.Module, *_: object) -> SegmentationPrediction:
         first = network(inputs).clamp(0.0, 1.0)
         members = torch.stack([(first + 0.1 * m).clamp(0.0, 1.0) for m in range(self.count)], dim=1)
-        return SegmentationPrediction(members.mean(1), predictive_entropy(members), members)
+        return SegmentationPrediction.from_members(members)
 
 
 def validate(
@@ -90,10 +90,15 @@ def validate(
         val_data_loader=cases(2, *size),
         network=network,
         inferer=Members(members),
-        postprocessing=Compose([CopyItemsd("pred", 1, "probability"), AsDiscreted("pred", threshold=0.5)]),
+        postprocessing=Compose(
+            [
+                EnsembleMapsd("members"),
+                CopyItemsd("pred", 1, "probability"),
+                AsDiscreted(["pred", "members"], threshold=0.5),
+            ]
+        ),
         key_val_metric={"error": MeanSquaredError(output_transform=from_engine(["probability", "label"]))},
         val_handlers=[board],
-        keep_members=members > 1,
     )
     values = []
     for epoch in epochs:

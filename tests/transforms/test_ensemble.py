@@ -66,5 +66,5 @@ def test_a_host_that_hands_on_no_members_gets_no_maps() -> None:
 
 
 def test_other_maps_are_refused() -> None:
-    with pytest.raises(ValueError, match="maps must be some of uncertainty, deviation, .*got .*variance"):
+    with pytest.raises(ValueError, match=r"maps must be some of uncertainty, deviation, .*got .*variance"):
         EnsembleMapsd("members", ("uncertainty", "variance"))
