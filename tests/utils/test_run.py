@@ -68,12 +68,6 @@ def test_error_of_input_is_shown_as_its_sentence(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "Error: The image a.png is constant: replace it.\n"
 
 
-def test_word_that_python_takes_for_yes_is_no_switch() -> None:
-    start_run(switches={"amp": False, "details": True, "resume": "true"})
-    with pytest.raises(InputError, match="details must be True or False, got 'false': write --details False"):
-        start_run(switches={"amp": False, "details": "false"})
-
-
 def test_cases_that_could_not_be_used_are_named_after_the_run(tmp_path: Path) -> None:
     calls: list[str] = []
     run_and_report(Recorder(calls, "engine"), [Recorder(calls, "training"), Recorder(calls, "validation")], tmp_path)
