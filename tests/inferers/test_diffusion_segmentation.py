@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from medsegdiff_monai.inferers import DiffusionSegmentationInferer, SegmentationPrediction
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer, SegmentationPrediction, member_noise
 from medsegdiff_monai.networks.fusion import fuse_members
 from medsegdiff_monai.networks.nets import DCEUNet, MedSegDiff
 from medsegdiff_monai.networks.schedulers import (
@@ -145,6 +145,17 @@ def test_sampling_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     inferer(scheduler=scheduler(DDPMSubsequenceScheduler)).sample(images(1, 1, 8, 8), net)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_noise_of_a_member_and_a_step_is_its_own_whichever_members_are_drawn_with_it(step):
+    for members in (range(5), range(2, 4), range(4, 5)):
+        noise = member_noise(3, members, [2, 4], step)
+        assert noise.shape == (len(members), 2, 4)
+        for m, of_member in zip(members, noise, strict=True):
+            generator = torch.Generator().manual_seed((3 * 1_000_003 + m) * 1_009 + step)
+            assert torch.equal(of_member, torch.randn(2, 4, generator=generator))
+    assert not torch.equal(member_noise(None, range(1), [2, 4], step), member_noise(None, range(1), [2, 4], step))
 
 
 def test_starts_from_standard_normal_noise():
