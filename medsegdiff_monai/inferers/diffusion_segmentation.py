@@ -162,11 +162,11 @@ class DiffusionSegmentationInferer(Inferer):
             noise = self._noise(range(self.num_ensemble), image, shape)
             members = self._members(model, image, noise, 0, self.progress)
         else:
-            count = max(self.member_batch_size, _LARGEST_CHUNK // (image.shape[0] * torch.Size(shape).numel()))
-            chunks = [
-                range(first, min(first + count, self.num_ensemble)) for first in range(0, self.num_ensemble, count)
-            ]
-            members = torch.cat([self._in_windows(model, image, shape, chunk) for chunk in chunks], dim=1)
+            members = image.new_empty(image.shape[0], self.num_ensemble, *shape)
+            count = max(self.member_batch_size, _LARGEST_CHUNK // members[:, 0].numel())
+            for first in range(0, self.num_ensemble, count):
+                chunk = range(first, min(first + count, self.num_ensemble))
+                members[:, first : chunk.stop] = self._in_windows(model, image, shape, chunk)
         for member in members.unbind(1):  # one at a time, as scaling takes several times its memory
             member.copy_(scale_temperature(member, self.temperature))
         return _cropped(members, inputs)

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from monai.engines import PrepareBatch
+from monai.optimizers import WarmupCosineSchedule
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from medsegdiff_monai.networks.schedulers import LinearStepScheduler, MaskScale
-from medsegdiff_monai.utils import shared_draw
+from medsegdiff_monai.utils import shared_draw, world_size
 
-__all__ = ["DiffusionSegmentationPrepareBatch"]
+__all__ = ["DiffusionSegmentationPrepareBatch", "EpochCosineSchedule", "averaged_network", "trainable_denoiser"]
 
 
 class DiffusionSegmentationPrepareBatch(PrepareBatch):
@@ -90,3 +95,42 @@ class DiffusionSegmentationPrepareBatch(PrepareBatch):
 def _plain(x: torch.Tensor) -> torch.Tensor:
     """Without metadata, which training does not need and which costs time in every operation."""
     return x.as_tensor() if hasattr(x, "as_tensor") else x
+
+
+class EpochCosineSchedule(WarmupCosineSchedule):
+    """A learning rate that rises linearly and then falls along a cosine until the last step of the last epoch.
+
+    Args:
+        optimizer: optimizer whose learning rate follows.
+        max_epochs: number of epochs of the run.
+        dataloader: batches of an epoch, each of which is a step.
+        warmup_steps: number of steps that it rises for.
+    """
+
+    def __init__(self, optimizer: Optimizer, max_epochs: int, dataloader: Any, warmup_steps: int = 50) -> None:
+        super().__init__(optimizer, warmup_steps, t_total=max_epochs * len(dataloader))
+
+
+def trainable_denoiser(network: Any, device: torch.device) -> nn.Module:
+    """The part of a ``MedSegDiff`` that training optimises, on its device and, under ``torchrun``, made parallel.
+
+    Args:
+        network: the ``MedSegDiff``.
+        device: where it is trained.
+    """
+    denoiser = network.denoiser.to(device)
+    if world_size() == 1:
+        return denoiser
+    return DistributedDataParallel(denoiser, device_ids=[device] if device.type == "cuda" else None)
+
+
+def averaged_network(network: Any, ema: Any) -> Any:
+    """The ``MedSegDiff`` with the average of the weights, to which the key metric and the saved model belong.
+
+    Args:
+        network: the ``MedSegDiff`` in training.
+        ema: ignite's ``EMAHandler`` of its denoiser.
+    """
+    averaged = copy.deepcopy(network)
+    averaged.denoiser = ema.ema_model
+    return averaged
