@@ -14,7 +14,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from medsegdiff_monai.inferers.members import member_noise
 from monai.bundle import run
 from PIL import Image
 

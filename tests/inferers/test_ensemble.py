@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.stats import entropy
 
 from medsegdiff_monai.inferers import EnsembleStatistics, SegmentationPrediction, binary_entropy
-from medsegdiff_monai.networks.fusion import fuse_members, staple_performance
+from medsegdiff_monai.networks.fusion import fuse_members, staple_of_patterns
 
 
 def blobs(cases: int = 2, members: int = 5, channels: int = 2, size: tuple[int, ...] = (24, 20)) -> torch.Tensor:
@@ -28,6 +28,12 @@ def blobs(cases: int = 2, members: int = 5, channels: int = 2, size: tuple[int, 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     total = a.sum() + b.sum()
     return 1.0 if total == 0 else 2.0 * (a & b).sum() / total
+
+
+def performance_of(votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sensitivity and specificity by STAPLE of votes ``(N, *spatial)``, each voxel for itself."""
+    each = votes.flatten(1)
+    return staple_of_patterns(each, torch.ones(each.shape[1]))[1:]
 
 
 def bits(p: np.ndarray) -> np.ndarray:
@@ -102,7 +108,7 @@ def test_scores_of_forty_members_are_those_by_hand():
     scores = EnsembleStatistics(members).scores(members.mean(1))
     pairs = [dice(a, b) for a, b in itertools.combinations(masks, 2)]
     assert float(scores.pairwise_dice) == pytest.approx(np.mean(pairs))
-    _, sensitivity, specificity = staple_performance(torch.from_numpy(masks).float().flatten(1))
+    sensitivity, specificity = performance_of(torch.from_numpy(masks))
     torch.testing.assert_close(scores.sensitivity[0, :, 0], sensitivity)
     torch.testing.assert_close(scores.specificity[0, :, 0], specificity)
 
@@ -190,7 +196,7 @@ def test_performance_of_members_is_that_of_staple_on_all_votes():
     assert scores.sensitivity.shape == scores.specificity.shape == (2, 5, 2)
     assert scores.pairwise_dice.shape == scores.predicted_dice.shape == scores.boundary_entropy.shape == (2, 2)
     for b, c in np.ndindex(2, 2):
-        _, sensitivity, specificity = staple_performance((members[b, :, c] >= 0.5).float().flatten(1))
+        sensitivity, specificity = performance_of(members[b, :, c] >= 0.5)
         torch.testing.assert_close(scores.sensitivity[b, :, c], sensitivity)
         torch.testing.assert_close(scores.specificity[b, :, c], specificity)
 
