@@ -123,13 +123,6 @@ _TABLE: dict[str, list[tuple[str, str, str, dict[str, Any], bool]]] = {
     "3d": [
         ("default", "MedSegDiff", "medsegdiff", {}, False),
         ("bf16", "MedSegDiff, bf16 autocast", "medsegdiff", {"dtype": "bfloat16"}, False),
-        (
-            "channels_last",
-            "MedSegDiff, channels last",
-            "medsegdiff",
-            _ours(**{"network_def#channels_last": True}),
-            False,
-        ),
         ("fast", "MedSegDiff, fast mode", "medsegdiff", _ours(num_inference_steps=1, num_ensemble=1), False),
         ("paper", "MedSegDiff, paper's recipe (S, by slices)", "medsegdiff", {"overlays": ["paper.json"]}, True),
         ("med_seg_diff", "med-seg-diff-pytorch, DDPM, by slices", "med_seg_diff_pytorch", _diffusion(1000, 3), True),

@@ -29,7 +29,7 @@ class NestRegionsd(MapTransform):
 
     def __init__(self, keys: KeysCollection, regions: Mapping[str, Any], allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
@@ -77,7 +77,7 @@ class RegionsToLabelMapd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.names = ensure_tuple_rep(names, len(self.keys))
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
         self.values = self.regions.own_values
         if not all(0 <= v <= 255 for v in self.values.values()):
             raise InputError(f"Label maps hold values from 0 to 255, got {self.values}: give the regions such values.")

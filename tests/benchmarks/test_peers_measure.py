@@ -239,9 +239,10 @@ def test_our_default_answer_costs_what_its_network_costs() -> None:
     assert CASES["2d"].folder.is_dir()
 
 
-def test_evaluations_of_our_fast_mode() -> None:
-    chosen = row("2d", "fast")
-    assert measure(METHODS[chosen.method](chosen), 1, (64,))["evaluations"] == 1
+@pytest.mark.parametrize(("key", "evaluations"), [("fast", 1), ("bf16", 5 * 4)], ids=["fast", "bf16"])
+def test_evaluations_of_our_options(key: str, evaluations: int) -> None:
+    chosen = row("2d", key)
+    assert measure(METHODS[chosen.method](chosen), 1, (64,))["evaluations"] == evaluations
 
 
 def test_reduced_precision_is_that_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
