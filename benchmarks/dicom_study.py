@@ -24,11 +24,16 @@ import fire
 import numpy as np
 from apps.dicom import objects
 
-from medsegdiff_monai.apps.dicom import DicomSegmenter, find_dicom_cases, read_headers
-from medsegdiff_monai.apps.dicom.output import prepare_folder, write_case
-from medsegdiff_monai.apps.dicom.privacy import Privacy
-from medsegdiff_monai.apps.dicom.results import make_objects
-from medsegdiff_monai.apps.dicom.volume import VolumeInput
+from medsegdiff_monai.apps.dicom import (
+    DicomSegmenter,
+    Privacy,
+    VolumeInput,
+    find_dicom_cases,
+    make_objects,
+    prepare_folder,
+    read_headers,
+    write_case,
+)
 from medsegdiff_monai.data.phantoms import make_phantom
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle" / "brats_mri_medsegdiff"
@@ -72,7 +77,7 @@ def dicom_study(
     source = segmenter.read(case)
     assert isinstance(source, VolumeInput)
     clock.lap("reading pixels, geometry")
-    found = segmenter.segmenter.segment(source.image)
+    found = segmenter.segmenter.segment(source.image, members=True)
     clock.lap("segmentation")
     made = make_objects(source, [found], segmenter.codes, segmenter.equipment)
     clock.lap("making the objects")

@@ -26,6 +26,7 @@ from typing import Any
 import fire
 import pandas as pd
 import torch
+from harness.curve import save_curve
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
 from monai.utils import convert_to_dst_type
@@ -37,7 +38,6 @@ from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.networks.fusion import fuse_members
 from medsegdiff_monai.transforms import on_image_grid
 from medsegdiff_monai.utils import keep_freed_memory
-from medsegdiff_monai.visualize import save_curve
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle" / "thyroid_ultrasound_medsegdiff"
 TIMED_SIZE = 256

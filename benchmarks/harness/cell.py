@@ -163,7 +163,7 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         "evaluations": steps * members,
         "seconds_per_case": timed.seconds / len(table),
         "cases": table.to_dict(orient="list"),
-        "calibration": reliability.as_dict(),
+        "calibration": {key: getattr(reliability, key).tolist() for key in ("count", "confidence", "positive")},
     }
 
 

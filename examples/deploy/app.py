@@ -22,8 +22,7 @@ from operators import (
 )
 from operators.selection import selection_rules
 
-from medsegdiff_monai.apps.dicom import DicomSegmenter, ImageKind, problem_of, without_values_in_logs
-from medsegdiff_monai.apps.dicom.output import prepare_folder
+from medsegdiff_monai.apps.dicom import DicomSegmenter, ImageKind, prepare_folder, problem_of, without_values_in_logs
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["MedSegDiffApp", "find_bundle", "main"]

@@ -18,7 +18,7 @@ from medsegdiff_monai.apps.bundle import read_config
 from medsegdiff_monai.data import case_name, load_cases
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import INTERRUPTED, InputError, check_writable, printable
-from medsegdiff_monai.visualize import OverviewRow, save_overview
+from medsegdiff_monai.visualize import PicturedCase, save_overview
 
 __all__ = ["run_demo"]
 
@@ -94,23 +94,25 @@ def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
 
 def _draw(dataset: Path, folder: Path) -> None:
     """One picture of the first test cases: image, reference, prediction, probability and uncertainty."""
-    rows = []
+    cases = []
     for case in load_cases(dataset, "test")[:_ROWS]:
         name = case_name(case["image"])
         maps = {p: _read(folder / "results" / f"{name}_{p}.png") for p in ("seg", "probability", "uncertainty")}
-        rows.append(
-            OverviewRow(
+        cases.append(
+            PicturedCase(
                 name=name,
                 image=_read(Path(case["image"])),
-                label=_read(Path(case["label"])) > 0,
-                mask=maps["seg"] > 0,
-                probability=maps["probability"] / 65535.0,
-                uncertainty=maps["uncertainty"] / 65535.0,
+                regions=["nodule"],
+                masks=maps["seg"][None] > 0,
+                probability=maps["probability"][None] / 65535.0,
+                uncertainty=maps["uncertainty"][None] / 65535.0,
+                reference=_read(Path(case["label"]))[None] > 0,
             )
         )
-    save_overview(folder / "overview.png", rows)
+    save_overview(folder / "overview.png", cases)
 
 
 def _read(path: Path) -> np.ndarray:
+    """A picture in MONAI's order, ``(X, Y)`` or ``(X, Y, 3)``."""
     with Image.open(path) as picture:
-        return np.asarray(picture)
+        return np.swapaxes(np.asarray(picture), 0, 1)

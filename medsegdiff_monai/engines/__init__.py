@@ -3,6 +3,9 @@
 """Engine parts: evaluator, preparation of batches, networks for training, learning rate schedule."""
 
 from .evaluator import DiffusionSegmentationEvaluator
-from .networks import averaged_network, trainable_denoiser
-from .prepare_batch import DiffusionSegmentationPrepareBatch
-from .schedule import EpochCosineSchedule
+from .training import (
+    DiffusionSegmentationPrepareBatch,
+    EpochCosineSchedule,
+    averaged_network,
+    trainable_denoiser,
+)

@@ -16,7 +16,6 @@ __all__ = [
     "scale_temperature",
     "staple",
     "staple_of_patterns",
-    "staple_performance",
 ]
 
 FUSIONS = ("mean", "majority", "staple")
@@ -92,20 +91,6 @@ def staple_of_patterns(
         w = positive / negative.add_(positive)
         iteration += 1
     return w, rates[0], rates[1]
-
-
-def staple_performance(votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """:func:`staple` with the raters' performance.
-
-    Args:
-        votes: binary votes of shape ``(N, V)``: N raters, V elements.
-
-    Returns:
-        Probability of shape ``(V,)``, sensitivity ``(N,)`` and specificity ``(N,)``, see :func:`staple_of_patterns`.
-    """
-    patterns, pattern_of, counts = torch.unique(votes, dim=1, return_inverse=True, return_counts=True)
-    w, sensitivity, specificity = staple_of_patterns(patterns, counts)
-    return w[pattern_of], sensitivity, specificity
 
 
 def staple(votes: torch.Tensor, tolerance: float = 1e-7, max_iterations: int = 100000) -> torch.Tensor:

@@ -9,8 +9,7 @@ from .inverted import SaveInvertedd, on_image_grid
 from .load import LoadCased, grid_difference, in_dims
 from .measure import MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
-from .readers import SampleReaderd
-from .regions import NestRegionsd, RegionsToLabelMapd
+from .regions import NestRegionsd, RegionsToLabelMapd, SampleReaderd
 from .save import SaveSegmentationd
 from .spatial import (
     AntialiasedResized,

@@ -50,7 +50,7 @@ class MeasureRegionsd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.count = len(regions)
-        self.channels = {name: c for c, (name, values) in enumerate(Regions.of(regions).items()) if values}
+        self.channels = {name: c for c, (name, values) in enumerate(Regions.from_values(regions).items()) if values}
         if ratio is not None and (len(ratio) != 2 or not set(ratio) <= set(regions)):
             raise ValueError(f"ratio must name two of the regions {', '.join(regions)}, got {ratio}.")
         both = ratio is not None and set(ratio) <= set(self.channels)

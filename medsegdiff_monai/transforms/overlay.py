@@ -73,7 +73,7 @@ class SaveOverlayd(MapTransform):
         super().__init__(keys)
         self.preprocessing = preprocessing
         self.output_dir = check_writable(output_dir)
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
         self.contrasts = contrasts
         self.shown = shown
         self.load = LoadCased("image")

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, Randomizable
 from monai.utils import ensure_tuple_rep
 
 from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["NestRegionsd", "RegionsToLabelMapd"]
+__all__ = ["NestRegionsd", "RegionsToLabelMapd", "SampleReaderd"]
 
 
 class NestRegionsd(MapTransform):
@@ -29,7 +29,7 @@ class NestRegionsd(MapTransform):
 
     def __init__(self, keys: KeysCollection, regions: Mapping[str, Any], allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
@@ -77,7 +77,7 @@ class RegionsToLabelMapd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.names = ensure_tuple_rep(names, len(self.keys))
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
         self.values = self.regions.own_values
         if not all(0 <= v <= 255 for v in self.values.values()):
             raise InputError(f"Label maps hold values from 0 to 255, got {self.values}: give the regions such values.")
@@ -104,4 +104,50 @@ class RegionsToLabelMapd(MapTransform):
                 c = channels.index(region)
                 label[masks[c : c + 1] > 0.5] = value
             d[name] = label.to(torch.uint8)
+        return d
+
+
+class SampleReaderd(Randomizable, MapTransform):
+    """Take the masks of one reader, drawn anew each time and all alike likely.
+
+    A network that is trained so sees each image with every reader's mask in turn, and its samples vary as the readers
+    do. Where it learns from their mean or majority instead, there is no variation to learn.
+
+    Args:
+        keys: keys of the masks of R readers, ``(R * len(regions), *spatial)``, reader by reader.
+        regions: the regions, one for each channel of a reader's masks.
+        allow_missing_keys: whether keys may be absent.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, regions: Mapping[str, Sequence[int]], allow_missing_keys: bool = False
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.channels = len(regions)
+        self.reader = 0
+
+    def randomize(self, readers: int) -> None:
+        """Draw the reader.
+
+        Args:
+            readers: number of readers.
+        """
+        self.reader = int(self.R.randint(readers))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Args:
+            data: case with masks under the keys.
+
+        Returns:
+            The case with the masks of one reader, ``(len(regions), *spatial)``, the same one under each key.
+        """
+        d = dict(data)
+        drawn: int | None = None
+        for key in self.key_iterator(d):
+            readers = d[key].shape[0] // self.channels
+            if drawn is None:
+                self.randomize(readers)
+                drawn = self.reader
+            d[key] = d[key][drawn * self.channels : (drawn + 1) * self.channels]
         return d

@@ -72,7 +72,7 @@ class SaveSegmentationd(MapTransform):
             raise ValueError(f"postfixes must have one entry for each key, got {postfixes} for {self.keys}.")
         self.postfixes = tuple(postfixes)
         self.label_keys = ensure_tuple(label_keys)
-        self.regions = None if regions is None else Regions.of(regions)
+        self.regions = None if regions is None else Regions.from_values(regions)
         self.colours = _colours(self.regions)
         self.output_dir = None if output_dir is None else check_writable(output_dir)
 

@@ -128,7 +128,7 @@ def run() -> Callable[..., Outcome]:
     ) -> Outcome:
         lines: list[str] = []
         pacs = Pacs(url, Credentials(USER, password), Limits(timeout=options.pop("timeout", 300.0)))
-        failed, _ = segment_studies(pacs, segmenter, studies, StudyOptions(report=lines.append, **options))
+        failed, *_ = segment_studies(pacs, segmenter, studies, StudyOptions(report=lines.append, **options))
         return Outcome(failed, "\n".join(lines))
 
     return segment

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from support.orthanc import PASSWORD, USER, Orthanc
 
 from medsegdiff_monai.apps.dicom import DicomSegmenter, segment_folders
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
 from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, StudyOptions, segment_study
 from medsegdiff_monai.data.phantoms import make_phantom
 
@@ -210,5 +210,5 @@ def test_a_real_series_gives_what_the_command_dicom_gives(
     done = run(orthanc.url, segmenter, study, named=named)
     assert done.failed == 0, done.said
     assert "16 objects of 1 series retrieved" in done.said
-    segment_folders(segmenter, [real_series], tmp_path / "out", dict(named.named), report=lambda _: None)
+    segment_folders(segmenter, [real_series], tmp_path / "out", contrasts=dict(named.named), report=lambda _: None)
     same_results(results(orthanc, study, before), tmp_path / "out")

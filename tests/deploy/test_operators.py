@@ -115,7 +115,7 @@ def test_what_cannot_be_written_whole_is_not_written(thyroid_bundle: Path, tmp_p
     parts: Any = {"codes": codes, "equipment": None, "output_folder": tmp_path}
     writer = SegWriterOperator(Fragment(), **parts, name="writer")
     things: list[Any] = [_Can(), _Cannot()]
-    made = [DicomObjects({"seg": thing}, []) for thing in things]
+    made = [DicomObjects({"seg": thing}) for thing in things]
     with pytest.raises(InputError, match="No space left"):
         writer._write(made)
     assert list(tmp_path.iterdir()) == []

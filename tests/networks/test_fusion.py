@@ -11,7 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members, scale_temperature, staple, staple_performance
+from medsegdiff_monai.networks.fusion import FUSIONS, fuse_members, scale_temperature, staple, staple_of_patterns
+
+
+def performance_of(votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """STAPLE of votes ``(N, V)`` by their combinations: probability ``(V,)``, sensitivity and specificity ``(N,)``."""
+    patterns, pattern_of, counts = torch.unique(votes, dim=1, return_inverse=True, return_counts=True)
+    w, sensitivity, specificity = staple_of_patterns(patterns, counts)
+    return w[pattern_of], sensitivity, specificity
+
 
 forms = pytest.mark.parametrize("form", [lambda f: f, torch.jit.script], ids=["eager", "scripted"])
 
@@ -81,7 +89,7 @@ def test_staple_equals_itk_on_votes_that_say_little(seed):
 
 def test_rounding_leaves_staple_a_probability():
     votes = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 0, 1, 0, 0]])
-    truth, *rates = staple_performance(votes)
+    truth, *rates = performance_of(votes)
     for values in (truth, *rates):
         assert 0.0 <= float(values.min()) <= float(values.max()) <= 1.0
 
@@ -167,7 +175,7 @@ def test_performance_of_raters_is_itks():
     for i, vote in enumerate(votes):
         fusion.SetInput(i, itk.image_from_array(np.ascontiguousarray(vote[None], dtype=np.float64)))
     fusion.Update()
-    truth, sensitivity, specificity = staple_performance(torch.from_numpy(votes))
+    truth, sensitivity, specificity = performance_of(torch.from_numpy(votes))
     np.testing.assert_allclose(sensitivity.numpy(), [fusion.GetSensitivity(i) for i in range(3)], atol=1e-4)
     np.testing.assert_allclose(specificity.numpy(), [fusion.GetSpecificity(i) for i in range(3)], atol=1e-4)
     assert torch.equal(truth, staple(torch.from_numpy(votes)))
@@ -175,7 +183,7 @@ def test_performance_of_raters_is_itks():
 
 def test_performance_is_not_known_where_nothing_can_show_it():
     for value, known, unknown in ((0.0, 2, 1), (1.0, 1, 2)):
-        answer = staple_performance(torch.full((3, 10), value))
+        answer = performance_of(torch.full((3, 10), value))
         assert answer[known].tolist() == [1, 1, 1]
         assert torch.isnan(answer[unknown]).all()
 

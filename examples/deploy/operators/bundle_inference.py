@@ -9,7 +9,6 @@ from typing import Any
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
 from medsegdiff_monai.apps.bundle import Bundle
-from medsegdiff_monai.apps.dicom.volume import VolumeInput
 
 __all__ = ["BundleInferenceOperator"]
 
@@ -48,5 +47,5 @@ class BundleInferenceOperator(Operator):
             InputError: when one is constant or of the wrong kind.
         """
         sources = op_input.receive("sources")
-        images = [[source.image] if isinstance(source, VolumeInput) else source.images for source in sources]
-        op_output.emit([[self.bundle.segment(image) for image in case] for case in images], "results")
+        results = [[self.bundle.segment(image, members=True) for image in source.images] for source in sources]
+        op_output.emit(results, "results")

@@ -8,9 +8,13 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from medsegdiff_monai.apps.dicom import BundleCodes, refuse_unused_names
-from medsegdiff_monai.apps.dicom.contrasts import choose_contrasts, parse_contrasts
-from medsegdiff_monai.apps.dicom.volume import read_volume
+from medsegdiff_monai.apps.dicom import (
+    BundleCodes,
+    choose_contrasts,
+    parse_contrasts,
+    read_volume,
+    refuse_unused_names,
+)
 
 from .selection import selected_cases
 
@@ -26,7 +30,7 @@ class FourContrastMriOperator(Operator):
         study_selected_series_list: list of ``StudySelectedSeries``, all MR series of each study.
 
     Named output:
-        sources: list of :class:`~medsegdiff_monai.apps.dicom.volume.VolumeInput`, one for each study.
+        sources: list of :class:`~medsegdiff_monai.apps.dicom.VolumeInput`, one for each study.
 
     Args:
         fragment: the application.

@@ -8,8 +8,7 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from medsegdiff_monai.apps.dicom import BundleCodes
-from medsegdiff_monai.apps.dicom.picture import read_picture
+from medsegdiff_monai.apps.dicom import BundleCodes, read_picture
 
 from .selection import selected_cases
 
@@ -25,7 +24,7 @@ class PictureReaderOperator(Operator):
         study_selected_series_list: list of ``StudySelectedSeries``.
 
     Named output:
-        sources: list of :class:`~medsegdiff_monai.apps.dicom.picture.PictureInput`, one for each object.
+        sources: list of :class:`~medsegdiff_monai.apps.dicom.PictureInput`, one for each object.
 
     Args:
         fragment: the application.

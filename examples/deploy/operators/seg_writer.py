@@ -11,9 +11,7 @@ from typing import Any
 
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
-from medsegdiff_monai.apps.dicom import BundleCodes, DicomObjects, make_objects
-from medsegdiff_monai.apps.dicom.equipment import Equipment
-from medsegdiff_monai.apps.dicom.output import write_case
+from medsegdiff_monai.apps.dicom import BundleCodes, DicomObjects, Equipment, make_objects, write_case
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["SegWriterOperator"]

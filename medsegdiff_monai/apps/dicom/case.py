@@ -1,13 +1,12 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-
 from __future__ import annotations
 
 import hashlib
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,18 @@ from tqdm import tqdm
 
 from medsegdiff_monai.apps.bundle import Bundle, SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, read_codes
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts, choose_contrasts
-from medsegdiff_monai.apps.dicom.discovery import DicomCase
-from medsegdiff_monai.apps.dicom.equipment import Equipment
-from medsegdiff_monai.apps.dicom.identity import identity_note
 from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time
-from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
-from medsegdiff_monai.apps.dicom.pixel_sizes import number_of_frames
-from medsegdiff_monai.apps.dicom.results import DicomObjects, make_objects
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, choose_contrasts
+from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase
+from medsegdiff_monai.apps.dicom.reading.identity import identity_note
+from medsegdiff_monai.apps.dicom.reading.picture import PictureInput, read_picture
+from medsegdiff_monai.apps.dicom.reading.pixels import number_of_frames
+from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, read_volume
 from medsegdiff_monai.apps.dicom.uids import ResultUIDs
-from medsegdiff_monai.apps.dicom.volume import VolumeInput, read_volume
+from medsegdiff_monai.apps.dicom.writing.objects import DicomObjects, make_objects
+from medsegdiff_monai.apps.dicom.writing.report import measure_regions
+from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment
+from medsegdiff_monai.measurements import Measurement
 
 __all__ = ["TIME_LIMIT", "DicomSegmenter", "SegmentedCase", "note_on"]
 
@@ -33,10 +34,11 @@ TIME_LIMIT = 1800.0  # seconds: a hundred times what the largest study takes
 
 @dataclass(frozen=True)
 class SegmentedCase:
-    """A case with its image, the bundle's answer, and the DICOM objects made from it."""
+    """A case with its image, the bundle's answer and its measurements (one for each frame), and its DICOM objects."""
 
     source: VolumeInput | PictureInput
     results: list[SegmentationResult]
+    measurements: list[list[Measurement]]
     made: DicomObjects
 
 
@@ -45,16 +47,11 @@ class DicomSegmenter:
 
     Args:
         bundle: folder of the bundle.
-        num_inference_steps: number of network evaluations of each member; None for the bundle's.
-        num_ensemble: likewise.
-        device: likewise.
-        overrides: other entries of the bundle's configuration.
-
-    Attributes:
+        num_inference_steps: network evaluations of each member; None for the bundle's.
+        num_ensemble: number of members; None for the bundle's.
+        device: such as ``"cpu"`` or ``"cuda:0"``; None for the bundle's.
         time_limit: seconds that reading a case may take, and making its objects; None for no limit.
-        segmenter: the bundle.
-        codes: how its input and output are called in DICOM.
-        equipment: what makes the objects.
+        overrides: other entries of the bundle's configuration.
 
     Raises:
         InputError: when the bundle is missing or cannot be used.
@@ -66,12 +63,12 @@ class DicomSegmenter:
         num_inference_steps: int | None = None,
         num_ensemble: int | None = None,
         device: str | None = None,
+        time_limit: float | None = TIME_LIMIT,
         **overrides: Any,
     ) -> None:
-        self.time_limit: float | None = TIME_LIMIT
-        self.segmenter = Bundle(
-            bundle, device=device, num_inference_steps=num_inference_steps, num_ensemble=num_ensemble, **overrides
-        ).build()
+        self.time_limit = time_limit
+        settings = {"num_inference_steps": num_inference_steps, "num_ensemble": num_ensemble, **overrides}
+        self.segmenter = Bundle(bundle, device=device, **settings).build()
         self.codes: BundleCodes = read_codes(bundle, self.segmenter.regions, self.segmenter.contrasts)
         checksum = hashlib.sha256(Path(self.segmenter.checkpoint).read_bytes()).hexdigest()
         name = Path(bundle).resolve().name
@@ -80,12 +77,7 @@ class DicomSegmenter:
     def read(
         self, case: DicomCase, named: NamedContrasts | None = None, resample: bool = False
     ) -> VolumeInput | PictureInput:
-        """Read the images of a case.
-
-        Args:
-            case: the case.
-            named: contrasts that the user names.
-            resample: whether contrasts on other grids are resampled onto the first's.
+        """Read the images of a case, onto the first contrast's grid where others may be resampled.
 
         Raises:
             InputError: when they cannot be used; its sentence holds no patient data.
@@ -99,38 +91,31 @@ class DicomSegmenter:
     def segment(
         self,
         source: VolumeInput | PictureInput,
-        members: bool = False,
         show_progress: bool = False,
         uids: ResultUIDs | None = None,
     ) -> SegmentedCase:
-        """Segment a case and make its DICOM objects.
-
-        Args:
-            source: what :meth:`read` gave.
-            members: whether the members are kept in the results.
-            show_progress: whether a bar counts the frames of a multi-frame picture.
-            uids: what the objects are called; new UIDs by default.
+        """Segment a case that was read and make its DICOM objects; members are measured and not kept.
 
         Raises:
             InputError: when an image is constant or of the wrong kind.
         """
-        images = [source.image] if isinstance(source, VolumeInput) else source.images
-        shown = show_progress and len(images) > 1
-        bar = tqdm(images, desc="Frames", unit="frame", leave=False, disable=not shown)
+        shown = show_progress and len(source.images) > 1
+        bar = tqdm(source.images, desc="Frames", unit="frame", leave=False, disable=not shown)
+        results: list[SegmentationResult] = []
+        measurements: list[list[Measurement]] = []
         # A GPU maps address space far beyond what it takes of the memory, so there is no limit to that.
         with bounded_memory() if self.segmenter.device.type == "cpu" else nullcontext():
-            results = [self.segmenter.segment(image, members) for image in bar]
+            for image in bar:
+                result = self.segmenter.segment(image, members=True)
+                measurements.append(measure_regions(result, self.codes, source.axis_spacing))
+                results.append(replace(result, members=None))
         with bounded_memory(), bounded_time(self.time_limit, "Making the DICOM objects"):
-            return SegmentedCase(source, results, make_objects(source, results, self.codes, self.equipment, uids))
+            made = make_objects(source, results, self.codes, self.equipment, uids, measurements)
+            return SegmentedCase(source, results, measurements, made)
 
 
 def note_on(case: DicomCase, source: VolumeInput | PictureInput) -> str:
-    """One line on what of a case's images is not as DICOM allows it, and what was done; empty where all is.
-
-    Args:
-        case: the case.
-        source: what was read of it.
-    """
+    """One line on what of a case's images is not as DICOM allows it, and what was done; empty where all is."""
     instances = [i for series in case.series for i in series.instances]
     notes = [note for i in instances for note in i.notes]
     if identity := identity_note(i.header for i in instances):

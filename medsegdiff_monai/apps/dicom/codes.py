@@ -1,7 +1,6 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-
 from __future__ import annotations
 
 import json
@@ -21,7 +20,7 @@ __all__ = ["AlgorithmCodes", "BundleCodes", "ImageKind", "Measure", "RatioCodes"
 
 
 class ImageKind(StrEnum):
-    """What a bundle segments: a volume of several contrasts, or pictures one by one."""
+    """Kind of image that a bundle segments: a volume of several contrasts, or pictures one by one."""
 
     VOLUME = "volume"
     GREY = "grey picture"
@@ -29,7 +28,7 @@ class ImageKind(StrEnum):
 
 
 class Measure(StrEnum):
-    """What the structured report says of a segment."""
+    """Quantity that the structured report states of a segment."""
 
     VOLUME = "volume"
     AREA = "area"
@@ -39,36 +38,22 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class SegmentCodes:
-    """A segment: which label values it is made of, what it is called and coded as.
+    """A segment: the label values that it is made of, its name and its codes."""
 
-    Attributes:
-        name: name of the region whose probability the network gives, or any other for a part of the label map.
-        label: segment label (DICOM PS3.3 C.8.20.4), at most 64 characters.
-        values: values of the label map that make the segment up.
-        category: segmented property category (PS3.16 CID 7150).
-        property_type: segmented property type (CID 7151 and those it includes).
-        anatomy: anatomic region.
-        colour: recommended display colour.
-    """
-
-    name: str
-    label: str
-    values: tuple[int, ...]
-    category: CodedConcept
-    property_type: CodedConcept
+    name: str  # of the region, or any other for a part of the label map
+    label: str  # segment label (PS3.3 C.8.20.4), at most 64 characters
+    values: tuple[int, ...]  # of the label map, which make the segment up
+    category: CodedConcept  # segmented property category (PS3.16 CID 7150)
+    property_type: CodedConcept  # segmented property type (CID 7151 and those it includes)
     anatomy: CodedConcept
     colour: CIELabColor
 
 
 @dataclass(frozen=True)
 class RatioCodes:
-    """The ratio of the vertical extents of two segments.
+    """The ratio of the vertical extent of the segment ``of`` to that of the segment ``to``, with its code.
 
-    Attributes:
-        of: name of the segment whose extent is divided.
-        to: name of the segment whose extent it is divided by.
-        label: what it is called, at most 64 characters, where the standard has no code as specific.
-        code: its code.
+    The label, of at most 64 characters, says what it is where the standard has no code as specific.
     """
 
     of: str
@@ -79,7 +64,7 @@ class RatioCodes:
 
 @dataclass(frozen=True)
 class AlgorithmCodes:
-    """Who segments: for the algorithm identification of every object, with the bundle's version."""
+    """Name, version and family for the algorithm identification of every object."""
 
     name: str
     version: str
@@ -88,40 +73,23 @@ class AlgorithmCodes:
 
 @dataclass(frozen=True)
 class BundleCodes:
-    """How a bundle's input and output are called in DICOM.
-
-    Attributes:
-        kind: what it segments.
-        modalities: values of Modality (0008,0060) that it takes.
-        body_part: Body Part Examined (0018,0015) of what is written.
-        contrasts: names of the contrasts in the order of the network's channels; empty for pictures.
-        algorithm: its algorithm.
-        segments: the segments, in the order of their numbers in the binary segmentation.
-        regions: those that the network gives a probability for, in the order of its channels.
-        measures: what is measured of each segment.
-        ratio: the ratio of the vertical extents of two segments; or None.
-    """
+    """How a bundle's input and output are called in DICOM."""
 
     kind: ImageKind
-    modalities: tuple[str, ...]
-    body_part: str
-    contrasts: tuple[str, ...]
+    modalities: tuple[str, ...]  # values of Modality (0008,0060) that it takes
+    body_part: str  # Body Part Examined (0018,0015) of what is written
+    contrasts: tuple[str, ...]  # in the order of the network's channels; empty for pictures
     algorithm: AlgorithmCodes
-    segments: tuple[SegmentCodes, ...]
-    regions: tuple[SegmentCodes, ...]
-    measures: tuple[Measure, ...]
+    segments: tuple[SegmentCodes, ...]  # in the order of their numbers in the binary segmentation
+    regions: tuple[SegmentCodes, ...]  # that the network gives a probability for, in the order of its channels
+    measures: tuple[Measure, ...]  # of each segment in the report
     ratio: RatioCodes | None
 
 
 def read_codes(
     bundle: str | os.PathLike[str], regions: Mapping[str, Sequence[int]], contrasts: Sequence[str] = ()
 ) -> BundleCodes:
-    """Read a bundle's ``configs/dicom.json``.
-
-    Args:
-        bundle: folder of the bundle.
-        regions: label values of the bundle's regions.
-        contrasts: names of the contrasts that its network takes, in order.
+    """Read a bundle's ``configs/dicom.json``, for its regions with their label values and the contrasts of its network.
 
     Raises:
         InputError: when the file is missing, is no JSON, or lacks or misstates an entry.

@@ -1,7 +1,6 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-
 from __future__ import annotations
 
 import logging
@@ -16,92 +15,58 @@ from typing import Any
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.case import TIME_LIMIT, DicomSegmenter, note_on
-from medsegdiff_monai.apps.dicom.case_report import case_pages
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts, parse_contrasts
-from medsegdiff_monai.apps.dicom.discovery import DicomCase, LeftOut, find_dicom_cases, read_headers
 from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time, is_out_of_memory
-from medsegdiff_monai.apps.dicom.output import prepare_folder, write_case
-from medsegdiff_monai.apps.dicom.privacy import Privacy, without_values_in_logs
-from medsegdiff_monai.apps.dicom.record import CaseResult, RunRecord, summary_of
-from medsegdiff_monai.utils import InputError, find_input_error, locked_folder, printable
+from medsegdiff_monai.apps.dicom.output import CaseResult, RunRecord, prepare_folder, write_case
+from medsegdiff_monai.apps.dicom.pages import case_pages
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, parse_contrasts, refuse_unused_names
+from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, find_dicom_cases
+from medsegdiff_monai.apps.dicom.reading.files import read_headers
+from medsegdiff_monai.apps.dicom.reading.header import LeftOut
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy, without_values_in_logs
+from medsegdiff_monai.utils import INTERRUPTED, InputError, find_input_error, locked_folder, printable
 
-__all__ = ["CaseResult", "problem_of", "refuse_unused_names", "run_dicom", "segment_folders", "summary_of"]
+__all__ = ["FolderRun", "problem_of", "run_dicom", "segment_folders"]
 
 logger = logging.getLogger(__name__)
 
-_INTERRUPTED = 130  # as shells report it
-
 
 def segment_folders(
-    segmenter: DicomSegmenter,
-    folders: Sequence[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    contrasts: Any = None,
-    resample: bool = False,
-    overwrite: bool = False,
-    pages: bool = False,
-    report: Callable[[str], None] = print,
-    resume: bool = False,
+    segmenter: DicomSegmenter, folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], **options: Any
 ) -> list[CaseResult]:
     """Segment all cases in folders and write the results, going on with the others where a case fails.
 
-    Args:
-        segmenter: the bundle.
-        folders: folders with DICOM objects of any number of patients and studies.
-        out: output folder.
-        contrasts: contrasts that the user names, see :func:`parse_contrasts`.
-        resample: whether contrasts on other grids are resampled onto the first's.
-        overwrite: whether an earlier run's results in ``out`` may go.
-        pages: whether an HTML report of each case is written beside its objects.
-        report: called with each line that a user should see; no line holds patient data.
-        resume: whether an earlier run's results stay and only the cases that it has not done are.
-
-    Returns:
-        What became of each case.
+    Options are the further attributes of :class:`FolderRun`.
 
     Raises:
         InputError: when the folders hold no image for the bundle, or the output folder cannot be used.
     """
-    run = FolderRun(segmenter, contrasts, resample, overwrite, pages, resume, report)
-    return run.segment(folders, out)[0]
+    return FolderRun(segmenter, **options).segment(folders, out).results
 
 
 @dataclass(frozen=True)
 class FolderRun:
-    """How the cases in folders are segmented; see :func:`segment_folders`."""
+    """Options of the segmentation of the cases in folders."""
 
     segmenter: DicomSegmenter
-    contrasts: Any = None
-    resample: bool = False
-    overwrite: bool = False
-    pages: bool = False
-    resume: bool = False
-    report: Callable[[str], None] = print
+    contrasts: Any = None  # that the user names, see parse_contrasts
+    resample: bool = False  # contrasts on other grids onto the first's
+    overwrite: bool = False  # an earlier run's results may go
+    pages: bool = False  # an HTML report of each case is written beside its objects
+    resume: bool = False  # an earlier run's results stay, and the cases are done that it has not done
+    report: Callable[[str], None] = print  # takes each line that a user should see; none holds patient data
 
-    def segment(
-        self, folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
-    ) -> tuple[list[CaseResult], list[LeftOut]]:
-        """Segment all cases in folders.
-
-        Args:
-            folders: the folders.
-            out: output folder.
-
-        Returns:
-            What became of each case, and what was left out.
-
-        Raises:
-            InputError: when the folders hold no image for the bundle, or the output folder cannot be used.
-        """
+    def segment(self, folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> RunRecord:
+        """Segment all cases in folders; see :func:`segment_folders`."""
         with without_values_in_logs():
             named = parse_contrasts(self.contrasts, self.segmenter.codes.contrasts)
             cases, left_out = self._find(folders)
             refuse_unused_names(named, cases)
             with locked_folder(out) as folder:
                 prepare_folder(folder, self.overwrite, self.resume)
-                record = RunRecord(folder, self.segmenter, cases, left_out, named, self._settings(), self.resume)
+                settings = f"{', resampled' if self.resample else ''}{', with pages' if self.pages else ''}"
+                record = RunRecord(folder, self.segmenter, cases, left_out, named, settings, self.resume)
                 self._segment(record, folder, named)
-                return record.results, left_out
+                return record
 
     def _find(self, folders: Sequence[str | os.PathLike[str]]) -> tuple[list[DicomCase], list[LeftOut]]:
         privacy = Privacy()
@@ -111,14 +76,10 @@ class FolderRun:
         for one in left_out:
             self.report(f"Left out: {one.what} {one.reason}")
         if not cases:
-            raise InputError(
-                f"There is no image to segment in the folders given: {len(left_out)} files or series are left out"
-                f"{_reasons(left_out)}"
-            )
+            first = f", the first: {left_out[0].what} {left_out[0].reason}" if left_out else "."
+            number = f"{len(left_out)} files or series are left out"
+            raise InputError(f"There is no image to segment in the folders given: {number}{first}")
         return cases, left_out
-
-    def _settings(self) -> str:
-        return f"{', resampled' if self.resample else ''}{', with pages' if self.pages else ''}"
 
     def _segment(self, record: RunRecord, folder: Path, named: NamedContrasts | None) -> None:
         done = len(record.cases) - len(record.open)
@@ -128,15 +89,19 @@ class FolderRun:
         for number, case in bar:
             result = self._one_case(case, number, folder, named)
             record.add(result)
-            for line in _lines(result):
+            what = f"Case {number} (study {printable(result.study)})"
+            failed = result.problem is not None
+            lines = [f"Error: {what}: {result.problem}" if failed else f"{what}: {', '.join(result.files)}"]
+            if result.note:
+                lines.append(f"Note: {what}: {result.note}.")
+            for line in lines:
                 tqdm.write(line) if self.report is print else self.report(line)
 
     def _one_case(self, case: DicomCase, number: int, folder: Path, named: NamedContrasts | None) -> CaseResult:
-        study = case.study_suffix
-        segmenter = self.segmenter
+        study, segmenter = case.study_suffix, self.segmenter
         try:
             source = segmenter.read(case, named, self.resample)
-            segmented = segmenter.segment(source, members=self.pages, show_progress=True)
+            segmented = segmenter.segment(source, show_progress=True)
             with bounded_memory(), bounded_time(segmenter.time_limit, "Writing the results"):
                 pages = case_pages(segmented, segmenter, f"Case {number}") if self.pages else None
                 files = write_case(folder, number, segmented.made, pages)
@@ -146,21 +111,8 @@ class FolderRun:
             return CaseResult(number, study, problem=problem_of(e))
 
 
-def _reasons(left_out: Sequence[LeftOut]) -> str:
-    return "." if not left_out else ", the first: " + f"{left_out[0].what} {left_out[0].reason}"
-
-
-def refuse_unused_names(named: NamedContrasts | None, cases: Sequence[DicomCase]) -> None:
-    """A name that no series answers to is a slip of the pen, and not a reason to recognise the contrast instead."""
-    if named is None:
-        return
-    for name in named.named:
-        if not any(named.of(case.series)[name] for case in cases):
-            raise InputError(f"--contrasts names for {name} no series that was found: give its folder, UID or number.")
-
-
 def problem_of(error: Exception) -> str:
-    """One sentence; that of an error which nobody foresaw does not quote it, for it may hold values."""
+    """One sentence on an error; that of one which nobody foresaw does not quote it, for it may hold values."""
     cause = find_input_error(error)
     if cause is not None:
         return " ".join(str(cause).split())
@@ -170,14 +122,6 @@ def problem_of(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     return f"It failed for a reason that nobody foresaw ({kind}{place}): please report that."
-
-
-def _lines(result: CaseResult) -> list[str]:
-    what = f"Case {result.number} (study {printable(result.study)})"
-    if result.problem is not None:
-        return [f"Error: {what}: {result.problem}"]
-    note = [f"Note: {what}: {result.note}."] if result.note else []
-    return [f"{what}: {', '.join(result.files)}", *note]
 
 
 def run_dicom(
@@ -194,21 +138,7 @@ def run_dicom(
     resume: bool = False,
     case_timeout: float = TIME_LIMIT,
 ) -> int:
-    """The command ``dicom``: DICOM in, DICOM SEG and SR out.
-
-    Args:
-        folders: folders with DICOM objects.
-        bundle: folder of the bundle.
-        out: output folder.
-        contrasts: contrasts that the user names.
-        resample: whether contrasts on other grids are resampled onto the first's.
-        steps: number of network evaluations of each member; None for the bundle's.
-        members: number of members; None for the bundle's.
-        device: where the network runs; None for the bundle's choice.
-        overwrite: whether an earlier run's results may go.
-        report: whether an HTML report of each case is written.
-        resume: whether an earlier run's results stay and only the cases that it has not done are.
-        case_timeout: seconds that reading a case may take, and making and writing its results.
+    """The command ``dicom``: DICOM in, DICOM SEG and SR out; its options are described in its help.
 
     Returns:
         Exit status: 0, or 1 where a case failed or a file was left out that may have been an image; 130 where the user
@@ -223,15 +153,14 @@ def run_dicom(
         raise InputError("--overwrite begins anew and --resume goes on: give one of them.")
     if isinstance(case_timeout, bool) or not isinstance(case_timeout, (int, float)) or not 0 < case_timeout < 1e9:
         raise InputError("--case_timeout must be a number of seconds above 0.")
-    segmenter = DicomSegmenter(bundle, steps, members, device)
-    segmenter.time_limit = float(case_timeout)
+    segmenter = DicomSegmenter(bundle, steps, members, device, float(case_timeout))
     try:
-        results, left_out = FolderRun(segmenter, contrasts, resample, overwrite, report, resume).segment(folders, out)
+        record = FolderRun(segmenter, contrasts, resample, overwrite, report, resume).segment(folders, out)
     except KeyboardInterrupt:
         print("Stopped: go on with the same command and --resume.", file=sys.stderr)
-        return _INTERRUPTED
-    failed = sum(r.problem is not None for r in results)
-    lost = sum(one.counts for one in left_out)
+        return INTERRUPTED
+    failed = sum(result.problem is not None for result in record.results)
+    lost = sum(one.counts for one in record.left_out)
     also = f", {lost} {'file' if lost == 1 else 'files'} left out" if lost else ""
-    print(f"{len(results) - failed} of {len(results)} cases segmented{also}, in {printable(out)}.")
+    print(f"{len(record.results) - failed} of {len(record.results)} cases segmented{also}, in {printable(out)}.")
     return 1 if failed or lost else 0

@@ -12,10 +12,10 @@ from types import FrameType
 
 from medsegdiff_monai.utils import InputError, free_memory, taken_memory
 
+__all__ = ["bounded_memory", "bounded_time", "is_out_of_memory"]
+
 if sys.platform == "linux":
     import resource
-
-__all__ = ["bounded_memory", "bounded_time", "is_out_of_memory"]
 
 _LOOKED_AT = 10_000  # characters of a message, which may be long
 _AGAIN = 1.0  # seconds until the alarm is raised once more, where a library has caught it
@@ -25,19 +25,19 @@ class _TimeIsUp(BaseException):
     """No :class:`Exception`, for libraries catch those."""
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def bounded_time(seconds: float | None, what: str) -> Iterator[None]:
-    """Let a block end with a sentence where it takes too long; in the main thread only, for signals reach no other.
+    """Let a block end with an :class:`InputError` after some seconds, in the main thread: signals reach no other.
 
     Args:
         seconds: how long it may take; None for no limit.
-        what: what the block does, for the sentence.
-
-    Raises:
-        InputError: when the time is up.
+        what: name of the block in the sentence.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if not seconds or not main or not hasattr(signal, "setitimer"):
+    if not seconds or not _in_main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
     running = True
@@ -54,7 +54,7 @@ def bounded_time(seconds: float | None, what: str) -> Iterator[None]:
     except _TimeIsUp:
         running = False
         raise InputError(
-            f"{what} takes longer than {seconds:g} seconds: give --case_timeout more, or leave it out."
+            f"{what} takes longer than {seconds:g} seconds: leave it out, or allow it more (dicom: --case_timeout)."
         ) from None
     finally:
         running = False
@@ -66,9 +66,9 @@ def bounded_time(seconds: float | None, what: str) -> Iterator[None]:
 def bounded_memory() -> Iterator[None]:
     """Let a block take no more memory than is free when it begins, so that it fails by itself and nothing is killed.
 
-    Only on Linux, where a process has such a limit.
+    Only on Linux, where a process has such a limit, and in the main thread, for the limit is that of all threads.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not _in_main_thread():
         yield
         return
     previous = resource.getrlimit(resource.RLIMIT_AS)

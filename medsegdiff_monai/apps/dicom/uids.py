@@ -27,29 +27,23 @@ def valid_uid(text: str) -> str:
 
 
 def derived_uid(*parts: str) -> UID:
-    """A UID that follows from texts, which cannot be read from it.
+    """UID that follows from texts, which cannot be read from it.
 
     It is a UUID made from names (RFC 9562, 5.5) under the root for UUIDs (PS3.5 B.2).
     """
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}")
 
 
-def _random_key() -> str:
-    return uuid.uuid4().hex
-
-
 @dataclass(frozen=True)
 class ResultUIDs:
     """UIDs of all that is made for a case, derived from two keys, so that equal keys name equal objects.
 
-    Without keys they are new, as UIDs usually are.
-
-    Args:
-        case: what tells the case and what segmented it from all others; random by default.
-        settings: what besides makes the pixels different; it goes into the objects' UIDs, not into the series'.
+    Attributes:
+        case: tells the case and what segmented it from all others; random by default.
+        settings: tells what else makes the pixels different; it goes into the objects' UIDs, not into the series'.
     """
 
-    case: str = field(default_factory=_random_key)
+    case: str = field(default_factory=lambda: uuid.uuid4().hex)
     settings: str = ""
 
     def series(self, number: int) -> UID:

@@ -1,12 +1,11 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
+"""Images from a PACS and results into it, by DICOMweb."""
 
-from .address import check_url, exposes_credentials
-from .command import run_dicomweb
-from .credentials import Credentials, read_credentials
+from .access import Credentials, check_url, exposes_credentials, read_credentials
+from .command import read_studies, run_dicomweb
 from .errors import PacsError
 from .exchange import Limits
-from .pacs import Pacs, StoredSeries
-from .storing import store_objects
-from .study import StudyOptions, segment_study
+from .pacs import Pacs, StoredSeries, store_objects
+from .study import StudyOptions, StudyPrivacy, segment_study

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,14 +11,14 @@ from dataclasses import asdict
 from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
-from medsegdiff_monai.apps.dicom.command import CaseResult, problem_of, summary_of
-from medsegdiff_monai.apps.dicom.contrasts import parse_contrasts
-from medsegdiff_monai.apps.dicom.discovery import LeftOut
-from medsegdiff_monai.apps.dicom.headers import uid_suffix
-from medsegdiff_monai.apps.dicom.output import prepare_folder, write_summary
-from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
-from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
-from medsegdiff_monai.apps.dicomweb.credentials import read_credentials
+from medsegdiff_monai.apps.dicom.command import problem_of
+from medsegdiff_monai.apps.dicom.output import CaseResult, prepare_folder, write_summary
+from medsegdiff_monai.apps.dicom.reading.attributes import uid_suffix
+from medsegdiff_monai.apps.dicom.reading.contrasts import parse_contrasts
+from medsegdiff_monai.apps.dicom.reading.header import LeftOut
+from medsegdiff_monai.apps.dicom.reading.identity import without_values_in_logs
+from medsegdiff_monai.apps.dicom.uids import is_valid_uid
+from medsegdiff_monai.apps.dicomweb.access import check_url, exposes_credentials, read_credentials
 from medsegdiff_monai.apps.dicomweb.exchange import Limits
 from medsegdiff_monai.apps.dicomweb.pacs import Pacs
 from medsegdiff_monai.apps.dicomweb.study import StudyOptions, segment_study
@@ -27,18 +26,14 @@ from medsegdiff_monai.utils import InputError, locked_folder
 
 __all__ = ["read_studies", "run_dicomweb", "segment_studies"]
 
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")  # PS3.5 9.1
-_UID_LENGTH = 64
 _NOISY = ("requests", "urllib3")  # they log addresses with UIDs in them
 
 
 def read_studies(study: Any, arguments: Sequence[str] = ()) -> list[str]:
-    """Study Instance UIDs, each once.
+    """Study Instance UIDs, each once, of an option with commas between or a sequence.
 
-    Args:
-        study: one, or several with commas between, or a sequence of them.
-        arguments: the command line, where fire keeps only the last of options that are repeated, and takes a short UID
-            for a number.
+    The command line's arguments go before it: fire keeps only the last of options that are repeated, and takes a short
+    UID for a number.
 
     Raises:
         InputError: when there is none, or one is no UID.
@@ -50,7 +45,7 @@ def read_studies(study: Any, arguments: Sequence[str] = ()) -> list[str]:
     if not uids:
         raise InputError("No study is given: give --study the Study Instance UID, or several with commas between.")
     for position, uid in enumerate(uids, start=1):
-        if not _UID.fullmatch(uid) or len(uid) > _UID_LENGTH:  # not quoted: it may be a patient's number
+        if not is_valid_uid(uid):  # not quoted: it may be a patient's number
             raise InputError(f"What --study gives as number {position} is no UID: give Study Instance UIDs.")
     return list(dict.fromkeys(uids))
 
@@ -65,17 +60,11 @@ def _option(argument: str, rest: Sequence[str]) -> str:
 
 def segment_studies(
     pacs: Pacs, segmenter: DicomSegmenter, studies: Sequence[str], options: StudyOptions
-) -> tuple[int, list[CaseResult]]:
+) -> tuple[int, list[CaseResult], list[LeftOut]]:
     """Segment studies of a PACS, going on with the others where one fails.
 
-    Args:
-        pacs: the PACS.
-        segmenter: the bundle.
-        studies: Study Instance UIDs.
-        options: how.
-
     Returns:
-        Number of the studies of which something failed, and what became of each case.
+        Number of the studies of which something failed, what became of each case, and what was left out.
     """
     results: list[CaseResult] = []
     left_out: list[LeftOut] = []
@@ -86,14 +75,13 @@ def segment_studies(
                 cases, others = segment_study(pacs, segmenter, study, options, len(results) + 1)
             except Exception as e:  # the other studies go on
                 options.report(f"Error: Study {uid_suffix(study)}: {problem_of(e)}")
-                failed += 1
-                continue
+                failed, cases, others = failed + 1, [], []
             results += cases
             left_out += others
             failed += any(case.problem is not None for case in cases)
-    if options.out is not None:
-        write_summary(options.out, summary_of(segmenter, results, left_out))
-    return failed, results
+            if options.out is not None:
+                write_summary(options.out, segmenter, results, left_out)
+    return failed, results, left_out
 
 
 def run_dicomweb(
@@ -110,30 +98,16 @@ def run_dicomweb(
     credentials: str | None = None,
     limits: Limits | None = None,
 ) -> int:
-    """The command ``dicomweb``: images from a PACS, DICOM SEG and SR into it.
-
-    Args:
-        url: address of the DICOMweb service.
-        studies: Study Instance UIDs.
-        bundle: folder of the bundle.
-        out: folder that keeps the results as well; None for none.
-        contrasts: contrasts that the user names.
-        resample: whether contrasts on other grids are resampled onto the first's.
-        steps: number of network evaluations of each member; None for the bundle's.
-        members: number of members; None for the bundle's.
-        device: where the network runs; None for the bundle's choice.
-        again: whether new results are made where there are some.
-        credentials: file with credentials; None for those of the environment.
-        limits: what the PACS may take and send; None for the usual.
+    """The command ``dicomweb``: images from a PACS, DICOM SEG and SR into it; its options are described in its help.
 
     Returns:
-        Exit status: 0, or 1 where a study failed.
+        Exit status: 0, or 1 where a study failed or an object was left out that may have been an image.
 
     Raises:
         InputError: when the command is used wrongly.
     """
-    address = check_url(url)
-    for name, value in asdict(limits or Limits()).items():
+    address, limits = check_url(url), limits or Limits()
+    for name, value in asdict(limits).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise InputError(f"--{name.replace('_', '-')} must be a number above 0, got {value!r}.")
     allowed = read_credentials(credentials)
@@ -146,7 +120,8 @@ def run_dicomweb(
     with nullcontext() if out is None else locked_folder(out):
         folder = None if out is None else prepare_folder(out, overwrite=False, advice="choose another folder")
         options = StudyOptions(named, resample, again, folder)
-        failed, results = segment_studies(Pacs(address, allowed, limits or Limits()), segmenter, studies, options)
-    done = sum(result.problem is None for result in results)
-    print(f"{len(studies) - failed} of {len(studies)} studies done, {done} cases segmented.")
-    return 1 if failed else 0
+        failed, results, left_out = segment_studies(Pacs(address, allowed, limits), segmenter, studies, options)
+    done, lost = sum(result.problem is None for result in results), sum(one.counts for one in left_out)
+    also = f", {lost} {'file' if lost == 1 else 'files'} left out" if lost else ""
+    print(f"{len(studies) - failed} of {len(studies)} studies done, {done} cases segmented{also}.")
+    return 1 if failed or lost else 0

@@ -17,9 +17,7 @@ __all__ = ["LimitError", "PacsError", "pacs_errors"]
 class PacsError(InputError):
     """What went wrong between this program and the PACS, in one sentence without credentials or patient data.
 
-    Args:
-        message: the sentence.
-        gone: whether the PACS no longer answers, so that there is no use in asking it anything else.
+    ``gone`` says that the PACS no longer answers, so that there is no use in asking it anything else.
     """
 
     def __init__(self, message: str, gone: bool = False) -> None:
@@ -28,13 +26,7 @@ class PacsError(InputError):
 
 
 class LimitError(Exception):
-    """An answer that is more than is allowed.
-
-    Args:
-        excess: what the PACS does, as "takes longer than 5 s".
-        advice: what the user may do.
-        gone: see :class:`PacsError`.
-    """
+    """An answer that is more than is allowed: the excess, as "takes longer than 5 s", and what the user may do."""
 
     def __init__(self, excess: str, advice: str, gone: bool = False) -> None:
         super().__init__(excess)
@@ -43,16 +35,9 @@ class LimitError(Exception):
 
 @contextmanager
 def pacs_errors(url: str, doing: str, timeout: float, authenticated: bool) -> Iterator[None]:
-    """Turn whatever a request raises into a :class:`PacsError`.
+    """Turn whatever a request raises into a :class:`PacsError`, which does not quote the PACS's answer.
 
-    Args:
-        url: address of the service.
-        doing: what the request was for, such as "asking for the study".
-        timeout: longest wait for an answer, in seconds.
-        authenticated: whether credentials were sent.
-
-    Raises:
-        PacsError: in place of every other error; it does not quote that, for it may quote the PACS's answer.
+    ``doing`` is the purpose of the request, such as "asking for the study", and ``timeout`` its longest wait (seconds).
     """
     try:
         yield
@@ -63,7 +48,6 @@ def pacs_errors(url: str, doing: str, timeout: float, authenticated: bool) -> It
 
 
 def _explained(error: Exception, url: str, doing: str, timeout: float, authenticated: bool) -> InputError:
-    """What an error means."""
     if isinstance(error, LimitError):
         return PacsError(f"The PACS at {url} {error.excess} ({doing}): {error.advice}.", error.gone)
     if isinstance(error, requests.exceptions.SSLError):
@@ -97,7 +81,7 @@ def _explained(error: Exception, url: str, doing: str, timeout: float, authentic
 
 
 def _refused(status: int, url: str, doing: str, authenticated: bool) -> PacsError:
-    """What an HTTP status other than success means."""
+    """Meaning of an HTTP status other than success."""
     entry = (
         "refuses the credentials (401): check them"
         if authenticated

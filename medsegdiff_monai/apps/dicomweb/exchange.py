@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Lock, Timer
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
-from medsegdiff_monai.apps.dicomweb.credentials import Credentials
+from medsegdiff_monai.apps.dicomweb.access import Credentials
 from medsegdiff_monai.apps.dicomweb.errors import LimitError
-from medsegdiff_monai.apps.dicomweb.session import TimeOverError, open_session
 
 __all__ = ["GIGABYTE", "Answer", "Exchange", "Limits"]
 
@@ -28,33 +30,22 @@ _JSON = "application/dicom+json, application/json"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a PACS may take and send.
+    """What a PACS may take and send."""
 
-    Attributes:
-        timeout: longest wait for a connection and for data, in seconds.
-        max_time: longest time of a request, or of all those for one listing, in seconds.
-        max_size: largest size of the images of a study, in gigabytes.
-    """
-
-    timeout: float = 60.0
-    max_time: float = 600.0
-    max_size: float = 4.0
+    timeout: float = 60.0  # longest wait for a connection and for data, in seconds
+    max_time: float = 600.0  # longest time of a request, or of all those for one listing, in seconds
+    max_size: float = 4.0  # largest size of the images of a study, in gigabytes
 
 
 class Answer:
-    """An answer of a PACS, which is read piece by piece and no further than allowed."""
+    """An answer of a PACS, read piece by piece and no further than allowed."""
 
     def __init__(self, response: requests.Response) -> None:
         self.status, self.content_type = response.status_code, response.headers.get("Content-Type", "")
         self._response = response
 
     def pieces(self, limit: float, refusal: LimitError) -> Iterator[bytes]:
-        """The content, unpacked.
-
-        Args:
-            limit: number of bytes that it may have.
-            refusal: raised where it has more.
-        """
+        """The unpacked content; the refusal is raised where it has more bytes than the limit."""
         if self._response.headers.get("Content-Encoding", "").strip().lower() not in _ENCODINGS:
             raise ValueError("The answer is packed in a way that was not asked for.")
         received = 0
@@ -72,20 +63,14 @@ class Answer:
 
 
 class Exchange:
-    """Requests to a DICOMweb service and its answers, within limits.
-
-    Args:
-        url: address of the service.
-        credentials: what lets this program in.
-        limits: what the service may take and send.
-    """
+    """Requests to a DICOMweb service and its answers, within limits."""
 
     def __init__(self, url: str, credentials: Credentials, limits: Limits) -> None:
         self.url, self.limits = url, limits
         self._credentials = credentials
 
     def deadline(self) -> float:
-        """The moment, of :func:`time.monotonic`, at which a request that begins now has to have ended."""
+        """End of a request that begins now, as :func:`time.monotonic` counts."""
         return time.monotonic() + self.limits.max_time
 
     @contextmanager
@@ -106,13 +91,9 @@ class Exchange:
             path: path below the address of the service.
             accept: media types that the answer may have.
             params: the query.
-            body: what is sent, and its media type. It is sent with its length, whose end a service knows.
+            body: content and media type, sent with its length, whose end a service knows.
             deadline: see :meth:`deadline`; None for that of a request that begins now.
             expected: further statuses than those of success that have an answer.
-
-        Raises:
-            LimitError: when the time is over.
-            requests.RequestException: when there is no answer, or a status is not one that is expected.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         content, kind = (None, None) if body is None else (io.BytesIO(body[0]), body[1])
@@ -121,13 +102,15 @@ class Exchange:
         seconds = (self.deadline() if deadline is None else deadline) - time.monotonic()
         options: dict[str, Any] = {"headers": headers, "params": params, "data": content, "stream": True}
         try:
-            with open_session(self._credentials, seconds) as session:
+            with _open_session(self._credentials, seconds) as session:
                 wait = self.limits.timeout
                 with session.request(method, f"{self.url}/{path}", timeout=wait, **options) as response:
                     if response.status_code not in expected:
-                        _check_status(response)
+                        if 300 <= response.status_code < 400:
+                            raise requests.TooManyRedirects(response=response)
+                        response.raise_for_status()
                     yield Answer(response)
-        except TimeOverError as e:
+        except _TimeOverError as e:
             text = f"took longer than {self.limits.max_time:g} s"
             raise LimitError(text, "try later, or give a longer --max-time", gone=True) from e
 
@@ -138,7 +121,83 @@ class Exchange:
         return [] if content is None else [content] if isinstance(content, dict) else list(content)
 
 
-def _check_status(response: requests.Response) -> None:
-    if 300 <= response.status_code < 400:
-        raise requests.TooManyRedirects(response=response)
-    response.raise_for_status()
+class _TimeOverError(Exception):
+    """A request has taken all the time that it may."""
+
+
+class _NoRedirects(requests.Session):
+    """A session that hands on an answer that sends elsewhere; another would read all of it, whatever its size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: nothing is followed."""
+
+
+class _Cuttable(HTTPAdapter):
+    """Makes connections that another thread can end, also while a TLS handshake, a header or data trickles in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock, self._sockets = Lock(), list[socket.socket]()
+        self.was_cut = False
+
+    def get_connection_with_tls_context(self, *arguments: Any, **named: Any) -> Any:
+        """See requests; the pool's connections are noted here."""
+        pool = super().get_connection_with_tls_context(*arguments, **named)
+        note = self._note
+
+        class Noted(pool.ConnectionCls):  # type: ignore[name-defined]
+            def _new_conn(self) -> socket.socket:
+                made = super()._new_conn()
+                note(made.dup())  # TLS takes the descriptor out of the other
+                return made
+
+        pool.ConnectionCls = Noted
+        return pool
+
+    def _note(self, made: socket.socket) -> None:
+        with self._lock:
+            self._sockets.append(made)
+            if self.was_cut:  # while it was being made
+                made.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End all connections, and those to come: who waits for one gets an error."""
+        with self._lock:
+            self.was_cut = True
+            for one in self._sockets:
+                with suppress(OSError):  # ended already
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        for one in self._sockets:
+            one.close()
+
+
+@contextmanager
+def _open_session(credentials: Credentials, seconds: float) -> Iterator[requests.Session]:
+    """A session for one request, with credentials that go to the address that the user gave and to no other.
+
+    It ends with a :class:`_TimeOverError` once the seconds are over, whatever arrives meanwhile.
+    """
+    if seconds <= 0:
+        raise _TimeOverError
+    adapter = _Cuttable()
+    clock = Timer(seconds, adapter.cut)
+    clock.daemon = True
+    with _NoRedirects() as session:
+        session.auth = credentials
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, adapter)
+        clock.start()
+        try:
+            yield session
+        except Exception as e:
+            if adapter.was_cut:
+                raise _TimeOverError from e
+            raise
+        finally:
+            clock.cancel()
+    if adapter.was_cut:  # what looked like the end of the answer was not
+        raise _TimeOverError

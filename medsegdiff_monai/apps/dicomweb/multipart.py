@@ -15,12 +15,7 @@ _HEADER_BYTES = 1 << 14
 
 
 def save_parts(pieces: Iterator[bytes], content_type: str, folder: Path) -> Iterator[Path]:
-    """Write the parts of a multipart message (RFC 2046, 5.1) to files, as they arrive.
-
-    Args:
-        pieces: the message.
-        content_type: its media type, with the boundary.
-        folder: gets ``00001.dcm`` and so on.
+    """Write the parts of a multipart message (RFC 2046, 5.1) to files ``00001.dcm`` and so on, as they arrive.
 
     Yields:
         The file of each part that has arrived whole. A message that breaks off ends there.
@@ -75,11 +70,7 @@ class _Text:
         self._take(len(mark))
 
     def skip(self, mark: bytes, limit: int | None = None) -> None:
-        """Take all up to a mark, and it.
-
-        Raises:
-            ValueError: when more bytes than the limit come before it.
-        """
+        """Take all up to a mark, and it; a ValueError where more bytes than the limit come before it."""
         taken = 0
         for content in self.until(mark):
             taken += len(content)
@@ -105,11 +96,6 @@ class _Text:
 
 
 def join_parts(parts: list[bytes], boundary: str) -> bytes:
-    """A multipart message of DICOM objects.
-
-    Args:
-        parts: the objects.
-        boundary: what stands between them and in none of them.
-    """
+    """A multipart message of DICOM objects, with a boundary that is in none of them."""
     begin = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode("ascii")
     return b"".join(begin + part + _LINE for part in parts) + f"--{boundary}--\r\n".encode("ascii")

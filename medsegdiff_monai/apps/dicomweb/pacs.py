@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -17,29 +18,24 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import dcmwrite
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.dicom.headers import uid_suffix
-from medsegdiff_monai.apps.dicomweb.credentials import Credentials
+from medsegdiff_monai.apps.dicom.reading.attributes import uid_suffix
+from medsegdiff_monai.apps.dicomweb.access import Credentials
 from medsegdiff_monai.apps.dicomweb.errors import LimitError, PacsError, pacs_errors
 from medsegdiff_monai.apps.dicomweb.exchange import GIGABYTE, Exchange, Limits
 from medsegdiff_monai.apps.dicomweb.multipart import join_parts, save_parts
 
-__all__ = ["Pacs", "StoredSeries"]
+__all__ = ["Pacs", "StoredSeries", "store_objects"]
 
 _DICOM = 'multipart/related; type="application/dicom"'
 _AS_STORED = f"{_DICOM}; transfer-syntax=*"  # in the transfer syntax that the PACS holds
 _PAGES, _OBJECTS = 200, 20_000  # of a listing
 _BAR_AFTER = 2.0  # seconds
+_LOOKS, _BETWEEN = 4, 1.0  # seconds: a PACS may still be busy with a request whose connection broke
 
 
 @dataclass
 class StoredSeries:
-    """A series as a PACS lists it.
-
-    Attributes:
-        uid: Series Instance UID.
-        modality: its modality.
-        instances: SOP Class UID of each object, by its SOP Instance UID.
-    """
+    """A series as a PACS lists it, with the SOP Class UID of each object by its SOP Instance UID."""
 
     uid: str
     modality: str
@@ -49,13 +45,10 @@ class StoredSeries:
 class Pacs:
     """A DICOMweb service (PS3.18, 8 and 10): queries, retrieves and stores.
 
-    A request to store is sent whole, with its length: of a request sent in chunks, Orthanc stores each object as soon
-    as it has arrived, so that a connection that breaks leaves some of them; of one with a length it stores none.
+    A request to store is sent whole, with its length: of one sent in chunks, Orthanc stores each object as soon as it
+    has arrived, so that a connection that breaks leaves some of them; of one with a length it stores none.
 
-    Args:
-        url: its address.
-        credentials: what lets this program in.
-        limits: what it may take and send.
+    Every method raises a :class:`PacsError` when the PACS does not answer as it should.
     """
 
     def __init__(self, url: str, credentials: Credentials, limits: Limits) -> None:
@@ -67,11 +60,7 @@ class Pacs:
         return pacs_errors(self.url, doing, self._exchange.limits.timeout, self._authenticated)
 
     def series_of(self, study: str) -> dict[str, StoredSeries]:
-        """All series of a study with the UIDs of their objects, by their UIDs.
-
-        Raises:
-            PacsError: when there is no such study, it is empty, or the PACS does not answer as it should.
-        """
+        """All series of a study that is not empty with the UIDs of their objects, by their UIDs."""
         with self._errors("asking for the study"):
             found = self._exchange.listing("studies", {"StudyInstanceUID": study})
             if study not in {_value(item, "0020000D") for item in found}:
@@ -79,15 +68,12 @@ class Pacs:
         with self._errors("listing the study"):
             listed = self._pages(_path(study, "series"), "0020000E")
             series = {uid: StoredSeries(uid, _value(item, "00080060")) for uid, item in listed.items()}
-            for uid, item in self._instances(study).items():
+            for uid, item in self._pages(_path(study, "instances"), "00080018").items():
                 stored = series.setdefault(_value(item, "0020000E"), StoredSeries(_value(item, "0020000E"), ""))
                 stored.instances[uid] = _value(item, "00080016")
         if not any(s.instances for s in series.values()):
             raise PacsError(f"The study {uid_suffix(study)} is empty: the PACS lists no object in it.")
         return series
-
-    def _instances(self, study: str) -> dict[str, dict[str, Any]]:
-        return self._pages(_path(study, "instances"), "00080018")
 
     def _pages(self, path: str, key: str, params: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
         """All matches of a search, by a UID: a service may answer with some of them at a time (PS3.18 8.3.4.4)."""
@@ -107,38 +93,22 @@ class Pacs:
         )
 
     def instances_of(self, study: str) -> set[str]:
-        """SOP Instance UIDs of all objects of a study.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """SOP Instance UIDs of all objects of a study."""
         with self._errors("looking what is stored"):
-            return set(self._instances(study))
+            return set(self._pages(_path(study, "instances"), "00080018"))
 
     def header(self, study: str, series: str, instance: str) -> Dataset:
-        """Header of an object, without pixels and other bulk data.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """Header of an object, without pixels and other bulk data."""
         with self._errors("asking for a header"):
             (content,) = self._exchange.listing(_path(study, "series", series, "instances", instance, "metadata"))
-            return _header(content)
+            header = Dataset()
+            for tag, element in content.items():
+                with suppress(Exception):  # a damaged value is taken out, as it is of files
+                    header.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=lambda *_: None))
+            return header
 
     def retrieve(self, study: str, series: Iterable[StoredSeries], folder: Path) -> int:
-        """Retrieve series, each into a folder of its own, under names that tell nothing.
-
-        Args:
-            study: Study Instance UID.
-            series: the series.
-            folder: where to put them.
-
-        Returns:
-            Number of objects.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should or sends fewer objects than it lists.
-        """
+        """Retrieve series, each into a subfolder whose name tells nothing; the number of their objects."""
         series = list(series)
         total = sum(len(s.instances) for s in series)
         left = self._exchange.limits.max_size * GIGABYTE
@@ -175,11 +145,7 @@ class Pacs:
                 yield file
 
     def retrieve_object(self, study: str, series: str, instance: str, folder: Path) -> Path:
-        """Retrieve an object into a folder, under a name that tells nothing.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """Retrieve an object into a folder, under a name that tells nothing."""
         with self._errors("retrieving an image"):
             limit = self._exchange.limits.max_size * GIGABYTE
             path = _path(study, "series", series, "instances", instance)
@@ -187,35 +153,27 @@ class Pacs:
         return file
 
     def store(self, study: str, objects: Mapping[str, Dataset]) -> None:
-        """Store objects with one request; what is stored then is another question, see :func:`store_objects`.
-
-        Raises:
-            PacsError: when the PACS does not say that it stored them.
-        """
-        with self._errors("storing the results"):
-            answer = self._stored(study, [_encoded(ds) for ds in objects.values()])
-        refused = answer.get("FailedSOPSequence") or []
-        if refused:
-            raise PacsError(
-                f"The PACS refuses {len(refused)} of {len(objects)} objects{_reasons(refused)}: see its log."
-            )
-
-    def _stored(self, study: str, objects: list[bytes]) -> Dataset:
-        """The answer to a request to store (PS3.18 10.5.3), also where it is that all objects are refused (409)."""
-        boundary = uuid4().hex
-        body = join_parts(objects, boundary), f"{_DICOM}; boundary={boundary}"
-        with self._exchange.request("POST", _path(study), body=body, expected=(409,)) as answer:
+        """Store objects with one request; what is stored then is another question, see :func:`store_objects`."""
+        parts, boundary = [], uuid4().hex
+        for ds in objects.values():
+            ds.preamble = b"\0" * 128
+            dcmwrite(part := BytesIO(), ds)
+            parts.append(part.getvalue())
+        body = join_parts(parts, boundary), f"{_DICOM}; boundary={boundary}"
+        # Also that all objects are refused (409) is an answer (PS3.18 10.5.3).
+        posted = self._exchange.request("POST", _path(study), body=body, expected=(409,))
+        with self._errors("storing the results"), posted as answer:
             content = answer.json() if "json" in answer.content_type else None
             if content is None and answer.status == 409:
                 raise PacsError(f"The PACS at {self.url} refuses the request (409): see its log (storing the results).")
-        return Dataset() if content is None else Dataset.from_json(content)
+            stored = Dataset.from_json(content or {})
+        if refused := stored.get("FailedSOPSequence") or []:
+            codes = sorted({f"{int(item.FailureReason):04X}H" for item in refused if "FailureReason" in item})
+            reasons = f" (failure reason {', '.join(codes)})" if codes else ""  # PS3.18 table I.2-2
+            raise PacsError(f"The PACS refuses {len(refused)} of {len(objects)} objects{reasons}: see its log.")
 
     def delete(self, study: str, series: str, instance: str) -> None:
-        """Delete an object; few services allow that.
-
-        Raises:
-            PacsError: when it is not deleted.
-        """
+        """Delete an object; few services allow that."""
         path = _path(study, "series", series, "instances", instance)
         with self._errors("deleting what was stored"), self._exchange.request("DELETE", path):
             pass  # what it says of its success is of no use
@@ -226,31 +184,64 @@ def _path(study: str, *parts: str) -> str:
     return "/".join(["studies", *(quote(part, safe="") for part in (study, *parts))])
 
 
-def _encoded(ds: Dataset) -> bytes:
-    ds.preamble = b"\0" * 128
-    with BytesIO() as buffer:
-        dcmwrite(buffer, ds)
-        return buffer.getvalue()
-
-
-def _header(content: Mapping[str, Any]) -> Dataset:
-    """A header from DICOM JSON; attributes with a damaged value are taken out, as they are of files."""
-    header = Dataset()
-    for tag, element in content.items():
-        try:
-            header.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=lambda *_: None))
-        except Exception:  # whatever the conversion raises
-            continue
-    return header
-
-
 def _value(item: Mapping[str, Any], tag: str) -> str:
     """The first value of an attribute of a DICOM JSON object (PS3.18 F.2) as text; empty where there is none."""
     values = item.get(tag, {}).get("Value") or [""]
     return str(values[0])
 
 
-def _reasons(refused: Iterable[Dataset]) -> str:
-    """The codes of PS3.18 table I.2-2 that it gives."""
-    codes = sorted({f"{int(item.FailureReason):04X}H" for item in refused if "FailureReason" in item})
-    return f" (failure reason {', '.join(codes)})" if codes else ""
+def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> None:
+    """Store the objects of a case, by their SOP Instance UIDs, all of them or none, as far as the PACS allows that.
+
+    DICOMweb knows no transaction, and the answer to a request is no proof either way: Orthanc says "stored" of what its
+    filter dropped, and "bad request" where it has stored the rest. So they are sent in one request, and then the PACS
+    is asked what it has. A part is deleted. Where that fails, or the PACS is gone, a later run of the command
+    recognises the part by its UIDs and stores what is missing.
+
+    Raises:
+        PacsError: when not all are stored; the sentence says what is.
+    """
+    problem: PacsError | None = None
+    try:
+        pacs.store(study, objects)
+    except PacsError as e:
+        problem = e
+    try:
+        there = _look(pacs, study, set(objects))
+        if len(there) == len(objects):
+            return  # also where only the answer was lost
+        kept = _delete(pacs, study, [objects[uid] for uid in there])
+    except PacsError as e:
+        first = problem or e
+        raise PacsError(
+            f"{first} What of the results it has stored is not known: run the command again, it completes them.",
+            first.gone,
+        ) from e
+    said = str(problem or "The PACS says that it stored the results, but does not list all of them: see its log.")
+    if not kept:
+        raise PacsError(f"{said} Nothing of the results is stored.")
+    raise PacsError(
+        f"{said} Of the results, {kept} of {len(objects)} objects are stored, which the PACS does not delete: run the "
+        "command again to store the others, or take them out of the PACS."
+    )
+
+
+def _look(pacs: Pacs, study: str, wanted: set[str]) -> set[str]:
+    """Those of the objects that the PACS lists, once all are there or time enough has gone."""
+    for left in reversed(range(_LOOKS)):
+        there = wanted & pacs.instances_of(study)
+        if there == wanted or not left:
+            break
+        time.sleep(_BETWEEN)
+    return there
+
+
+def _delete(pacs: Pacs, study: str, objects: list[Dataset]) -> int:
+    """Delete objects; the number of those that stay."""
+    for ds in objects:
+        try:
+            pacs.delete(study, ds.SeriesInstanceUID, ds.SOPInstanceUID)
+        except PacsError:
+            break  # what one is refused for, all are
+    uids = {str(ds.SOPInstanceUID) for ds in objects}
+    return len(uids & pacs.instances_of(study)) if uids else 0

@@ -5,46 +5,159 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from medsegdiff_monai.apps.dicom.case import DicomSegmenter
-from medsegdiff_monai.apps.dicom.command import CaseResult, problem_of
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts
-from medsegdiff_monai.apps.dicom.discovery import DicomCase, LeftOut, find_dicom_cases, read_headers
-from medsegdiff_monai.apps.dicom.headers import text, uid_suffix
-from medsegdiff_monai.apps.dicom.output import write_case
+from medsegdiff_monai.apps.dicom.case import DicomSegmenter, note_on
+from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
+from medsegdiff_monai.apps.dicom.command import problem_of
+from medsegdiff_monai.apps.dicom.output import CaseResult, write_case
+from medsegdiff_monai.apps.dicom.reading.attributes import text, uid_suffix
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, choose_contrasts, refuse_unused_names
+from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, find_dicom_cases, image_classes
+from medsegdiff_monai.apps.dicom.reading.files import read_headers
+from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
+from medsegdiff_monai.apps.dicom.uids import ResultUIDs
+from medsegdiff_monai.apps.dicom.writing.segmentation import series_sizes
 from medsegdiff_monai.apps.dicomweb.errors import PacsError
-from medsegdiff_monai.apps.dicomweb.pacs import Pacs
-from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy, Wanted, plan_cases, wanted_results
-from medsegdiff_monai.apps.dicomweb.storing import store_objects
+from medsegdiff_monai.apps.dicomweb.pacs import Pacs, StoredSeries, store_objects
 from medsegdiff_monai.utils import InputError, printable
 
-__all__ = ["StudyOptions", "StudyRun", "segment_study"]
+__all__ = [
+    "PlannedCase",
+    "StudyOptions",
+    "StudyPrivacy",
+    "StudyRun",
+    "Wanted",
+    "plan_cases",
+    "segment_study",
+    "wanted_results",
+]
 
 logger = logging.getLogger(__name__)
 
 
+class StudyPrivacy(Privacy):
+    """For objects that lie in no folder of the user's."""
+
+    def shown(self, path: Path) -> str:
+        """Nothing of the temporary folder that they lie in."""
+        return "the study" if path.suffix != ".dcm" else "An object of the study"
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """Series of the PACS that are segmented as one, and the objects of them that are the image."""
+
+    series: tuple[StoredSeries, ...]
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A case with the UIDs that its results are to have, and those that the PACS has from a run that broke off."""
+
+    case: PlannedCase
+    uids: ResultUIDs
+    present: frozenset[str]
+
+
+def plan_cases(
+    pacs: Pacs,
+    study: str,
+    stored: Mapping[str, StoredSeries],
+    codes: BundleCodes,
+    named: NamedContrasts | None,
+) -> list[PlannedCase]:
+    """Choose from the series of a study what is worth retrieving for a bundle.
+
+    Series are told by modality and object class, which a listing holds. Contrasts of a volume are told by the header of
+    one object of each series.
+
+    Raises:
+        InputError: when no series fits, or contrasts are missing or ambiguous.
+    """
+    classes = image_classes(codes)
+    fitting = [
+        StoredSeries(s.uid, s.modality, {uid: kind for uid, kind in s.instances.items() if kind in classes})
+        for s in stored.values()
+        if s.modality in codes.modalities
+    ]
+    fitting = [s for s in fitting if s.instances]
+    if not fitting:
+        raise _nothing_fits(stored, codes)
+    if codes.kind is ImageKind.VOLUME:
+        fitting = _contrasts(pacs, study, fitting, codes, named)
+        return [PlannedCase(tuple(fitting), tuple(sorted(uid for s in fitting for uid in s.instances)))]
+    refuse_unused_names(named, [])
+    return [PlannedCase((s,), (uid,)) for s in fitting for uid in s.instances]
+
+
+def _nothing_fits(stored: Mapping[str, StoredSeries], codes: BundleCodes) -> PacsError:
+    found = Counter(s.modality or "unknown" for s in stored.values())
+    listed = ", ".join(f"{number} {modality}" for modality, number in sorted(found.items()))
+    return PacsError(
+        f"No series of the study can be an image for the bundle, which takes {' or '.join(codes.modalities)} "
+        f"(found {listed}): choose another study or bundle."
+    )
+
+
+def _contrasts(
+    pacs: Pacs, study: str, fitting: list[StoredSeries], codes: BundleCodes, named: NamedContrasts | None
+) -> list[StoredSeries]:
+    """Series of the contrasts, in their order."""
+    instances: list[Instance] = []
+    for one in fitting:
+        header = pacs.header(study, one.uid, sorted(one.instances)[len(one.instances) // 2])
+        instances += [Instance(Path(), header)] * len(one.instances)
+    cases, left_out = find_dicom_cases(instances, codes, StudyPrivacy())
+    if not cases:
+        raise PacsError(f"The study has no image to segment: {left_out[0].what} {left_out[0].reason}")
+    refuse_unused_names(named, cases)
+    by_uid = {s.uid: s for s in fitting}
+    return [by_uid[s.uid] for s in choose_contrasts(cases[0].series, codes.contrasts, named)]
+
+
+def wanted_results(
+    case: PlannedCase, segmenter: DicomSegmenter, stored: Mapping[str, StoredSeries], again: bool
+) -> Wanted | None:
+    """Results that a case still needs, told by the UIDs that they would have; None where none are wanted.
+
+    The series' UIDs follow from the source images, the bundle's name and version, its weights and a number that counts
+    the runs; the objects' follow from the settings as well, so that a UID never stands for two different objects.
+    """
+    made_by = segmenter.equipment
+    sizes = series_sizes(segmenter.codes)
+    run = -1
+    while True:
+        run += 1
+        key = "|".join([made_by.model, made_by.bundle_version, made_by.serial, *case.sources, str(run)])
+        uids = ResultUIDs(key, segmenter.segmenter.settings)
+        found = {n: set(stored[uids.series(n)].instances) for n in sizes if uids.series(n) in stored}
+        if all(len(found.get(n, ())) >= size for n, size in sizes.items()):
+            if again:
+                continue
+            return None
+        present = frozenset(uid for instances in found.values() for uid in instances)
+        expected = {uids.instance(n, i) for n, size in sizes.items() for i in range(1, size + 1)}
+        if present <= expected:  # none, or a part of the same results
+            return Wanted(case, uids, present)
+
+
 @dataclass(frozen=True)
 class StudyOptions:
-    """How studies are segmented.
+    """How studies are segmented."""
 
-    Attributes:
-        named: contrasts that the user names.
-        resample: whether contrasts on other grids are resampled onto the first's.
-        again: whether new results are made where there are some.
-        out: folder that keeps the results as well; None for none.
-        report: called with each line that a user should see; no line holds patient data.
-    """
-
-    named: NamedContrasts | None = None
-    resample: bool = False
-    again: bool = False
-    out: Path | None = None
-    report: Callable[[str], None] = print
+    named: NamedContrasts | None = None  # contrasts that the user names
+    resample: bool = False  # contrasts on other grids onto the first's
+    again: bool = False  # new results are made where there are some
+    out: Path | None = None  # folder that keeps the results as well
+    report: Callable[[str], None] = print  # takes each line that a user should see; none holds patient data
 
 
 def segment_study(
@@ -53,13 +166,6 @@ def segment_study(
     """Segment a study of a PACS and store the results in it, going on with the others where a case fails.
 
     The images are in a temporary folder that nobody else can read (its mode is 0700) while that lasts.
-
-    Args:
-        pacs: the PACS.
-        segmenter: the bundle.
-        study: Study Instance UID.
-        options: how.
-        first_number: number of the first case.
 
     Returns:
         What became of each case that had no results, and what was left out.
@@ -81,24 +187,34 @@ def segment_study(
         series = {s.uid: s for w in wanted for s in w.case.series}
         number = pacs.retrieve(study, series.values(), Path(folder))
         options.report(f"Study {uid_suffix(study)}: {number} objects of {len(series)} series retrieved.")
-        cases, left_out = _read(segmenter, Path(folder), wanted)
+        cases, left_out = _read(segmenter, Path(folder), planned, wanted)
         for one in left_out:
             options.report(printable(f"Left out: {one.what} {one.reason}"))
         if not cases:
-            raise InputError(f"There is no image to segment: {left_out[0].what} {left_out[0].reason}")
+            first = f": {left_out[0].what} {left_out[0].reason}" if left_out else "."
+            raise InputError(f"There is no image to segment{first}")
         return StudyRun(pacs, segmenter, study, options).segment(cases, first_number), left_out
 
 
 def _read(
-    segmenter: DicomSegmenter, folder: Path, wanted: Sequence[Wanted]
+    segmenter: DicomSegmenter, folder: Path, planned: Sequence[PlannedCase], wanted: Sequence[Wanted]
 ) -> tuple[list[tuple[DicomCase, Wanted]], list[LeftOut]]:
-    """The cases in a folder that are wanted, and what is left out."""
+    """Cases in a folder that are wanted, and what is left out: also a case that the PACS had not listed."""
     privacy = StudyPrivacy()
     instances, unreadable = read_headers([folder], privacy)
-    cases, others = find_dicom_cases(instances, segmenter.codes, privacy)
+    cases, left_out = find_dicom_cases(instances, segmenter.codes, privacy)
+    listed = {uid for case in planned for uid in case.sources}
     by_source = {uid: w for w in wanted for uid in w.case.sources}
-    found = [(case, by_source.get(text(case.header, "SOPInstanceUID"))) for case in cases]
-    return [(case, w) for case, w in found if w is not None], [*unreadable, *others]
+    chosen = []
+    for case in cases:
+        uid = text(case.header, "SOPInstanceUID")
+        if uid in by_source:
+            chosen.append((case, by_source[uid]))
+        elif uid not in listed:
+            left_out.append(
+                LeftOut(case.series[0].title, "is not what the PACS had listed: run the command again.", True)
+            )
+    return chosen, [*unreadable, *left_out]
 
 
 @dataclass
@@ -125,22 +241,25 @@ class StudyRun:
     def _one_case(self, case: DicomCase, wanted: Wanted, number: int) -> tuple[CaseResult, bool]:
         """What became of a case, and whether the PACS is gone."""
         study, files, options = uid_suffix(self.study), [], self.options
-        problem, gone = None, False
+        note, problem, gone = "", None, False
         try:
             source = self.segmenter.read(case, options.named, options.resample)
+            note = note_on(case, source)
             made = self.segmenter.segment(source, show_progress=True, uids=wanted.uids).made
             if options.out is not None:
                 files = write_case(options.out, number, made)
-            objects = {str(ds.SOPInstanceUID): ds for ds in made.objects.values()}
+            objects = {str(ds.SOPInstanceUID): ds for ds in made.values()}
             lacking = {uid: ds for uid, ds in objects.items() if uid not in wanted.present}
             store_objects(self.pacs, self.study, lacking)
             there = f"; {len(wanted.present)} were there" if wanted.present else ""
             self._say(f"Case {number} (study {study}): {len(lacking)} objects stored{there}.")
+            if note:
+                self._say(f"Note: Case {number} (study {study}): {note}.")
         except Exception as e:  # damaged headers fail in more ways than can be listed; the other cases go on
             logger.debug("Case %d", number, exc_info=True)  # only when asked for: a traceback may hold values
             problem, gone = problem_of(e), isinstance(e, PacsError) and e.gone
             self._say(f"Error: Case {number} (study {study}): {problem}")
-        return CaseResult(number, study, files, problem), gone
+        return CaseResult(number, study, files, problem, note), gone
 
     def _say(self, line: str) -> None:
         tqdm.write(line) if self.options.report is print else self.options.report(line)

@@ -26,23 +26,31 @@ from tqdm import tqdm
 from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.dicom import (
     BundleCodes,
+    Equipment,
     ImageKind,
+    ObjectMaker,
+    PictureGrid,
+    PictureInput,
     ResultUIDs,
     find_dicom_cases,
     image_classes,
+    number_of_frames,
     problem_of,
     read_codes,
     read_headers,
+    read_picture,
+    without_values_in_logs,
 )
-from medsegdiff_monai.apps.dicom.equipment import Equipment, SeriesPlace
-from medsegdiff_monai.apps.dicom.grid import PictureGrid
-from medsegdiff_monai.apps.dicom.picture import PictureInput, read_picture
-from medsegdiff_monai.apps.dicom.pixels import is_multiframe
-from medsegdiff_monai.apps.dicom.privacy import without_values_in_logs
-from medsegdiff_monai.apps.dicom.seg import make_binary
-from medsegdiff_monai.apps.dicomweb import Limits, Pacs, PacsError, read_credentials, store_objects
-from medsegdiff_monai.apps.dicomweb.address import check_url, exposes_credentials
-from medsegdiff_monai.apps.dicomweb.plan import StudyPrivacy
+from medsegdiff_monai.apps.dicomweb import (
+    Limits,
+    Pacs,
+    PacsError,
+    StudyPrivacy,
+    check_url,
+    exposes_credentials,
+    read_credentials,
+    store_objects,
+)
 from medsegdiff_monai.apps.label.load import LoadStudyd
 from medsegdiff_monai.utils import InputError
 
@@ -51,7 +59,6 @@ __all__ = ["PacsDatastore", "open_pacs", "picture_name"]
 logger = logging.getLogger(__name__)
 
 _BAR_AFTER = 2.0  # seconds
-_SERIES_NUMBER = 905  # the next after those of the command dicom
 _STUDY_UID = "0020000D"
 
 
@@ -198,7 +205,7 @@ class PacsDatastore(LocalDatastore):
             logger.warning("No new pictures: %s", e)
 
     def _fetch(self, name: str, stored: StoredPicture) -> None:
-        if is_multiframe(self._pacs.header(stored.study, stored.series, stored.instance)):  # it may be large
+        if number_of_frames(self._pacs.header(stored.study, stored.series, stored.instance)) > 1:  # it may be large
             raise InputError("It has several frames, single pictures are labelled here: use the command dicomweb.")
         (image,) = self._source(stored).images
         with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder:
@@ -265,9 +272,8 @@ def _annotation(source: PictureInput, label_map: np.ndarray, codes: BundleCodes,
     content = hashlib.sha256(label_map.astype(np.uint8).tobytes()).hexdigest()
     uids = ResultUIDs(f"annotation|{source.header.SOPInstanceUID}|{equipment.model}", content)
     masks = np.stack([np.isin(label_map, segment.values) for segment in codes.segments], axis=-1)
-    tracking = {segment.name: uids.tracking(segment.name) for segment in codes.segments}
-    place = SeriesPlace(_SERIES_NUMBER, f"{codes.algorithm.name} annotation", uids)
-    seg = make_binary(masks[None], PictureGrid(source, codes.body_part), codes, tracking, equipment, place)
+    maker = ObjectMaker(PictureGrid(source), codes, equipment, uids)
+    seg = maker.binary(masks[None], "annotation")
     for segment in seg.SegmentSequence:
         segment.SegmentAlgorithmType = "SEMIAUTOMATIC"
     seg.ContentDescription = "Segmentation accepted or corrected by a person"

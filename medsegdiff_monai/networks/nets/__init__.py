@@ -1,7 +1,6 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .dce_unet import DCEUNet
+from .dce_unet import VARIANTS, DCEUNet
 from .denoisers import ContextDenoiser, ImageOnlyDenoiser
 from .medsegdiff import MedSegDiff
-from .variants import VARIANTS

@@ -68,7 +68,7 @@ def test_damaged_pictures_give_a_sentence_or_a_result(
     results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
     _check_sentences(said)
     written = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
-    assert written == {f"case_{r.number:03d}" for r in results if r.problem is None}
+    assert written == {f"case_{r.case:03d}" for r in results if r.problem is None}
     assert sum(line.startswith("Left out") for line in said) + len(results) == 15
 
 

@@ -68,3 +68,21 @@ def test_errors_that_mean_memory_are_recognised() -> None:
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
     assert not is_out_of_memory(RuntimeError("shapes differ"))
     assert not is_out_of_memory(ValueError("memory"))
+
+
+def test_another_thread_does_not_limit_the_memory_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux limits the memory of a process in this way")
+    import resource
+
+    monkeypatch.setattr(limits, "free_memory", lambda: 2**28)
+    before, seen = resource.getrlimit(resource.RLIMIT_AS), []
+
+    def body() -> None:
+        with bounded_memory():
+            seen.append(resource.getrlimit(resource.RLIMIT_AS))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert seen == [before]

@@ -135,7 +135,7 @@ def test_numbers_stay_where_images_have_come_and_gone(
     early = {**objects.new_study(), "StudyInstanceUID": "1.2.0"}
     objects.picture(images / "0.dcm", ultrasound_image, early)
     results = segment_folders(segmenter, [images], out, resume=True)
-    assert [(r.number, r.study) for r in results] == [
+    assert [(r.case, r.study) for r in results] == [
         (1, "...1.2.1"),
         (2, "...1.2.2"),
         (3, "...1.2.3"),
@@ -212,3 +212,20 @@ def test_a_case_that_takes_too_long_or_too_much_is_one_line(
     monkeypatch.setattr("medsegdiff_monai.apps.dicom.case.read_picture", large)
     results = segment_folders(segmenter, [images], tmp_path / "large")
     assert all("more memory than is free" in str(r.problem) for r in results)
+
+
+def test_a_case_whose_folder_is_incomplete_is_done_again(
+    segmenter: DicomSegmenter, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    segment_folders(segmenter, [images], out)
+    (out / "case_002" / "sr.dcm").unlink()
+    results = segment_folders(segmenter, [images], out, resume=True)
+    assert [r.problem for r in results] == [None] * 3
+    assert (out / "case_002" / "sr.dcm").is_file()
+
+
+def test_the_time_limit_of_a_case_is_given_to_the_segmenter(bundles: Path, images: Path, tmp_path: Path) -> None:
+    segmenter = DicomSegmenter(bundles / THYROID, 1, 1, "cpu", time_limit=1e-4)
+    results = segment_folders(segmenter, [images], tmp_path / "out", report=lambda _: None)
+    assert all("longer than 0.0001 seconds" in str(r.problem) for r in results)

@@ -17,11 +17,9 @@ import numpy as np
 from apps.dicom import objects
 
 from medsegdiff_monai.apps.calibrate import CalibrationRecord, Measured
-from medsegdiff_monai.apps.dicom import DicomSegmenter
-from medsegdiff_monai.apps.dicom.case_report import case_pages
-from medsegdiff_monai.apps.dicom.discovery import find_dicom_cases, read_headers
-from medsegdiff_monai.apps.dicom.privacy import Privacy
-from medsegdiff_monai.apps.dicom.reliability import known_reliability
+from medsegdiff_monai.apps.dicom import DicomSegmenter, find_dicom_cases, read_headers
+from medsegdiff_monai.apps.dicom.pages import case_pages, known_reliability
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import InputError
 
@@ -69,7 +67,7 @@ def test_report_shows_what_holds_after_the_calibration(
     objects.picture(tmp_path / "a.dcm", fundus_image, objects.new_study(), objects.FUNDUS_8BIT, photometric="RGB")
     instances, _ = read_headers([tmp_path], Privacy())
     ((case,), _) = find_dicom_cases(instances, segmenter.codes, Privacy())
-    segmented = segmenter.segment(segmenter.read(case), members=True)
+    segmented = segmenter.segment(segmenter.read(case))
     assert case_pages(segmented, segmenter, "Case 1")["report.html"].reliability is None
     place = put(segmenter, record)
     shown = case_pages(segmented, segmenter, "Case 1")["report.html"].reliability

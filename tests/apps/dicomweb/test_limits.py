@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from apps.dicomweb.test_pacs import item, small_object
+from urllib3.util import connection
 
 from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, PacsError, StoredSeries, exchange, pacs
+from medsegdiff_monai.apps.dicomweb.errors import LimitError
 
 STUDY = "1.2.3.87654321"
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n"
@@ -217,3 +219,23 @@ def test_a_series_that_names_another_resource_leads_nowhere_else(tmp_path: Path)
             Pacs(url, Credentials(), Limits()).retrieve(STUDY, [StoredSeries("../../x?y#z", "US", {})], tmp_path)
         thread.join()
     assert heads[0].split(b" ")[1] == f"/dicom-web/studies/{STUDY}/series/..%2F..%2Fx%3Fy%23z".encode()
+
+
+def test_a_connection_that_is_made_after_the_time_is_over_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = connection.create_connection
+
+    def late(*arguments: Any, **named: Any) -> socket.socket:
+        time.sleep(2 * QUICK.max_time)
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(connection, "create_connection", late)
+    began = time.monotonic()
+    with Service(lambda _: itertools.islice(endless(b"HTTP/1.1 100 Continue\r\n\r\n", PAUSE), 200)) as service:
+        assert "took longer than 0.5 s" in ask(service.url)
+    assert time.monotonic() - began < 5.0
+
+
+def test_nothing_is_asked_once_the_time_is_over() -> None:
+    with Service(lambda _: [JSON + b"\r\n[]"]) as service, pytest.raises(LimitError):
+        exchange.Exchange(service.url, Credentials(), Limits()).listing("studies", deadline=time.monotonic() - 1.0)
+    assert service.asked == 0

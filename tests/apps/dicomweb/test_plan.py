@@ -13,10 +13,10 @@ from apps.dicom import objects
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom import BundleCodes, ResultUIDs, read_codes, series_sizes
-from medsegdiff_monai.apps.dicom.contrasts import NamedContrasts
-from medsegdiff_monai.apps.dicom.equipment import Equipment
+from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
+from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment
 from medsegdiff_monai.apps.dicomweb import PacsError, StoredSeries
-from medsegdiff_monai.apps.dicomweb.plan import PlannedCase, plan_cases, wanted_results
+from medsegdiff_monai.apps.dicomweb.study import PlannedCase, plan_cases, wanted_results
 from medsegdiff_monai.utils import InputError
 
 BUNDLES = Path(__file__).resolve().parents[3] / "bundle"

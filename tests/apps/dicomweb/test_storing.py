@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 from pydicom.dataset import Dataset
 
-from medsegdiff_monai.apps.dicomweb import PacsError, storing
-from medsegdiff_monai.apps.dicomweb.storing import store_objects
+from medsegdiff_monai.apps.dicomweb import PacsError, pacs, store_objects
 
 
 class FakePacs:
@@ -53,7 +52,7 @@ class FakePacs:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing.time, "sleep", lambda _: None)
+    monkeypatch.setattr(pacs.time, "sleep", lambda _: None)
 
 
 @pytest.fixture

@@ -1,0 +1,204 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from tqdm import tqdm
+
+from medsegdiff_monai.apps.dicom.limits import bounded_memory
+from medsegdiff_monai.apps.dicom.reading.attributes import IMAGE_CLASSES, MODALITIES, text
+from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut, looks_like_dicom, read_header
+from medsegdiff_monai.apps.dicom.reading.identity import Privacy
+from medsegdiff_monai.apps.dicom.reading.pixels import decode_frames
+from medsegdiff_monai.apps.dicom.uids import derived_uid
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["read_headers"]
+
+_BAR_FROM = 200  # files: about the number that takes longer than a few seconds to read
+_START = 256  # bytes by which DICOM is told from other files
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_NAMED = 3  # files that are no DICOM are counted, and so many of them named
+_IDENTITY_KEYS = ("PatientID", "PatientName", "StudyID", "AccessionNumber")  # one of them tells a study from others
+_RENAMED = "SOPInstanceUID is that of other images as well and was replaced by a UID made of it and the pixels"
+_STUDY_KEYS = ("PatientID", "PatientName", "StudyID", "StudyDate", "StudyTime", "AccessionNumber")
+_SERIES_KEYS = ("SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime", "Modality")
+
+
+def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) -> tuple[list[Instance], list[LeftOut]]:
+    """Read the headers of all files in and below folders, and of single files; ``privacy`` learns of patients.
+
+    Returns:
+        The objects, each SOP Instance UID once, and the files that are left out.
+
+    Raises:
+        InputError: when a folder does not exist or none holds a file.
+    """
+    problems: list[tuple[Path, str]] = []
+    files = [file for folder in folders for file in _files(Path(folder), problems)]
+    if not files and not problems:
+        raise InputError(f"There is no file in {', '.join(map(str, folders))}: give folders that hold DICOM objects.")
+    instances: list[Instance] = []
+    others: list[Path] = []
+    given = {Path(folder) for folder in folders}
+    bar = tqdm(files, desc="Reading headers", unit="file", leave=False, disable=len(files) < _BAR_FROM)
+    with bounded_memory():
+        for file in bar:
+            try:
+                instance = _read(file)
+            except _UnreadableError as e:
+                problems.append((file, str(e)))
+                continue
+            if instance is not None:
+                privacy.learn(instance.header)
+                instances.append(instance)
+            elif file.suffix.lower() in _SUFFIXES or file in given:
+                problems.append((file, "is no DICOM file (or has lost its beginning)"))
+            else:
+                others.append(file)
+        unique, copies = _each_once(instances)
+    left_out = [LeftOut(privacy.shown(file), f"{problem}.", True) for file, problem in problems]
+    left_out += [LeftOut(privacy.shown(file), "is a copy of another file.") for file in copies]
+    if others:
+        named = ", ".join(privacy.shown(Path(file.name)) for file in others[:_NAMED])
+        more = ", ..." if len(others) > _NAMED else ""
+        what, verb = (f"{len(others)} files", "are") if len(others) > 1 else ("1 file", "is")
+        left_out.append(LeftOut(what, f"{verb} no DICOM ({named}{more})."))
+    return unique, left_out
+
+
+class _UnreadableError(Exception):
+    """A file that may be an image and cannot be read; its text is the reason."""
+
+
+def _files(folder: Path, problems: list[tuple[Path, str]]) -> Iterator[Path]:
+    """Files in a folder and those below, in order; what cannot be looked at is put among the problems."""
+    if not folder.is_dir():
+        if not os.path.lexists(folder):
+            raise InputError(f"The folder {folder} does not exist: give a folder with DICOM objects.")
+        if _is_file(folder, problems):
+            yield folder
+        return
+    seen: set[str] = set()
+    found: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        problems.append((Path(error.filename), f"is a folder that cannot be read ({error.strerror})"))
+
+    for place, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # by a link
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names if name[0] != "." and name != "DICOMDIR"]
+    yield from (file for file in sorted(found) if _is_file(file, problems))
+
+
+def _is_file(path: Path, problems: list[tuple[Path, str]]) -> bool:
+    """Whether a path is a file that can be read without waiting for anybody, as one must for a pipe."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as e:
+        problems.append((path, "is a link to nothing" if path.is_symlink() else f"cannot be read ({e.strerror})"))
+        return False
+    if not regular:
+        problems.append((path, "is no file but a pipe, a socket or a device"))
+    return regular
+
+
+def _read(file: Path) -> Instance | None:
+    """A file's object; None where it is no DICOM, and :class:`_UnreadableError` where it is and cannot be read."""
+    try:
+        with file.open("rb") as f:
+            start = f.read(_START)
+    except OSError as e:
+        raise _UnreadableError(f"cannot be read ({e.strerror})") from e
+    if not looks_like_dicom(start):
+        return None
+    try:
+        header, has_pixels = read_header(file)
+        notes = _completed(header, file)
+    except MemoryError as e:
+        raise _UnreadableError("has a header that is larger than any that describes an image") from e
+    except RecursionError as e:
+        raise _UnreadableError("has attributes that are nested too deeply") from e
+    except Exception as e:  # pydicom raises a dozen kinds of errors for damaged files
+        raise _UnreadableError("is damaged or truncated: copy or export it again") from e
+    is_image = text(header, "SOPClassUID") in IMAGE_CLASSES or "Rows" in header or "Modality" not in header
+    if is_image and not has_pixels:
+        raise _UnreadableError("is truncated or no image, for it has no pixels: copy or export it again")
+    return Instance(file, header, notes)
+
+
+def _completed(header: Dataset, file: Path) -> tuple[str, ...]:
+    """Put into a header what it lacks to belong to a study and a series, and say what had to be made up for that."""
+    meta = getattr(header, "file_meta", Dataset())
+    made: dict[str, str] = {}
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if not text(header, keyword) and (stated := text(meta, f"MediaStorage{keyword}")):
+            setattr(header, keyword, stated)
+    if not text(header, "SOPInstanceUID"):
+        made["SOPInstanceUID"] = derived_uid("object", _file_digest(file))
+    if not text(header, "StudyInstanceUID"):
+        known = [text(header, keyword) for keyword in _STUDY_KEYS]
+        if not any(text(header, keyword) for keyword in _IDENTITY_KEYS):
+            known = [text(header, "SeriesInstanceUID") or made.get("SOPInstanceUID") or text(header, "SOPInstanceUID")]
+        made["StudyInstanceUID"] = derived_uid("study", *known)
+    if not text(header, "SeriesInstanceUID"):
+        study = made.get("StudyInstanceUID") or text(header, "StudyInstanceUID")
+        made["SeriesInstanceUID"] = derived_uid("series", study, *(text(header, keyword) for keyword in _SERIES_KEYS))
+    modality = text(header, "Modality").upper()
+    if not modality and (modality := MODALITIES.get(text(header, "SOPClassUID"), "")):
+        made["Modality"] = modality
+    for keyword, value in {**made, "Modality": modality}.items():
+        setattr(header, keyword, value)
+    return (f"{', '.join(made)} is not stated by the images and was made up for them",) if made else ()
+
+
+def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path]]:
+    """Objects without copies, and the files of the copies.
+
+    Objects of one SOP Instance UID and different pixels are different objects: each gets a UID made of the one and of
+    its pixels, so that what is made of one of them refers to no other.
+    """
+    by_uid: dict[str, list[Instance]] = {}
+    for instance in instances:
+        by_uid.setdefault(text(instance.header, "SOPInstanceUID"), []).append(instance)
+    unique: list[Instance] = []
+    copies: list[Path] = []
+    for uid, several in by_uid.items():
+        by_pixels: dict[str, Instance] = {}
+        for instance in several:
+            digest = _digest(instance) if len(several) > 1 else ""
+            if digest in by_pixels:
+                copies.append(instance.path)
+            else:
+                by_pixels[digest] = instance
+        unique += by_pixels.values()
+        if len(by_pixels) > 1:
+            for digest, instance in by_pixels.items():
+                instance.header.SOPInstanceUID = derived_uid("object", uid, digest)
+                instance.notes += (_RENAMED,)
+    return unique, copies
+
+
+def _digest(instance: Instance) -> str:
+    """What tells the pixels of objects apart, however these are compressed."""
+    try:
+        pixels = decode_frames(instance, "the object")
+    except Exception:  # whatever the decoders raise: no image, or one that will be refused for this reason
+        return _file_digest(instance.path)
+    return hashlib.sha256(f"{pixels.shape}{pixels.dtype.kind}".encode() + pixels.tobytes()).hexdigest()
+
+
+def _file_digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,177 @@
+# Copyright (c) MedSegDiff-MONAI contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from highdicom.volume import VolumeGeometry
+from monai.data import MetaTensor
+from pydicom.dataset import Dataset
+
+from medsegdiff_monai.apps.dicom.reading.attributes import decimals, text
+from medsegdiff_monai.apps.dicom.reading.discovery import Series
+from medsegdiff_monai.apps.dicom.reading.identity import complete_header, reference_header
+from medsegdiff_monai.apps.dicom.reading.pixels import decode_frames
+from medsegdiff_monai.apps.dicom.reading.stack import Slice, Stack, stack_series
+from medsegdiff_monai.data.grids import grid_spacing
+from medsegdiff_monai.transforms.load import grid_difference, on_grid_of
+from medsegdiff_monai.utils import InputError
+
+__all__ = ["VolumeInput", "from_image_axes", "placed_frame", "ras_affine", "read_volume", "to_image_axes"]
+
+_FAR = 1e6  # mm: where no slice is
+
+
+@dataclass(frozen=True)
+class VolumeInput:
+    """A study's contrasts as one image."""
+
+    image: MetaTensor  # of shape (C, columns, rows, slices) with its affine (RAS, mm)
+    geometry: VolumeGeometry  # of the first contrast (slices, rows, columns; LPS, mm)
+    sources: list[Dataset]  # headers of the first contrast's objects, as highdicom takes them
+    further: list[Dataset]  # headers of the other contrasts' objects
+
+    @property
+    def images(self) -> list[MetaTensor]:
+        """The image, as the only one."""
+        return [self.image]
+
+    @property
+    def axis_spacing(self) -> list[float]:
+        """Distances of voxels along the axes of the image, mm."""
+        return grid_spacing(self.image.affine.numpy(), 3)
+
+
+def ras_affine(geometry: VolumeGeometry) -> np.ndarray:
+    """Voxel ``(column, row, slice)`` to world (RAS, mm): the one place where DICOM's LPS becomes NIfTI's RAS.
+
+    DICOM's world axes point left, posterior and up (PS3.3 C.7.6.2.1.1). highdicom's voxels are (slice, row, column),
+    and the image's is the reverse, as that of NIfTI files made from DICOM.
+    """
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine[:, [2, 1, 0, 3]]
+
+
+def to_image_axes(array: np.ndarray) -> np.ndarray:
+    """Array ``(..., slices, rows, columns)`` to ``(..., columns, rows, slices)``; no copy."""
+    return np.swapaxes(array, -1, -3)
+
+
+from_image_axes = to_image_axes  # the exchange of two axes is its own inverse
+
+
+def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bool = False) -> VolumeInput:
+    """Read the series of the contrasts as the channels of one image.
+
+    Contrasts on another grid than the first are resampled onto it, or refused.
+
+    Raises:
+        InputError: when a series is no regular volume or cannot be decoded, or grids or frames of reference differ.
+    """
+    names = [f"The {name} ({one.title})" for name, one in zip(contrasts, series)]
+    stacks = [stack_series(one, name) for one, name in zip(series, names)]
+    frames = [text(one.header, "FrameOfReferenceUID") for one in series]
+    for name, frame in zip(names, frames):
+        if frame != frames[0]:
+            raise InputError(
+                f"{name} is in another frame of reference than the {contrasts[0]}: register it, for how the two lie "
+                "to each other is not known."
+            )
+    images = [_image(stack, name) for stack, name in zip(stacks, names)]
+    for i, name in enumerate(names):
+        if (difference := grid_difference(images[0], images[i])) is None:
+            continue
+        if not resample:
+            raise InputError(
+                f"{name} is on another grid than the {contrasts[0]} ({difference}): resample it, or give --resample."
+            )
+        images[i] = on_grid_of(images[0], images[i])
+    return VolumeInput(
+        image=MetaTensor(torch.cat([i.as_tensor() for i in images]), affine=images[0].affine),
+        geometry=stacks[0].geometry,
+        sources=_source_headers(stacks[0]),
+        further=[reference_header(i.header) for one in series[1:] for i in one.instances],
+    )
+
+
+def _image(stack: Stack, which: str) -> MetaTensor:
+    """Image of shape ``(1, columns, rows, slices)`` with its affine (RAS, mm), float32.
+
+    The affine is rounded as a NIfTI header holds it. A last bit more moves interpolation at the edge of the brain by as
+    little, and voxels from 0 to nearly 0; what crops and normalises by voxels other than 0 then sees another image.
+    """
+    decoded: dict[int, np.ndarray] = {}
+    planes = []
+    for s in stack.slices:
+        key = id(s.instance)
+        if key not in decoded:
+            decoded[key] = frames = decode_frames(s.instance, which.replace("The", "the", 1), mask_padding=True)
+            if frames.ndim != 3:
+                raise InputError(f"{which} is in colour, grey images are expected: give the original series.")
+            described = len(s.instance.header.get("PerFrameFunctionalGroupsSequence") or [0])
+            if len(frames) != described:
+                raise InputError(
+                    f"{which} holds {len(frames)} frames in an object that describes {described}: give all of them."
+                )
+        planes.append(decoded[key][s.frame] * s.slope + s.intercept)
+    stacked: Any = np.ma.stack(planes) if any(isinstance(p, np.ma.MaskedArray) for p in planes) else np.stack(planes)
+    if isinstance(stacked, np.ma.MaskedArray):  # padding is background: it has the lowest of the other values
+        stacked = stacked.filled(0 if stacked.min() is np.ma.masked else stacked.min())
+    array = to_image_axes(stacked)
+    affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))
+    return MetaTensor(torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
+
+
+def _source_headers(stack: Stack) -> list[Dataset]:
+    """Headers of a volume's objects with their geometry stated the way highdicom reads it.
+
+    Orientation and spacing are the same, to rounding, for all slices and are stated once. Frames of a multi-frame
+    object that are no part of the volume are put far away: one of another kind at the same place is no source.
+    """
+    first = stack.slices[0]
+    if not first.instance.header.get("PerFrameFunctionalGroupsSequence"):
+        # What is copied of patient and study comes from the first.
+        made = [
+            complete_header(first.instance.header),
+            *(reference_header(s.instance.header) for s in stack.slices[1:]),
+        ]
+        for header, s in zip(made, stack.slices):
+            header.ImageOrientationPatient = decimals(first.orientation)
+            header.ImagePositionPatient = decimals(s.position)
+            header.PixelSpacing = decimals(first.spacing)
+            header.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
+        return made
+    by_object: dict[int, list[Slice]] = {}
+    for s in stack.slices:
+        by_object.setdefault(id(s.instance), []).append(s)
+    if len(by_object) > 1:
+        raise InputError("A volume in several multi-frame objects cannot be segmented: export it as one object.")
+    return [_multiframe(next(iter(by_object.values())), stack)]
+
+
+def _multiframe(slices: Sequence[Slice], stack: Stack) -> Dataset:
+    header = complete_header(slices[0].instance.header)
+    shared, measures, plane = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = decimals(slices[0].spacing)
+    measures.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
+    measures.SpacingBetweenSlices = measures.SliceThickness
+    plane.ImageOrientationPatient = decimals(slices[0].orientation)
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    header.SharedFunctionalGroupsSequence = [shared]
+    positions = {s.frame: s.position for s in slices}
+    frames = range(len(slices[0].instance.header.PerFrameFunctionalGroupsSequence))
+    places = [decimals(positions.get(i, (_FAR, _FAR, _FAR + i))) for i in frames]
+    header.PerFrameFunctionalGroupsSequence = [placed_frame(place) for place in places]
+    return header
+
+
+def placed_frame(position: Sequence[Any]) -> Dataset:
+    """Functional groups of a frame with its position (LPS, mm)."""
+    group, place = Dataset(), Dataset()
+    place.ImagePositionPatient = list(position)
+    group.PlanePositionSequence = [place]
+    return group
