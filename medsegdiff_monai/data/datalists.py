@@ -100,10 +100,14 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
             files = case[key] if isinstance(case[key], list) else [case[key]]
             if not files or not all(isinstance(f, str) for f in files):
                 raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
-            paths = [datalist.parent / file for file in files]
-            there = [p if os.path.lexists(p) else datalist.parent / f.replace("\\", "/") for p, f in zip(paths, files)]
-            resolved[key] = [str(path) for path in there] if isinstance(case[key], list) else str(there[0])
+            paths = [_path(f, datalist.parent) for f in files]
+            resolved[key] = paths if isinstance(case[key], list) else paths[0]
     return resolved
+
+
+def _path(text: str, folder: Path) -> str:
+    is_foreign = "\\" in text and not os.path.lexists(folder / text)
+    return str(folder / (text.replace("\\", "/") if is_foreign else text))
 
 
 def _with_whole_label(case: dict[str, Any], listed: dict[Path, list[str]]) -> dict[str, Any]:

@@ -60,12 +60,7 @@ class MeasureRegionsd(MapTransform):
         self.nest = NestRegionsd(members_key, regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with masks as ``MetaTensor`` under the key, the preprocessed ``image``, and the members.
-
-        Returns:
-            The case with ``measurements``.
+        """The case with ``measurements``.
 
         Raises:
             ValueError: when there is another number of masks than regions, or of members' channels than of theirs.

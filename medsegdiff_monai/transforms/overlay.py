@@ -79,12 +79,7 @@ class SaveOverlayd(MapTransform):
         self.load = LoadCased("image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with masks as ``MetaTensor`` under the key.
-
-        Returns:
-            The case unchanged.
+        """The case unchanged.
 
         Raises:
             InputError: when the image's file is gone, or a picture cannot be written.

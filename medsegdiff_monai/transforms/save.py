@@ -77,12 +77,7 @@ class SaveSegmentationd(MapTransform):
         self.output_dir = None if output_dir is None else check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with results as ``MetaTensor`` under the keys.
-
-        Returns:
-            The case unchanged.
+        """The case unchanged.
 
         Raises:
             InputError: when a file cannot be written.
