@@ -26,30 +26,21 @@ from typing import Any
 import fire
 import pandas as pd
 import torch
-from monai.bundle import ConfigParser
+from harness.curve import save_curve
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
-from monai.transforms import Invertd
 from monai.utils import convert_to_dst_type
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle import Bundle, read_config
 from medsegdiff_monai.data import load_cases
-from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.networks.fusion import fuse_members
+from medsegdiff_monai.transforms import on_image_grid
 from medsegdiff_monai.utils import keep_freed_memory
-from medsegdiff_monai.visualize import save_curve
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle" / "thyroid_ultrasound_medsegdiff"
 TIMED_SIZE = 256
-
-
-def parse(bundle: Path, **overrides: Any) -> ConfigParser:
-    """The bundle's inference configuration."""
-    parser = ConfigParser()
-    parser.read_config(str(bundle / "configs" / "inference.json"))
-    parser.update({"bundle_root": str(bundle), "device": torch.device("cpu"), **overrides})
-    return parser
 
 
 def in_fresh_process(function: Callable, *arguments: Any) -> Any:
@@ -68,11 +59,11 @@ def time_sampling(bundle: Path, steps: list[int], members: int, repeats: int) ->
     """Median seconds of one image for each number of steps, and the peak memory of the process."""
     torch.manual_seed(0)
     keep_freed_memory()  # as any run of a bundle does
-    network = parse(bundle).get_parsed_content("network_def").eval()
-    size = parse(bundle).get()["image_size"][0]
+    opened = Bundle(bundle, device="cpu")
+    network, size = opened.get("network_def").eval(), opened.get("image_size")[0]
     rows = []
     for n in tqdm(steps, desc=f"Timing {members} members", leave=False):
-        inferer = parse(bundle, num_inference_steps=n, num_ensemble=members).get_parsed_content("inferer")
+        inferer = Bundle(bundle, device="cpu", num_inference_steps=n, num_ensemble=members).inferer
         row: dict[str, float] = {"steps": n, "members": members}
         for label, pixels in (("seconds", size), (f"seconds at {TIMED_SIZE}", TIMED_SIZE)):
             image = torch.randn(1, 1, pixels, pixels)
@@ -94,29 +85,25 @@ def dice_by_members(
 ) -> dict[int, list[float]]:
     """Dice of each test image at its own resolution, fused from the first 1, 5, ... members of one sampling."""
     cases = load_cases(data, section)[:images]
-    parser = parse(bundle, dataset_dir=data, num_inference_steps=steps, num_ensemble=max(members), member_batch_size=5)
-    parser["dataset#data"] = cases
-    network = parser.get_parsed_content("network_def").eval()
-    load_weights(network, bundle / "models" / "model.pt")
-    inferer = parser.get_parsed_content("inferer")
-    transforms = parser.get_parsed_content("postprocessing").transforms
-    [invert] = [t for t in transforms if isinstance(t, Invertd)]
+    settings: dict[str, Any] = {"num_inference_steps": steps, "num_ensemble": max(members), "member_batch_size": 5}
+    settings |= {"dataset_dir": data, "dataset#data": cases}
+    opened = Bundle(bundle, device="cpu", **settings)
     scores: dict[int, list[float]] = {m: [] for m in members}
-    for batch in tqdm(parser.get_parsed_content("dataloader"), desc=f"Dice at {steps} steps", leave=False):
-        sampled = inferer.sample(batch["image"], network)
+    for batch in tqdm(opened.get("dataloader"), desc=f"Dice at {steps} steps", leave=False):
+        sampled = opened.inferer.sample(batch["image"], opened.network)
         for m in members:
             batch["pred"] = convert_to_dst_type(fuse_members(sampled[:, :m], "mean"), batch["image"])[0]
-            item = invert(decollate_batch(batch)[0])
-            dice: Any = DiceMetric(ignore_empty=False)((item["pred"][None] >= 0.5).float(), item["label"][None])
+            case = decollate_batch(batch)[0]
+            mask = on_image_grid(case, "pred", opened.preprocessing)[None] >= 0.5
+            dice: Any = DiceMetric(ignore_empty=False)(mask.float(), case["label"][None])
             scores[m].append(float(dice))
     return scores
 
 
 def training_memory_gb(bundle: Path, batch: int, pixels: int) -> float:
     """Peak memory of the process after one training step."""
-    parser = ConfigParser()
-    parser.read_config(str(bundle / "configs" / "train.json"))
-    parser.update({"bundle_root": str(bundle), "device": torch.device("cpu"), "image_size": [pixels, pixels]})
+    settings = {"device": torch.device("cpu"), "image_size": [pixels, pixels]}
+    parser = read_config(bundle, ["train.json"], **settings)
     network = parser.get_parsed_content("network")
     image = torch.randn(batch, 1, pixels, pixels)
     prepared = parser.get_parsed_content("train#prepare_batch")({"image": image, "label": (image > 0).float()})
@@ -130,13 +117,13 @@ def training_memory_gb(bundle: Path, batch: int, pixels: int) -> float:
 
 def baseline_gb(bundle: Path) -> float:
     """Memory of the process with everything imported and the network built, before any work."""
-    parse(bundle).get_parsed_content("network_def")
+    Bundle(bundle, device="cpu").get("network_def")
     return peak_memory_gb()
 
 
 def describe(bundle: Path) -> str:
     """Parameters and work of the network, and the memory of a training step."""
-    denoiser = parse(bundle).get_parsed_content("denoiser").eval()
+    denoiser = Bundle(bundle, device="cpu").get("denoiser").eval()
     image = torch.zeros(1, 1, TIMED_SIZE, TIMED_SIZE)
     with torch.no_grad(), FlopCounterMode(display=False) as total:
         denoiser(image, torch.tensor([500]), image)

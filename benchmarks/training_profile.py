@@ -20,9 +20,10 @@ from typing import Any
 import fire
 import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 from torch.profiler import ProfilerActivity, profile
+
+from medsegdiff_monai.apps.bundle import read_config
 
 # The first kind whose mark is in an operator's name.
 KINDS = {
@@ -105,13 +106,11 @@ def main(
     torch.set_num_threads(threads)
     set_determinism(0)
     names = ["train.json", *([overlays] if isinstance(overlays, str) else overlays)]
-    parser = ConfigParser()
-    parser.read_config([str(Path(bundle) / "configs" / name) for name in names])
+    parser = read_config(bundle, names)
     clock = _Clock(iterations, warmup)
     with tempfile.TemporaryDirectory() as folder:
         parser.update(
             {
-                "bundle_root": bundle,
                 "dataset_dir": data,
                 "ckpt_dir": folder,
                 "output_dir": folder,

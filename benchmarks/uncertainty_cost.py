@@ -30,16 +30,15 @@ from typing import Any
 
 import fire
 import torch
-from monai.bundle import ConfigParser
 from monai.data import decollate_batch, list_data_collate
 from monai.utils import convert_to_dst_type
 from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.data.phantoms import write_phantoms
-from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.inferers import SegmentationPrediction
-from medsegdiff_monai.transforms import on_image_grid
+from medsegdiff_monai.transforms import MeasureRegionsd, on_image_grid
 from medsegdiff_monai.utils import keep_freed_memory
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundle"
@@ -103,17 +102,10 @@ class Case:
 
     def __init__(self, bundle: str, folder: Path, settings: dict[str, Any]) -> None:
         root = BUNDLES / f"{bundle}_medsegdiff"
-        parser = ConfigParser()
-        parser.read_config([str(root / "configs" / name) for name in ("inference.json", "details.json")])
-        parser.update({"bundle_root": str(root), "device": torch.device("cpu"), "dataset_dir": str(folder)})
-        parser.update({"datalist": str(folder / "datalist.json"), "section": "test", **settings})
-        self.inferer = parser.get_parsed_content("inferer")
-        self.network = parser.get_parsed_content("network_def").eval()
-        load_weights(self.network, root / "models" / "model.pt")
-        transforms = parser.get_parsed_content("postprocessing").transforms
-        names = [type(t).__name__ for t in transforms]
-        self.on_fused = transforms[names.index("MeasureRegionsd")]
-        self.dataset = parser.get_parsed_content("dataset")
+        data = {"dataset_dir": str(folder), "datalist": str(folder / "datalist.json"), "section": "test"}
+        self.bundle = Bundle(root, device="cpu", **data, **settings).build()
+        self.on_fused = MeasureRegionsd("pred", self.bundle.regions, preprocessing=self.bundle.preprocessing)
+        self.dataset = self.bundle.get("dataset")
         self.take(0)
 
     def take(self, index: int) -> None:
@@ -122,7 +114,7 @@ class Case:
 
     def sampled(self) -> torch.Tensor:
         """The members, ``(1, N, C, *spatial)``."""
-        return self.inferer.sample(self.image, self.network)
+        return self.bundle.inferer.sample(self.image, self.bundle.network)
 
     def details(self, members: torch.Tensor) -> tuple[SegmentationPrediction, list[Any]]:
         """The prediction with its three maps beside the uncertainty, which any run has."""
@@ -133,7 +125,7 @@ class Case:
     def fused(self, members: torch.Tensor) -> Any:
         """The fused mask on the image's own grid, which any run has."""
         data = {"image": self.image, "pred": convert_to_dst_type(members.mean(1), self.image)[0]}
-        return on_image_grid(decollate_batch(data)[0], "pred", self.on_fused.preprocessing) >= 0.5
+        return on_image_grid(decollate_batch(data)[0], "pred", self.bundle.preprocessing) >= 0.5
 
     def measured(self, members: torch.Tensor, fused: Any) -> list[Any]:
         """The measurements of the fused mask with their intervals."""

@@ -23,7 +23,7 @@ from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import replace_atomically
 
 from .cost import TimedInferer, network_size
-from .grid import BUNDLES, DATASETS, Cell, Dataset, config_files, without_files
+from .grid import DATASETS, Cell, Dataset, read_configs, without_files
 from .kept import write_json
 
 __all__ = ["run_cell"]
@@ -32,18 +32,8 @@ _BINS = 20
 
 
 def _parser(cell: Cell, dataset: Dataset, files: list[str], settings: dict[str, Any]) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config(config_files(dataset, *files))
-    parser.update(
-        {
-            **cell.settings(),
-            "bundle_root": str(BUNDLES / dataset.bundle),
-            "device": torch.device(cell.device),
-            "seed": cell.seed,
-            **settings,
-        }
-    )
-    return parser
+    own = {**cell.settings(), "device": torch.device(cell.device), "seed": cell.seed}
+    return read_configs(dataset, *files, **{**own, **settings})
 
 
 def _training_parser(cell: Cell, folder: Path, data: Path) -> ConfigParser:
@@ -118,9 +108,7 @@ def _size(cell: Cell) -> dict[str, float]:
 
 
 def _context_channels(cell: Cell) -> int:
-    parser = ConfigParser()
-    parser.read_config(config_files(DATASETS[cell.dataset], "train.json"))
-    return int(parser["denoiser"]["context_channels"])
+    return int(read_configs(DATASETS[cell.dataset], "train.json")["denoiser"]["context_channels"])
 
 
 def _test_parser(cell: Cell, data: Path, tested: str, settings: dict[str, Any]) -> ConfigParser:
@@ -175,7 +163,7 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         "evaluations": steps * members,
         "seconds_per_case": timed.seconds / len(table),
         "cases": table.to_dict(orient="list"),
-        "calibration": reliability.as_dict(),
+        "calibration": {key: getattr(reliability, key).tolist() for key in ("count", "confidence", "positive")},
     }
 
 

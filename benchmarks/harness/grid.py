@@ -13,12 +13,13 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from medsegdiff_monai.apps.bundle import read_config
 from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.utils import InputError
 
 from .methods import METHODS
 
-__all__ = ["BUNDLES", "DATASETS", "MAIN_DATASETS", "Cell", "Dataset", "config_files", "without_files"]
+__all__ = ["BUNDLES", "DATASETS", "MAIN_DATASETS", "Cell", "Dataset", "read_configs", "without_files"]
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundle"
 
@@ -74,15 +75,15 @@ DATASETS: dict[str, Dataset] = {
 MAIN_DATASETS = ("ultrasound_ddti", "ultrasound_busi", "fundus_palm", "brain_lgg")
 
 
-def config_files(dataset: Dataset, *names: str) -> list[str]:
-    """Paths of configuration files of a data set's bundle, its overlay for the data set last."""
-    folder = BUNDLES / dataset.bundle / "configs"
-    return [str(folder / name) for name in (*names, *([dataset.overlay] if dataset.overlay else []))]
+def read_configs(dataset: Dataset, *names: str, **settings: Any) -> ConfigParser:
+    """Configuration of a data set's bundle, its overlay for the data set last; see :func:`read_config`."""
+    overlays = [dataset.overlay] if dataset.overlay else []
+    return read_config(BUNDLES / dataset.bundle, [*names, *overlays], **settings)
 
 
 def without_files(parser: ConfigParser) -> list[Any]:
     """The postprocessing of a configuration without the transforms that write masks and maps of a case to files."""
-    return [t for t in parser["postprocessing#transforms"] if "output_dir" not in t]
+    return [t for t in parser["postprocessing#transforms"] if isinstance(t, str) or "output_dir" not in t]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +134,7 @@ class Cell:
         """The overlay of the bundle's configurations, for training and inference alike."""
         dataset = DATASETS[self.dataset]
         size = self.size or dataset.size
-        parser = ConfigParser()
-        parser.read_config(config_files(dataset, "train.json"))
-        ours = {**parser["denoiser"], "spatial_size": list(size)}
+        ours = {**read_configs(dataset, "train.json")["denoiser"], "spatial_size": list(size)}
         # What a bundle leaves at the network's defaults, for overlays that build on it.
         ours = {
             "subpixel_factor": 1,

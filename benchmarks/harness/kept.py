@@ -14,11 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from monai.bundle import ConfigParser
-
 from medsegdiff_monai.utils import InputError, replace_atomically
 
-from .grid import DATASETS, Cell, config_files
+from .grid import DATASETS, Cell, read_configs
 from .methods import METHODS
 
 __all__ = ["all_cells", "busy", "cell_of", "check_kept", "fingerprint", "take_lock", "write_json"]
@@ -47,9 +45,8 @@ def fingerprint(cell: Cell, data: Path) -> str:
     dataset = DATASETS[cell.dataset]
     configurations = []
     for names in (["train.json"], ["inference.json", "evaluate.json"]):
-        parser = ConfigParser()
-        parser.read_config(config_files(dataset, *names))
-        parser.update(cell.settings())
+        parser = read_configs(dataset, *names, **{"bundle_root": ".", **cell.settings()})
+        parser["_meta_"] = {}
         configurations.append(parser.config)
     datalists = [(data / folder / "datalist.json").read_bytes() for folder in cell.tested_sets]
     content = [cell.tests, dataset.training_cases, configurations]

@@ -19,7 +19,7 @@ from medsegdiff_monai.data import load_cases
 from medsegdiff_monai.inferers import EnsembleScores
 from medsegdiff_monai.metrics import Reliability
 
-from .grid import BUNDLES, DATASETS, Cell, config_files, without_files
+from .grid import DATASETS, Cell, read_configs, without_files
 from .methods import METHODS
 
 __all__ = ["ROWS", "SCORES", "Row", "score_row"]
@@ -63,20 +63,16 @@ ROWS = (
 def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> ConfigParser:
     """The bundle's evaluation of all held-out cases, with the scores of each and without the files."""
     dataset = DATASETS[cell.dataset]
-    parser = ConfigParser()
-    parser.read_config(config_files(dataset, "inference.json", "evaluate.json"))
     cases = [case for section in HELD_OUT for case in load_cases(str(data / dataset.folder), section)]
-    parser.update(
-        {
-            **(dataset.settings if row.committed else cell.settings()),
-            "bundle_root": str(BUNDLES / dataset.bundle),
-            "device": torch.device("cpu"),
-            "dataset_dir": str(data / dataset.folder),
-            "dataset#data": cases,
-            "output_dir": str(output),
-            **row.settings,
-        }
-    )
+    settings = {
+        **(dataset.settings if row.committed else cell.settings()),
+        "device": torch.device("cpu"),
+        "dataset_dir": str(data / dataset.folder),
+        "dataset#data": cases,
+        "output_dir": str(output),
+        **row.settings,
+    }
+    parser = read_configs(dataset, "inference.json", "evaluate.json", **settings)
     if not row.committed:
         steps, members = METHODS[row.method].tests(len(dataset.size))[0]
         members = members if row.passes is None else row.passes[len(dataset.size) - 2]

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from medsegdiff_monai.metrics import risk_coverage
-
+from .risk_coverage import risk_coverage
 from .tables import markdown
 from .uncertainty import ROWS, SCORES
 

@@ -20,7 +20,7 @@ from .scaling import SWEEPS, sweep_rows
 __all__ = ["check_number", "chosen_rows"]
 
 STRIDE = 16  # by which all networks can divide
-OF_THE_OTHER_DEVICE = {"cpu": ("cuda_graphs",), "cuda": ("memory_returned", "onnx", "threads")}  # rows and sweeps
+NOT_ON_GPU = ("memory_returned", "onnx", "threads")  # rows and sweeps
 QUICK = {"size": 64, "volume": (32, 32, 16), "window": 32, "partial_steps": 1}
 
 
@@ -111,11 +111,11 @@ def chosen_rows(
     more = {name: chosen[name] for name in ("window", "partial_steps") if name in chosen}
     rows = [r for name in names for r in table_rows(name, sizes[name], threads, onnx=onnx, **more)]
     rows = [r for r in rows if r.method != "onnx" or onnx is not None]
-    rows = [replace(r, device=device) for r in rows if r.key not in OF_THE_OTHER_DEVICE[device]]
+    rows = [replace(r, device=device) for r in rows if device == "cpu" or r.key not in NOT_ON_GPU]
     if only is None and device == "cpu" and fast_cpu_dtype() != "bfloat16":
         rows = [r for r in rows if r.key != "bf16"]  # emulated, it takes minutes and is no option
     if only is not None:
         keys = _names("row", only, tuple(dict.fromkeys(r.key for r in rows)))
         rows = [r for r in rows if r.key in keys]
-    sweeps = [name for name in _names("sweep", scaling, tuple(SWEEPS)) if name not in OF_THE_OTHER_DEVICE[device]]
+    sweeps = [n for n in _names("sweep", scaling, tuple(SWEEPS)) if device == "cpu" or n not in NOT_ON_GPU]
     return rows + [replace(r, device=device) for name in sweeps for r in sweep_rows(name, threads, quick)]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 
+from medsegdiff_monai.apps.bundle import read_config
 from medsegdiff_monai.data.phantoms import make_phantom
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.utils import InputError
@@ -31,11 +32,9 @@ def bundle_config(row: Row) -> ConfigParser:
     Args:
         row: the row.
     """
-    folder = CASES[row.case].folder
-    parser = ConfigParser()
     names = ["inference.json", *row.settings.get("overlays", [])]
-    parser.read_config([str(folder / "configs" / name) for name in names])
-    parser.update({"bundle_root": str(folder), "device": torch.device(row.device), "inferer#progress": False})
+    common = {"device": torch.device(row.device), "inferer#progress": False}
+    parser = read_config(CASES[row.case].folder, names, **common)
     parser.update(row.settings.get("config", {}))
     if "window" in row.settings and not parser["slices"]:
         parser["patch_size"] = [row.settings["window"]] * 3
@@ -90,7 +89,7 @@ def medsegdiff(row: Row) -> Workload:
 
     Args:
         row: its settings are ``config`` (what is changed in the bundle's configuration), ``overlays`` (further files of
-            its folder ``configs``) and ``window`` (side of the windows of volumes).
+            its folder ``configs``), ``dtype`` (of autocast) and ``window`` (side of the windows of volumes).
     """
     parser = bundle_config(row)
     whole = _shorten(parser, row.partial_steps)
@@ -98,22 +97,17 @@ def medsegdiff(row: Row) -> Workload:
     network = _network(parser, row)
     inferer = parser.get_parsed_content("inferer")
     common: dict[str, Any] = {"parameters": parameters_of(network), "parts": parts, "device": row.device, **whole}
-    if parser["inferer"].get("compile_mode") is None:
-        meter = Meter(device=row.device)
-        meter.watch(network.denoiser, "encode_image", ONCE)
-        meter.watch(network.denoiser, "denoise", EACH)
-        meter.watch_chain(inferer.sampler, "chain")
-        dtype = parser["inferer"].get("amp_dtype") or "float32"
-        return Workload(lambda: inferer.predict(image, network), meter=meter, dtype=dtype, **common)
-    # The compiled network has neither an inside to look at nor operations to count.
-    parser["inferer#compile_mode"] = None
-    plain = parser.get_parsed_content("inferer", lazy=False)
-    return Workload(
-        lambda: inferer.predict(image, network),
-        evaluations=parser["num_inference_steps"] * parser["num_ensemble"],
-        count=lambda: plain.predict(image, network),
-        **common,
-    )
+    meter = Meter(device=row.device)
+    meter.watch(network.denoiser, "encode_image", ONCE)
+    meter.watch(network.denoiser, "denoise", EACH)
+    meter.watch_chain(inferer, "_chain")
+    dtype = row.settings.get("dtype", "float32")
+
+    def run() -> Any:
+        with torch.autocast(torch.device(row.device).type, getattr(torch, dtype), enabled=dtype != "float32"):
+            return inferer.predict(image, network)
+
+    return Workload(run, meter=meter, dtype=dtype, **common)
 
 
 def onnx(row: Row) -> Workload:

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigWorkflow
 
-from medsegdiff_monai.handlers import load_weights
-from medsegdiff_monai.inferers import DiffusionSegmentationInferer, SegmentationPrediction
+from medsegdiff_monai.apps.bundle import Bundle
+from medsegdiff_monai.inferers import SegmentationPrediction
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["BUNDLE", "TrainedBundle", "train"]
@@ -98,15 +97,11 @@ class TrainedBundle:
     """
 
     def __init__(self, overlays: list[str], folder: Path, **overrides: Any) -> None:
-        parser = ConfigParser()
-        parser.read_config(files("inference", *overlays))
-        parser.update({"bundle_root": str(BUNDLE), "device": torch.device("cpu"), **overrides})
-        self.dataset: Any = parser.get_parsed_content("dataset")
-        self.inferer: DiffusionSegmentationInferer = parser.get_parsed_content("inferer")
-        self.network: Any = parser.get_parsed_content("network_def").eval()
-        load_weights(self.network, folder / "model.pt")
+        names = [f"{overlay}.json" for overlay in overlays]
+        self.bundle = Bundle(BUNDLE, names, checkpoint=folder / "model.pt", device="cpu", **overrides)
+        self.dataset: Any = self.bundle.get("dataset")
 
     def predict(self, case: int) -> SegmentationPrediction:
         """Segment a case of the section, from noise of its own."""
-        self.inferer.seed = case
-        return self.inferer.predict(self.dataset[case]["image"][None], self.network)
+        self.bundle.inferer.seed = case
+        return self.bundle.inferer.predict(self.dataset[case]["image"][None], self.bundle.network)

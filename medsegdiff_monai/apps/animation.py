@@ -32,16 +32,9 @@ def make_animation(
     overlay: str | None = None,
     device: str | None = None,
 ) -> Path:
-    """Draw how a bundle's sampler comes to the mask of one member: what it estimates it to be at each step.
+    """Draw a bundle's estimate of the mask of one member at each step of its sampler.
 
-    Args:
-        bundle: folder of the bundle.
-        image: file of the image, any file of a BraTS case, or the folder of one case.
-        out: animation to write: animated where it ends in ``.gif``, a strip of pictures where it ends in ``.png``.
-        member: number of the member, from 0.
-        steps: number of sampler steps; None for the bundle's.
-        overlay: further file of the bundle's folder ``configs``, such as ``disc.json``.
-        device: such as ``"cpu"`` or ``"cuda:0"``; None for the bundle's.
+    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Returns:
         The animation.

@@ -50,19 +50,22 @@ def read_config(folder: str | os.PathLike[str], names: Sequence[str], **settings
         raise InputError(f"There is no bundle in {root}: give the folder that holds configs/inference.json.")
     if not (configs / names[0]).is_file():
         raise InputError(f"The bundle {root} has no configs/{names[0]}: give a bundle that has one.")
-    _check_overlays(configs, names[1:])
+    _check_overlays(configs, names[0], names[1:])
     parser = ConfigParser()
-    parser.read_config([str(configs / name) for name in names])
+    try:
+        parser.read_config([str(configs / name) for name in names])
+    except (KeyError, ValueError) as e:  # a deeper key of an overlay
+        raise InputError(f"{', '.join(names[1:])} does not fit {names[0]} of {root} ({e}): mend it.") from e
     parser.read_meta(str(configs / "metadata.json"))
     given = {"bundle_root": str(root), **settings}
     parser.update({key: value for key, value in given.items() if value is not None})
     return parser
 
 
-def _check_overlays(configs: Path, overlays: Sequence[str]) -> None:
+def _check_overlays(configs: Path, base: str, overlays: Sequence[str]) -> None:
     """Refuse overlays that are missing, or set what the bundle's configurations neither have nor use."""
-    bases = [name for name in _BASES if (configs / name).is_file()]
-    known = {key for name in bases for key in ConfigParser.load_config_file(str(configs / name))} | set(_MONAI_KEYS)
+    keys = {name: set(_read_object(configs / name)) for name in _BASES if (configs / name).is_file()}
+    present = keys.get(base, set()) | set(_MONAI_KEYS)
     own = sorted(path.name for path in configs.glob("*.json") if not re.fullmatch(_NO_OVERLAYS, path.name))
     for name in overlays:
         if name not in own:
@@ -70,17 +73,24 @@ def _check_overlays(configs: Path, overlays: Sequence[str]) -> None:
                 f"The bundle {configs.parent} has no configs/{name} to lay over another: give one of its overlays "
                 f"({', '.join(own) or 'none'})."
             )
-        text = (configs / name).read_text(encoding="utf-8")
-        try:
-            keys = {key.lstrip("+").split("#")[0] for key in dict(json.loads(text))}
-        except (ValueError, TypeError) as e:
-            raise InputError(f"{configs / name} is no JSON object ({e}): mend it.") from e
-        unused = [key for key in sorted(keys - known) if f"@{key}" not in text]
-        if unused:
-            raise InputError(
-                f"The overlay {configs / name} sets {unused[0]!r}, which {' and '.join(bases)} do not have: write one "
-                "of their keys."
-            )
+        overlay = _read_object(configs / name)
+        used = {*keys["inference.json"], *keys.get("train.json", ()), *re.findall(r"@(\w+)", json.dumps(overlay))}
+        for key in overlay:
+            top, _, deeper = key.lstrip("+").partition("#")
+            if top not in present and (deeper or top not in used):
+                others = [other for other in keys if other != base] or ["another file"]
+                raise InputError(
+                    f"The overlay {configs / name} sets {key!r}, which {base} does not have: write one of its keys, or "
+                    f"lay it over {' or '.join(others)}."
+                )
+        present |= {key for key in overlay if not re.search("[+#]", key)}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as e:
+        raise InputError(f"{path} is no JSON object ({e}): mend it.") from e
 
 
 def parsed(parser: ConfigParser, key: str) -> Any:
@@ -165,7 +175,7 @@ class Bundle:
         overrides["checkpoint"] = None if checkpoint is None else str(checkpoint)
         overrides["device"] = None if device is None else checked_device(device)
         self._overlays, self._overrides = list(overlays), overrides
-        self.parser = _with_loader(read_config(self.folder, names, **overrides))
+        self.parser = read_config(self.folder, names, **overrides)
         if overrides.get("dataset_dir") is None:
             self.parser["regions#dataset_dir"] = None
         if overrides.get("output_dir") is None:
@@ -178,11 +188,7 @@ class Bundle:
         self.settings = f"{steps} steps, {members} members, seed {seed}, {self.device.type}"
 
     def get(self, key: str) -> Any:
-        """An entry of the configuration, made what it stands for.
-
-        Raises:
-            InputError: when a setting is out of range.
-        """
+        """An entry of the configuration as :func:`parsed` gives it."""
         return parsed(self.parser, key)
 
     def training(self) -> ConfigParser:
@@ -190,11 +196,7 @@ class Bundle:
         return read_config(self.folder, ["train.json", *self._overlays], **self._overrides)
 
     def build(self) -> Bundle:
-        """Make all that segments, so that a bundle that cannot be used is refused before an image is read.
-
-        Raises:
-            InputError: when the weights do not fit, or a setting is out of range.
-        """
+        """Make all that segments, so that an :class:`InputError` about it comes before an image is read."""
         _ = self.preprocessing, self.postprocessing, self.inferer, self.network
         return self
 
@@ -234,10 +236,7 @@ class Bundle:
             return self.get("load")({"image": files})["image"]
 
     def prepare(self, image: MetaTensor) -> dict[str, Any]:
-        """A batch of one case, on the network's grid.
-
-        Args:
-            image: see :meth:`segment`.
+        """A batch of one case on the network's grid, from an image as :meth:`segment` takes it.
 
         Raises:
             InputError: when the image is constant, has NaN, or the wrong number of channels.
@@ -249,16 +248,18 @@ class Bundle:
         """Autocast as the configuration asks for it."""
         return torch.autocast(self.device.type, enabled=bool(self.get("amp")))
 
-    def finish(self, batch: Mapping[str, Any], probability: torch.Tensor, **others: Any) -> Any:
+    def finish(self, batch: Mapping[str, Any], probability: torch.Tensor, members: torch.Tensor | None = None) -> Any:
         """The case of a batch of one after the postprocessing.
 
         Args:
             batch: see :meth:`prepare`.
             probability: of each region, of shape ``(1, C, *spatial)``.
-            others: further entries of the batch.
+            members: those of the ensemble, of shape ``(1, N, C, *spatial)``; None where no map of them is needed.
         """
-        pred = _like(probability, batch["image"])
-        return self.postprocessing(decollate_batch({**batch, "pred": pred, **others})[0])
+        output = {**batch, "pred": _like(probability, batch["image"])}
+        if members is not None:
+            output["members"] = _like(members.flatten(1, 2), batch["image"])
+        return self.postprocessing(decollate_batch(output)[0])
 
     def segment(self, image: MetaTensor, members: bool = False) -> SegmentationResult:
         """Segment one image.
@@ -275,7 +276,7 @@ class Bundle:
         inputs = batch["image"].to(self.device)
         with torch.no_grad(), self.precision():
             prediction = self.inferer.predict(inputs, self.network)
-        case = self.finish(batch, prediction.probability, uncertainty=prediction.uncertainty)
+        case = self.finish(batch, prediction.probability, prediction.members)
         uncertainty = on_image_grid(case, "uncertainty", self.preprocessing)
         return SegmentationResult(
             label_map=_array(case["segmentation"])[0].astype(np.uint8),
@@ -300,13 +301,3 @@ def _like(tensor: torch.Tensor, image: Any) -> Any:
 
 def _array(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().as_tensor().numpy()
-
-
-def _with_loader(parser: ConfigParser) -> ConfigParser:
-    """Configurations without the key ``load``: their loader is the first transform, and writers need a folder."""
-    if "load" not in parser:
-        parser["load"], *others = parser["preprocessing#transforms"]
-        parser["preprocessing#transforms"] = others
-        after = parser["postprocessing#transforms"]
-        parser["postprocessing#transforms"] = [t for t in after if "output_dir" not in t]
-    return parser

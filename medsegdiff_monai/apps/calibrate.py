@@ -55,14 +55,8 @@ class CalibrationRecord:
     """Temperature of a bundle with the cases that it was fitted to and its effect: ``configs/calibration.json``.
 
     Attributes:
-        temperature: the temperature that was fitted.
         data_set: name of the data set's folder.
-        section: section of its datalist.
-        cases: number of cases.
-        regions: the regions that the data label.
-        num_inference_steps: network evaluations of each member.
-        num_ensemble: members.
-        weights_sha256: checksum of the weights' file.
+        regions: names of the regions that the data label.
         before: calibration at temperature 1.
         after: calibration at the temperature.
     """
@@ -79,11 +73,7 @@ class CalibrationRecord:
     after: Measured
 
     def write(self, path: Path) -> None:
-        """Write the record.
-
-        Raises:
-            InputError: when it cannot be written.
-        """
+        """Write the record, or raise an :class:`InputError`."""
         text = json.dumps(asdict(self), indent=4) + "\n"
         replace_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
@@ -121,15 +111,7 @@ def calibrate_bundle(
     or of the overlay where it has such a line. The record is written beside it as ``calibration.json``, or
     ``<overlay>_calibration.json``.
 
-    Args:
-        bundle: folder of the bundle.
-        data: folder of the data set with its datalist.
-        section: section of the datalist.
-        checkpoint: file of the weights; by default the bundle's own.
-        overlay: further file of the bundle's folder ``configs``, such as ``disc.json``.
-        out: folder that gets ``reliability.png``, the reliability diagram before and after; None draws none.
-        device: device that runs the network; by default the bundle's.
-        dry_run: whether to leave the bundle as it is.
+    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Raises:
         InputError: when something is missing or does not fit, no case has a label, or, after all else, when some cases

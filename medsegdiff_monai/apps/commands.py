@@ -64,12 +64,7 @@ class Commands:
             seed: seed of the phantoms; the same seed gives the same files.
             readers: number of readers of each ultrasound image, whose reference masks differ by a known rule.
         """
-        try:
-            write_phantoms(out, kind, training, validation, test, size, seed, readers)
-        except InputError:
-            raise
-        except ValueError as e:
-            raise InputError(str(e)) from e
+        write_phantoms(out, kind, training, validation, test, size, seed, readers)
 
     def demo(
         self,

@@ -41,13 +41,7 @@ def write_datalist(
 ) -> int:
     """Write the datalist of a data set in its owners' layout, and print what is left out and why.
 
-    Args:
-        layout: one of ``LAYOUTS``.
-        root: folder of the data set.
-        out: file to write; an earlier datalist there is replaced.
-        split: shares of training, validation and test; None takes the data set's own sections, or else 0.7, 0.1, 0.2.
-        seed: seed of the split.
-        folder_options: ``regions``, ``background`` and ``patient`` of the layout ``"folder"``.
+    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Returns:
         Number of cases, files and folders that are left out.
@@ -62,17 +56,20 @@ def write_datalist(
     if given and layout != "folder":
         raise InputError(f"{', '.join(given)} is for the layout folder alone: leave it out for {layout}.")
     sections_of(LayoutData("", {}, {}, ""), split, seed)  # a wrong split or seed is refused before all files are read
-    path = _check_place(Path(str(out)))
+    path = Path(str(out))
+    _check_replaceable(path)
     data = _read(layout, Path(str(root)), path, folder_options)
     sections = sections_of(data, split, seed)
-    _refuse_empty(data, sections, root)
+    if not any(sections.values()):
+        reasons = " ".join(f"{case}: {reason}" for case, reason in data.problems[:_SHOWN])
+        raise InputError(f"None of the {len(data.problems)} cases in {root} can be used. {reasons}")
     text = json.dumps(_content(data, sections, path.parent), indent=1) + "\n"
     replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     _print_summary(path, data, sections)
     return data.left_out
 
 
-def _check_place(path: Path) -> Path:
+def _check_replaceable(path: Path) -> None:
     if path.suffix != ".json":
         raise InputError(f"--out must be a file that ends in .json, got {path}.")
     if path.exists():
@@ -82,7 +79,6 @@ def _check_place(path: Path) -> Path:
             content = {}
         if "training" not in content or path.name == _OWNERS:
             raise InputError(f"{path} exists and is not a datalist: choose another --out.")
-    return path
 
 
 def _read(layout: str, root: Path, out: Path, folder_options: dict[str, Any]) -> LayoutData:
@@ -96,32 +92,23 @@ def _read(layout: str, root: Path, out: Path, folder_options: dict[str, Any]) ->
     return data
 
 
-def _refuse_empty(data: LayoutData, sections: dict[str, list[LayoutCase]], root: str | os.PathLike[str]) -> None:
-    if not any(sections.values()):
-        reasons = " ".join(f"{case}: {reason}" for case, reason in data.problems[:_SHOWN])
-        raise InputError(f"None of the {len(data.problems)} cases in {root} can be used. {reasons}")
-
-
 def _content(data: LayoutData, sections: dict[str, list[LayoutCase]], folder: Path) -> dict[str, Any]:
+    def relative(path: Path) -> str:
+        """The way to a file, right also where a folder on it is a link; a link to the file keeps its name."""
+        return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
+
+    def entry(case: LayoutCase) -> dict[str, Any]:
+        images = [relative(p) for p in case.images]
+        label = {} if case.label is None else {"label": relative(case.label)}
+        names = {"case": case.name, "patient": case.patient}
+        return {"image": images if len(images) > 1 else images[0], **label, **names}
+
     content: dict[str, Any] = {"name": data.name, "modality": data.modality, "labels": data.labels}
     if data.regions:
         content |= {"regions": data.regions, "background": data.background}
     content["tensorImageSize"] = data.tensor_image_size
     content |= {f"num{name.capitalize()}": len(cases) for name, cases in sections.items()}
-    return content | {name: [_entry(case, folder) for case in cases] for name, cases in sections.items()}
-
-
-def _entry(case: LayoutCase, folder: Path) -> dict[str, Any]:
-    images = [_relative(p, folder) for p in case.images]
-    entry: dict[str, Any] = {"image": images if len(images) > 1 else images[0]}
-    if case.label is not None:
-        entry["label"] = _relative(case.label, folder)
-    return entry | {"case": case.name, "patient": case.patient}
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """The way from a folder to a file, right also where a folder on it is a link; a link to the file keeps its name."""
-    return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
+    return content | {name: [entry(case) for case in cases] for name, cases in sections.items()}
 
 
 def _print_summary(path: Path, data: LayoutData, sections: dict[str, list[LayoutCase]]) -> None:

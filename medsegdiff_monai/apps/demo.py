@@ -17,7 +17,7 @@ from PIL import Image
 from medsegdiff_monai.data import case_name, load_cases
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import INTERRUPTED, InputError, check_writable, printable
-from medsegdiff_monai.visualize import OverviewRow, save_overview
+from medsegdiff_monai.visualize import PicturedCase, save_overview
 
 __all__ = ["run_demo"]
 
@@ -28,14 +28,9 @@ _PATIENCE = 5.0  # seconds
 
 
 def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: int) -> None:
-    """The main job from end to end: data, training, inference, evaluation, and a picture of the results.
+    """Run the main job from end to end: data, training, inference, evaluation, and a picture of the results.
 
-    Args:
-        out: folder of everything that is made.
-        data: folder with a ``datalist.json``; None makes phantoms.
-        bundle: folder of the thyroid bundle.
-        epochs: number of training epochs; None for about three minutes on two cores.
-        seed: seed of the phantoms and the training.
+    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Raises:
         InputError: when the bundle or the data is missing, or a step fails.
@@ -53,14 +48,13 @@ def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: 
 
     common = {"bundle_root": Path(bundle), "dataset_dir": dataset}
     trained = {**common, "checkpoint": folder / "models" / "model.pt"}
-    _bundle_run(
-        [configs / "train.json", configs / "small.json"],
-        **common,
-        ckpt_dir=folder / "models",
-        output_dir=folder / "training",
-        max_epochs=epochs,
-        seed=seed,
-    )
+    training_run = {
+        "ckpt_dir": folder / "models",
+        "output_dir": folder / "training",
+        "max_epochs": epochs,
+        "seed": seed,
+    }
+    _bundle_run([configs / "train.json", configs / "small.json"], **common, **training_run)
     inference = [configs / "inference.json", configs / "small.json"]
     _bundle_run(inference, **trained, output_dir=folder / "results")
     _bundle_run([*inference, configs / "evaluate.json"], **trained, output_dir=folder / "evaluation")
@@ -85,42 +79,39 @@ def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
     process = subprocess.Popen(command)
     try:
         status = process.wait()
-    except KeyboardInterrupt:
-        status = _stopped(process)
+    except KeyboardInterrupt:  # which a terminal sends to both processes
+        try:
+            status = process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            status = process.wait()
     if status in (INTERRUPTED, -signal.SIGINT):
         sys.exit(INTERRUPTED)
     if status != 0:
         raise InputError(f"The step above ended with exit status {status}; its message says why.")
 
 
-def _stopped(process: subprocess.Popen[bytes]) -> int:
-    """Exit status of a step after Ctrl-C, which a terminal sends to both processes."""
-    try:
-        return process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        return process.wait()
-
-
 def _draw(dataset: Path, folder: Path) -> None:
     """One picture of the first test cases: image, reference, prediction, probability and uncertainty."""
-    rows = []
+    cases = []
     for case in load_cases(dataset, "test")[:_ROWS]:
         name = case_name(case["image"])
         maps = {p: _read(folder / "results" / f"{name}_{p}.png") for p in ("seg", "probability", "uncertainty")}
-        rows.append(
-            OverviewRow(
+        cases.append(
+            PicturedCase(
                 name=name,
                 image=_read(Path(case["image"])),
-                label=_read(Path(case["label"])) > 0,
-                mask=maps["seg"] > 0,
-                probability=maps["probability"] / 65535.0,
-                uncertainty=maps["uncertainty"] / 65535.0,
+                regions=["nodule"],
+                masks=maps["seg"][None] > 0,
+                probability=maps["probability"][None] / 65535.0,
+                uncertainty=maps["uncertainty"][None] / 65535.0,
+                reference=_read(Path(case["label"]))[None] > 0,
             )
         )
-    save_overview(folder / "overview.png", rows)
+    save_overview(folder / "overview.png", cases)
 
 
 def _read(path: Path) -> np.ndarray:
+    """A picture in MONAI's order, ``(X, Y)`` or ``(X, Y, 3)``."""
     with Image.open(path) as picture:
-        return np.asarray(picture)
+        return np.swapaxes(np.asarray(picture), 0, 1)

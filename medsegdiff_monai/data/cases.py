@@ -4,19 +4,25 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "UNREAD_SUFFIXES",
+    "MaskName",
     "case_name",
     "distinguish",
+    "mask_of",
+    "masks_among",
     "name_in_metadata",
     "name_of_case",
+    "results_among",
     "text_for_names",
 ]
 
@@ -28,6 +34,11 @@ UNREAD_SUFFIXES = (
     *(".hdr", ".mgz", ".mgh", ".nii.bz2", ".nii.xz", ".nii.zst"),
 )
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no text, separators of lines
+_MASK = re.compile(r"(?i)(.+)[_-](mask|seg|label|segmentation|annotation|gt)(?:[_-]?(\d+))?")
+_RESULT = re.compile(
+    r"_(?:(?:seg|overlay)$|(?:probability|uncertainty|deviation|mutual_information|expected_entropy|disagreement|blur)(?:_|$))"
+)
+_RESULT_SUFFIXES = (".png", ".nii.gz")
 
 
 def name_of_case(case: Mapping[Any, Any]) -> str:
@@ -43,9 +54,8 @@ def name_in_metadata(meta: Mapping[str, Any]) -> str:
 def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
     """Name of a case: the file name of its image without the image suffix (``scan.nii.gz`` is ``scan``).
 
-    Of a case in several files it is their name where they have one name in different folders, or else what their
-    names begin with, up to a separator (``p1_t1.nii.gz`` and ``p1_t2.nii.gz`` are ``p1``), or else the name of their
-    folder. Line breaks and what else no text may hold become ``_``, see :func:`text_for_names`.
+    Of several files it is the name that they share, or else its common beginning up to a separator, or else that of
+    their folder: ``p1_t1.nii.gz`` and ``p1_t2.nii.gz`` are ``p1``. :func:`text_for_names` replaces what is no text.
     """
     if isinstance(image, (list, tuple)):
         stems = [case_name(file) for file in image]
@@ -61,10 +71,7 @@ def case_name(image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
 
 
 def text_for_names(text: str) -> str:
-    """Text with ``_`` for each line break, control character and byte that is no text.
-
-    A file name may hold them; names of results, tables and logs may not.
-    """
+    """Text with ``_`` for line breaks, control characters and bytes that are no text, which file names may hold."""
     return "".join("_" if unicodedata.category(c) in _NO_TEXT else c for c in text)
 
 
@@ -73,11 +80,9 @@ def distinguish(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     ``x/a.png`` and ``y/a.png`` are the cases ``x_a`` and ``y_a``; ``a.png`` beside ``a.jpg`` are ``a.png`` and
     ``a.jpg``. A name that a datalist states stays. Cases that still have one name get the reason as ``refused``.
-
-    Args:
-        cases: cases with ``image`` and, where it is stated, ``case``.
     """
-    forms = [(name_of_case(case), *([] if case.get("case") else longer)) for case, longer in zip(cases, _paths(cases))]
+    longer = _names_by_path(cases)
+    forms = [[name_of_case(case), *([] if case.get("case") else by_path)] for case, by_path in zip(cases, longer)]
     chosen = [0] * len(cases)
     while True:
         names = [form[i] for form, i in zip(forms, chosen)]
@@ -87,26 +92,60 @@ def distinguish(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             break
         for k in twins:
             chosen[k] += 1
-    distinct = [{**case, "case": name} if i else case for case, name, i in zip(cases, names, chosen)]
-    return [_refused_as_twin(case, names, cases) if count[name] > 1 else case for case, name in zip(distinct, names)]
+    distinct = [{**case, "case": name} if i else dict(case) for case, name, i in zip(cases, names, chosen)]
+    for case, name in zip(distinct, names):
+        if count[name] > 1:
+            files = [_first_file(other) for other, twin in zip(cases, names) if twin == name][:3]
+            case["refused"] = f"{' and '.join(files)} would give results of one name, {name}: rename one."
+    return distinct
 
 
-def _paths(cases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Names of each case by its path, without the folders that all have in common: without suffix, and with it."""
-    images = [case["image"] for case in cases]
-    places = [Path(os.path.abspath(image[0] if isinstance(image, (list, tuple)) else image)) for image in images]
-    common = Path(os.path.commonpath([place.parent for place in places])) if places else Path()
+def _first_file(case: Mapping[str, Any]) -> str:
+    image = case["image"]
+    return str(image[0] if isinstance(image, (list, tuple)) else image)
+
+
+def _names_by_path(cases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Names of cases by their paths, without the folders that all have in common: without suffix, and with it."""
+    paths = [Path(os.path.abspath(_first_file(case))) for case in cases]
+    common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     return [
         [
-            text_for_names("_".join([*place.parent.relative_to(common).parts, last]))
-            for last in (case_name(image), place.name)
+            text_for_names("_".join([*path.parent.relative_to(common).parts, last]))
+            for last in (case_name(case["image"]), path.name)
         ]
-        for image, place in zip(images, places)
+        for case, path in zip(cases, paths)
     ]
 
 
-def _refused_as_twin(case: dict[str, Any], names: Sequence[str], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    own = name_of_case(case)
-    images = [other["image"] for other, name in zip(cases, names) if name == own]
-    files = [str(image[0] if isinstance(image, (list, tuple)) else image) for image in images[:3]]
-    return {**case, "refused": f"{' and '.join(files)} would give results of one name, {own}: rename one."}
+@dataclass(frozen=True)
+class MaskName:
+    """The parts of a mask's name: ``benign (4)_mask_1`` is the mask 1 of ``benign (4)``; BUSI's first has no number."""
+
+    image: str
+    word: str
+    number: int | None
+
+
+def mask_of(stem: str) -> MaskName | None:
+    """The parts of a mask's name, which is a file name without suffix; None of any other name."""
+    match = _MASK.fullmatch(stem)
+    return MaskName(match[1], match[2].lower(), int(match[3]) if match[3] else None) if match else None
+
+
+def masks_among(images: Iterable[Path]) -> set[Path]:
+    """Those image files of a folder that have the name of a mask of another one."""
+    names = {name for path in images for name in (path.name, case_name(path))}
+    return {p for p in images if (mask := mask_of(case_name(p))) and mask.image in names}
+
+
+def results_among(images: Iterable[Path]) -> set[Path]:
+    """Those image files of a folder that have the name of a result of another one, or are the reliability diagram."""
+    names = {name for path in images for name in (path.name, case_name(path))}
+
+    def is_result(path: Path) -> bool:
+        is_diagram = path.name == "reliability.png" and path.with_name("calibration.csv").is_file()
+        stem = case_name(path)
+        return is_diagram or any(stem[: match.start()] in names for match in _RESULT.finditer(stem))
+
+    return {path for path in images if path.name.lower().endswith(_RESULT_SUFFIXES) and is_result(path)}

@@ -4,23 +4,36 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsegdiff_monai.data.cases import IMAGE_SUFFIXES, case_name, text_for_names
-from medsegdiff_monai.data.companions import mask_of
-from medsegdiff_monai.utils import InputError, typed_text
+from medsegdiff_monai.data.cases import (
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    case_name,
+    distinguish,
+    mask_of,
+    masks_among,
+    name_of_case,
+    results_among,
+    text_for_names,
+)
+from medsegdiff_monai.utils import InputError, printable, typed_text
 
-__all__ = ["load_cases", "read_datalist"]
+__all__ = ["find_cases", "load_cases", "read_datalist"]
+
+logger = logging.getLogger(__name__)
+
+# The longest name of a result, <case>_mutual_information_<region>.nii.gz, and the temporary name that it is written
+# under have to fit into the 255 bytes of most file systems.
+_LONGEST_NAME = 200
 
 
 def read_datalist(path: Path) -> dict[str, Any]:
     """Content of a datalist in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
-
-    Args:
-        path: the file.
 
     Returns:
         The content; nothing where the file holds JSON of another kind.
@@ -53,10 +66,9 @@ def load_cases(dataset_dir: str | os.PathLike[str], section: str, datalist: str 
         datalist: file name of the datalist in the folder.
 
     Returns:
-        A dictionary for each case, with the absolute paths of ``image`` and, where there is one, ``label``, which is a
-        list with a path for each reader where several have drawn it. Whether the files are there is found case by case
-        when they are read. A case whose label is one of several masks has the reason why it cannot be used as
-        ``refused``.
+        A dictionary for each case, with the absolute path of ``image`` and, where there is one, ``label`` (or a list of
+        paths: contrasts, or readers). Whether the files are there shows when they are read. A case whose label is one
+        of several masks has the reason why it cannot be used as ``refused``.
 
     Raises:
         InputError: when the datalist is missing or not readable, or the section is missing or empty.
@@ -76,12 +88,13 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
     case = {"image": case} if isinstance(case, str) else case
     if not isinstance(case, dict) or not case.get("image"):
         raise InputError(f"Entry {index} of a section of {datalist} has no 'image': add the path of its image.")
-    resolved = dict(case)
-    for key in ("label", "case"):
-        if resolved.get(key, "") is None:
-            del resolved[key]
+    resolved = {key: value for key, value in case.items() if value is not None or key not in ("label", "case")}
     if "case" in resolved:
-        resolved["case"] = _name(resolved["case"], datalist)
+        resolved["case"] = name = text_for_names(str(resolved["case"]))
+        if not name or any(separator in name for separator in "/\\"):
+            raise InputError(
+                f"The case {name!r} in {datalist} cannot be the name of a file: take a name without slashes."
+            )
     for key in ("image", "label"):
         if key in resolved:
             files = case[key] if isinstance(case[key], list) else [case[key]]
@@ -93,17 +106,8 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
 
 
 def _path(text: str, folder: Path) -> str:
-    path = folder / text
-    if "\\" in text and not os.path.lexists(path):
-        path = folder / text.replace("\\", "/")
-    return str(path)
-
-
-def _name(case: Any, datalist: Path) -> str:
-    name = text_for_names(str(case))
-    if not name or any(separator in name for separator in "/\\"):
-        raise InputError(f"The case {name!r} in {datalist} cannot be the name of a file: take a name without slashes.")
-    return name
+    is_foreign = "\\" in text and not os.path.lexists(folder / text)
+    return str(folder / (text.replace("\\", "/") if is_foreign else text))
 
 
 def _with_whole_label(case: dict[str, Any], listed: dict[Path, list[str]]) -> dict[str, Any]:
@@ -124,3 +128,83 @@ def _with_whole_label(case: dict[str, Any], listed: dict[Path, list[str]]) -> di
         "does with the layout folder, or state all as a list where they are those of several readers."
     )
     return {**case, "refused": reason}
+
+
+def find_cases(
+    dataset_dir: str | os.PathLike[str],
+    section: str = "test",
+    datalist: str = "datalist.json",
+    with_labels: bool = False,
+) -> list[dict]:
+    """The cases to segment: a section of the folder's datalist, or every image in a folder without one.
+
+    In a folder without a datalist, hidden files, folders and files that are no images are passed over. So are results
+    of an earlier run and masks whose image lies beside them; one line of the log says what. Images in forms that are
+    not read, links to nothing and pipes are cases, which are refused when they are read.
+
+    Args:
+        dataset_dir: folder of the images.
+        section: section of the datalist, where there is one.
+        datalist: file name of the datalist.
+        with_labels: whether the cases are to be scored; the folder then has to have a datalist. A case without a label
+            has None for it, so that it can be left out by name.
+
+    Returns:
+        A dictionary for each case with the path of its ``image`` (and ``label``), in a plain folder sorted by name.
+        Cases of one name are told apart by their paths, see :func:`~medsegdiff_monai.data.cases.distinguish`. A case
+        whose results cannot have a name of their own has the reason as ``refused``.
+
+    Raises:
+        InputError: when the folder is missing or has no images.
+    """
+    folder, datalist = Path(typed_text(dataset_dir, "dataset_dir")), str(typed_text(datalist, "datalist"))
+    if not os.path.isdir(folder):
+        raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
+    if with_labels or datalist != "datalist.json" or os.path.isfile(folder / datalist):
+        cases = load_cases(folder, section, datalist)
+        if with_labels:
+            cases = [{**case, "label": case.get("label")} for case in cases]
+        else:
+            cases = [{k: v for k, v in case.items() if k not in ("label", "refused")} for case in cases]
+    else:
+        cases = [{"image": str(p)} for p in _images(folder)]
+    if not cases:
+        raise InputError(
+            f"The dataset folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}) and no {datalist}: "
+            "give another folder as --dataset_dir."
+        )
+    cases = distinguish(cases)
+    for case in cases:
+        if (length := len(name_of_case(case).encode())) > _LONGEST_NAME:
+            too_long = f"has {length} bytes, more than {_LONGEST_NAME}, so the names of its results would be too long"
+            case.setdefault("refused", f"The name of the case {too_long}: rename it.")
+    return cases
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images of a folder, sorted by name; what else it holds is said in one line of the log."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as e:
+        raise InputError(f"Cannot read the dataset folder {folder} ({e.strerror}): mend its permissions.") from e
+    kinds: dict[str, list[Path]] = {}
+    for path in entries:
+        if path.name.startswith("."):
+            kind = "hidden"
+        elif os.path.isdir(path):
+            kind = "folders"
+        else:
+            kind = "images" if path.name.lower().endswith((*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)) else "no images"
+        kinds.setdefault(kind, []).append(path)
+    images = kinds.pop("images", [])
+    results = results_among(images)
+    masks = masks_among(images) - results
+    kinds |= {"results of an earlier run": sorted(results), "masks": sorted(masks)}
+    passed_over = [
+        f"{reason}: {len(paths)} ({', '.join(p.name for p in paths[:3])}{', ...' if len(paths) > 3 else ''})"
+        for reason, paths in kinds.items()
+        if paths
+    ]
+    if passed_over:
+        logger.info("Passed over in %s: %s", printable(folder), printable("; ".join(passed_over)))
+    return [path for path in images if path not in results | masks]

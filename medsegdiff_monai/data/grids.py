@@ -16,13 +16,7 @@ GRID_TOLERANCE_MM = 0.01
 
 
 def grid_shift(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """How far apart, in mm, the corners of two grids of one shape lie at most.
-
-    Args:
-        affine: voxel to world (mm), a homogeneous matrix.
-        other: that of the other grid, of the same size.
-        shape: number of voxels along each spatial axis.
-    """
+    """The largest distance, in mm, of corners of two grids of one shape; affines are voxel to world (mm)."""
     columns = [*range(len(shape)), -1]
     difference = (np.asarray(other, dtype=float) - np.asarray(affine, dtype=float))[:, columns]
     corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=float)
@@ -30,20 +24,11 @@ def grid_shift(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> f
 
 
 def grid_spacing(affine: np.ndarray, dims: int) -> list[float]:
-    """Distances in mm of neighbouring voxels along each of ``dims`` spatial axes.
-
-    Args:
-        affine: voxel to world (mm), a homogeneous matrix.
-        dims: number of spatial axes of the image.
-    """
+    """Distances in mm of neighbouring voxels along each of ``dims`` spatial axes; the affine is voxel to world (mm)."""
     return np.linalg.norm(np.asarray(affine, dtype=float)[:-1, :dims], axis=0).tolist()
 
 
 def spacing_in_metadata(meta: Mapping[str, Any]) -> list[float] | None:
-    """Distances in mm of neighbouring voxels of the image's own grid, as its file states them; None where it does not.
-
-    Args:
-        meta: metadata of an image that :class:`~medsegdiff_monai.transforms.LoadCased` has read.
-    """
+    """Distances in mm of neighbouring voxels, as the image's file states them; None where it does not."""
     spacing = np.asarray(meta.get("spacing", np.nan), dtype=float)
     return spacing.tolist() if spacing.ndim == 1 and np.isfinite(spacing).all() and (spacing > 0).all() else None

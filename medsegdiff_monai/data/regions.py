@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,9 @@ class Regions(dict[str, list[int]]):
     """The regions to segment, by name, each with the label values that make it up; they may overlap.
 
     The same regions have other label values in other data sets: the enhancing tumour is 4 in BraTS 2018-2021 and 3
-    from 2023 on, and the optic cup of REFUGE is 0. A datalist can therefore state the values that its labels use, as
-    ``"regions": {"TC": [1, 4], ...}`` and ``"background": [0]``, and these take the place of the bundle's. It may state
-    regions beyond those to segment.
-
-    A region without any value is one that the data set does not label: the network learns to leave it empty, and it
-    is not scored.
+    from 2023 on. A datalist can therefore state the values that its labels use, as ``"regions": {"TC": [1, 4], ...}``
+    and ``"background": [0]``, which take the place of the bundle's. It may state further regions. A region without any
+    value is not labelled in the data set: the network learns to leave it empty, and it is not scored.
 
     Args:
         values: label values of each region, in the order of the network's channels.
@@ -42,6 +40,11 @@ class Regions(dict[str, list[int]]):
     Raises:
         InputError: when no region has a value, a value is no whole number or both in a region and background, or the
             datalist states none of the regions.
+
+    Example:
+        >>> regions = Regions({"disc": [1, 2], "cup": [2]})
+        >>> regions.containing("cup"), regions.own_values, regions.background
+        (['disc'], {'disc': 1, 'cup': 2}, [0])
     """
 
     def __init__(
@@ -52,7 +55,10 @@ class Regions(dict[str, list[int]]):
         background: Sequence[int] = (0,),
     ) -> None:
         folder = typed_text(dataset_dir, "dataset_dir")
-        stated = {} if folder is None else _stated(Path(folder) / str(typed_text(datalist, "datalist")))
+        stated: dict[str, Any] = {}
+        if folder is not None:
+            with suppress(InputError):  # that a datalist can be read is checked where the cases are read
+                stated = read_datalist(Path(folder) / str(typed_text(datalist, "datalist")))
         source: Any = stated.get("regions") or values
         if not isinstance(source, Mapping):
             raise InputError(
@@ -81,7 +87,7 @@ class Regions(dict[str, list[int]]):
                 )
 
     @classmethod
-    def of(cls, values: Mapping[str, Sequence[int]]) -> Regions:
+    def from_values(cls, values: Mapping[str, Sequence[int]]) -> Regions:
         """Regions from their label values; regions stay as they are, with their background."""
         return values if isinstance(values, Regions) else cls(values)
 
@@ -101,32 +107,22 @@ class Regions(dict[str, list[int]]):
             InputError: when a region is the union of those within it and so has no value of its own, or two regions
                 overlap and neither contains the other.
         """
-        self._check_nested()
+        labelled = [name for name, values in self.items() if values]
+        for a, b in combinations(labelled, 2):
+            shared = {*self[a]} & {*self[b]}
+            if shared and shared not in ({*self[a]}, {*self[b]}):
+                raise InputError(
+                    f"The regions {a} and {b} share label values and neither contains the other, so they cannot "
+                    "be in one label map: give each its own values."
+                )
         painted: dict[str, int] = {}
-        for name in sorted((n for n, values in self.items() if values), key=lambda n: -len(self[n])):
+        for name in sorted(labelled, key=lambda name: -len(self[name])):
             inner = {v for other in self if name in self.containing(other) for v in self[other]}
             own = [v for v in self[name] if v not in inner]
             if not own:
                 raise InputError(f"The region {name} has no label value of its own, so it cannot be in one label map.")
             painted[name] = own[0]
         return painted
-
-    def _check_nested(self) -> None:
-        for one, other in combinations((n for n, values in self.items() if values), 2):
-            a, b = set(self[one]), set(self[other])
-            if a & b and not (a <= b or b <= a):
-                raise InputError(
-                    f"The regions {one} and {other} share label values and neither contains the other, so they cannot "
-                    "be in one label map: give each its own values."
-                )
-
-
-def _stated(path: Path) -> dict[str, Any]:
-    """What a datalist says beside its cases; that it can be read is checked where the cases are read."""
-    try:
-        return read_datalist(path)
-    except InputError:
-        return {}
 
 
 def _whole_numbers(name: str, values: Any) -> list[int]:

@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
-from medsegdiff_monai.handlers.spreadsheet import save_csv
+from medsegdiff_monai.handlers.case_tables import save_csv
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import check_writable, is_main_process, shared_mean, typed_text, world_size
 from medsegdiff_monai.visualize import save_reliability_diagram
@@ -23,11 +23,9 @@ __all__ = ["CalibrationReport"]
 
 logger = logging.getLogger(__name__)
 
-_POOLED = "pooled"
-
 
 class CalibrationReport:
-    """Write how well an evaluation's probabilities are calibrated: ``calibration.csv`` and ``reliability.png``.
+    """Write the calibration of an evaluation's probabilities: ``calibration.csv`` and ``reliability.png``.
 
     The table has the expected (``ece``) and adaptive (``ace``) calibration error, the Brier score (``brier``) and the
     negative log-likelihood in nats (``nll``) over all voxels of all cases, for each region that the data label and for
@@ -84,11 +82,10 @@ class CalibrationReport:
             pooled.add(reliability)
         if not is_main_process():
             return
-        every = {**self.reliability, _POOLED: pooled}
-        rows = [{"region": name, **r.errors(), "cases": cases} for name, r in every.items()]
-        table = pd.DataFrame(rows)
+        with_pooled = {**self.reliability, "pooled": pooled}
+        table = pd.DataFrame([{"region": name, **r.errors(), "cases": cases} for name, r in with_pooled.items()])
         save_csv(self.output_dir / "calibration.csv", table)
-        shown = self.reliability if len(self.reliability) > 1 else {_POOLED: pooled}
+        shown = self.reliability if len(self.reliability) > 1 else {"pooled": pooled}
         diagrams = {name: r.bins() for name, r in shown.items()}
         title = f"How often probabilities came true ({cases} cases)"
         save_reliability_diagram(self.output_dir / "reliability.png", diagrams, title)

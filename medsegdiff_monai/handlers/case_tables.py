@@ -6,17 +6,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.utils import check_writable, is_main_process, printable, replace_atomically, typed_text
 
-__all__ = ["CaseTables"]
+__all__ = ["CaseTables", "save_csv"]
+
+# Spreadsheets take a cell that begins so for a formula, some also in the full width of East Asian scripts. A semicolon
+# begins a cell where the comma is the decimal point.
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 class CaseTables(ABC):
@@ -85,3 +91,16 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, list):
         return [_without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def save_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with a header, numbers to six digits and nothing where there is no value.
+
+    Text comes from file names. One that a spreadsheet would run as a formula gets an apostrophe before it, and control
+    characters are escaped, see :func:`~medsegdiff_monai.utils.printable`.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    safe = table.map(lambda cell: _FORMULA.sub(r"\1'", printable(cell)) if isinstance(cell, str) else cell)
+    replace_atomically(path, lambda partial: safe.to_csv(partial, index=False, float_format="%.6g"))

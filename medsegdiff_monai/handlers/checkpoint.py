@@ -31,12 +31,8 @@ __all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "
 logger = logging.getLogger(__name__)
 
 
-def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
-    """What a checkpoint file holds, read without running any code in it.
-
-    Args:
-        path: the file.
-        map_location: where tensors go, see ``torch.load``.
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Content of a checkpoint file, read without running any code in it, onto the CPU.
 
     Raises:
         InputError: when the file is missing, damaged or not a checkpoint.
@@ -44,7 +40,7 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     if not Path(path).is_file():
         raise InputError(f"The checkpoint {path} does not exist: train first or give the path of an existing one.")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch.load raises whatever its zip, pickle and storage readers raise
         raise InputError(f"The checkpoint {path} is damaged or not a PyTorch checkpoint: give another one.") from e
     if not isinstance(content, dict):
@@ -58,7 +54,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | No
     Args:
         network: the network.
         path: checkpoint file.
-        key: entry of the checkpoint that holds the weights; None where the checkpoint is the weights.
+        key: entry that holds the weights; None where the checkpoint is the weights.
 
     Raises:
         InputError: when the checkpoint cannot be read, or is that of another architecture.
@@ -82,18 +78,11 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | No
 
 
 class LoadWeights:
-    """Load a network's weights when an engine starts, strictly.
+    """Load a network's weights from a file when an engine starts, strictly."""
 
-    Args:
-        network: the network.
-        path: checkpoint file.
-        key: entry of the checkpoint that holds the weights; None where the checkpoint is the weights.
-    """
-
-    def __init__(self, network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
+    def __init__(self, network: nn.Module, path: str | os.PathLike[str]) -> None:
         self.network = network
         self.path = typed_text(path, "checkpoint")
-        self.key = key
 
     def attach(self, engine: Engine) -> None:
         """Attach to an engine."""
@@ -101,7 +90,7 @@ class LoadWeights:
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""
-        load_weights(self.network, self.path, self.key)
+        load_weights(self.network, self.path)
         logger.info("Loaded weights from %s", printable(self.path))
 
 
@@ -109,7 +98,7 @@ class FineTune:
     """Start training from weights that another run ended with.
 
     Args:
-        path: file of the weights; None starts from new ones, and nothing is loaded.
+        path: file of the weights; None loads nothing.
         networks: the networks that get them: the one in training and the one around the averaged weights.
         resume: whether the run goes on where an earlier one ended, which has weights of its own.
 
@@ -138,15 +127,11 @@ class FineTune:
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint at once or not at all, in the main process.
-
-    PyTorch writes it into memory: into a file on a full disk, it fails in ways that cannot all be caught.
-    """
-    if not is_main_process():
-        return
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    replace_atomically(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
+    """Write a checkpoint at once or not at all, in the main process."""
+    if is_main_process():
+        buffer = io.BytesIO()  # into a file on a full disk, PyTorch fails in ways that cannot all be caught
+        torch.save(content, buffer)
+        replace_atomically(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
 
 
 class BestModelSaver:
@@ -157,8 +142,8 @@ class BestModelSaver:
     Args:
         path: the file, holding the network's state dictionary and nothing else.
         network: the network, such as one around the averaged weights.
-        better: tells whether a value of the metric, the first argument, is better than another: ``operator.gt``, or
-            ``operator.lt`` for a distance.
+        better: whether a value of the metric is better than another: ``operator.gt``, or ``operator.lt`` for a
+            distance.
 
     Raises:
         InputError: when the folder cannot be written to.
@@ -178,7 +163,7 @@ class BestModelSaver:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Evaluator) -> None:
-        """Save the network if the metric is better than before."""
+        """Save the network where the metric is better than before."""
         name = str(engine.state.key_metric_name)
         value = float(engine.state.metrics[name])
         if self.better(value, self.best):
@@ -196,14 +181,14 @@ class BestModelSaver:
 
 
 class ResumableCheckpoint:
-    """Everything that a training run needs to go on, written after each epoch, and read again on request.
+    """State of a training run, written after each epoch, and read again on request.
 
     Attach it last, so that all that belongs to the epoch (validation, learning rate) is in it. A run that is killed at
     any moment loses at most the epoch it was in.
 
     Args:
         path: the file.
-        objects: what to save, by name: anything with ``state_dict`` and ``load_state_dict``.
+        objects: parts of the state by name, each with ``state_dict`` and ``load_state_dict``.
         resume: whether to go on from the file when the trainer starts.
 
     Attributes:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from medsegdiff_monai.handlers.case_tables import CaseTables
-from medsegdiff_monai.handlers.spreadsheet import save_csv
+from medsegdiff_monai.handlers.case_tables import CaseTables, save_csv
 from medsegdiff_monai.inferers import EnsembleScores
 
 __all__ = ["EnsembleTable"]

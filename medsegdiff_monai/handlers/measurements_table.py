@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from medsegdiff_monai.handlers.case_tables import CaseTables
-from medsegdiff_monai.handlers.spreadsheet import save_csv
+from medsegdiff_monai.handlers.case_tables import CaseTables, save_csv
 from medsegdiff_monai.measurements import Measurement
 
 __all__ = ["MeasurementsTable"]

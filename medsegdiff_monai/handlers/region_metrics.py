@@ -13,25 +13,15 @@ from monai.handlers import IgniteMetricHandler, from_engine
 
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["RegionMetricHandler", "of_cases"]
+__all__ = ["ReaderMetricHandler", "RegionMetricHandler"]
 
 logger = logging.getLogger(__name__)
 
 
-def of_cases(first: str, second: str) -> Callable[[Any], tuple[Any, Any]]:
-    """A function that gives what two keys hold in an engine's output, which may be that of no case at all.
-
-    MONAI's ``from_engine`` fails where all cases of an iteration have failed.
-
-    Args:
-        first: a key.
-        second: another one.
-    """
-    both = from_engine([first, second])
-    return lambda output: both(output) if output else ([], [])
-
-
-_PRED_AND_LABEL = of_cases("pred", "label")
+def _of_cases(*keys: str) -> Callable[[Any], Any]:
+    """MONAI's ``from_engine``, which fails where all cases of an iteration have failed and there is no output."""
+    values = from_engine(list(keys))
+    return lambda output: values(output) if output else [[]] * len(keys)
 
 
 class RegionMetricHandler(IgniteMetricHandler):
@@ -48,7 +38,7 @@ class RegionMetricHandler(IgniteMetricHandler):
         regions: label values of each region by name, in the order of the channels. A region without any is one that
             the data set does not label: it is not scored.
         output_transform: gives predictions and references from the engine's output: batches ``(B, C, *spatial)`` or
-            lists of ``(C, *spatial)``.
+            lists of ``(C, *spatial)``; None takes what lies under ``pred`` and ``label``.
 
     Raises:
         InputError: when no region is labelled, or there is none in a channel that the metric needs.
@@ -58,9 +48,9 @@ class RegionMetricHandler(IgniteMetricHandler):
         self,
         metric: Any,
         regions: Mapping[str, Sequence[int]],
-        output_transform: Callable = _PRED_AND_LABEL,
+        output_transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        super().__init__(metric_fn=metric, output_transform=output_transform)
+        super().__init__(metric_fn=metric, output_transform=output_transform or _of_cases("pred", "label"))
         self.regions = list(regions)
         self.without_reference: list[str] = []
         labelled = [c for c, values in enumerate(regions.values()) if values]
@@ -69,28 +59,20 @@ class RegionMetricHandler(IgniteMetricHandler):
             self.channels = labelled
             self.columns = [self.regions[c] for c in labelled]
         else:
-            self._check_required(metric)
+            for channel in metric.required_channels:
+                if not 0 <= channel < len(self.regions):
+                    raise InputError(
+                        f"{metric} needs a region in channel {channel}, and the regions are {', '.join(regions)}: "
+                        "leave the metric out or set its channels."
+                    )
             self.channels = list(range(len(self.regions)))
             self.columns = list(own_columns)
             self.without_reference = [self.regions[c] for c in metric.required_channels if c not in labelled]
         if not labelled:
             raise InputError(f"None of the regions {', '.join(regions)} is labelled in these data: leave {metric} out.")
 
-    def _check_required(self, metric: Any) -> None:
-        for channel in metric.required_channels:
-            if not 0 <= channel < len(self.regions):
-                raise InputError(
-                    f"{metric} needs a region in channel {channel}, and the regions are {', '.join(self.regions)}: "
-                    "leave the metric out or set its channels."
-                )
-
     def attach(self, engine: Engine, name: str) -> None:  # type: ignore[override]
-        """Attach to an engine.
-
-        Args:
-            engine: the engine.
-            name: name of the metric in the engine's state.
-        """
+        """Attach to an engine, in whose state the metric has a name."""
         if self.without_reference:
             logger.warning("%s is left out: %s not labelled in these data.", name, " and ".join(self.without_reference))
             return
@@ -100,10 +82,7 @@ class RegionMetricHandler(IgniteMetricHandler):
         engine.state.metric_columns[name] = self.columns  # type: ignore[attr-defined]
 
     def update(self, output: Sequence[Any]) -> None:
-        """Score the cases of one iteration.
-
-        Args:
-            output: predictions and references.
+        """Score predictions and references of one iteration.
 
         Raises:
             ValueError: when they have other channels than the regions.
@@ -119,3 +98,42 @@ class RegionMetricHandler(IgniteMetricHandler):
             names = ", ".join(self.regions)
             raise ValueError(f"Masks must have a channel for each of the regions {names}, got {masks.shape[axis]}.")
         return masks[:, self.channels] if axis else masks[self.channels]
+
+
+class ReaderMetricHandler(RegionMetricHandler):
+    """Score predictions or members against the masks of several readers, in an evaluation by MONAI's engines.
+
+    Columns and details are those of :class:`RegionMetricHandler`.
+
+    Args:
+        metric: the metric, called with the masks of R readers ``(B, R, C, *spatial)`` as reference, such as
+            :class:`~medsegdiff_monai.metrics.OverReaders`.
+        regions: label values of each region by name, in the order of the channels.
+        members: whether the metric gets the members ``(B, N, C, *spatial)`` of a case, from channels
+            ``(N * C, *spatial)`` under ``members``, in place of the fused masks ``(B, C, *spatial)`` under ``pred``.
+    """
+
+    def __init__(self, metric: Any, regions: Mapping[str, Sequence[int]], members: bool = False) -> None:
+        super().__init__(metric, regions, _of_cases("members" if members else "pred", "label"))
+        self.members = members
+
+    def update(self, output: Sequence[Any]) -> None:
+        """Score fused masks ``(C, *spatial)`` or members ``(N * C, *spatial)``, and readers ``(R * C, *spatial)``.
+
+        Raises:
+            ValueError: when they have other channels than the regions.
+        """
+        predicted, labels = output
+        if len(labels) == 0:  # all cases of the iteration have failed
+            return
+        scored = self._unstacked(predicted) if self.members else self._scored(predicted)
+        IgniteMetricHandler.update(self, [scored, self._unstacked(labels)])
+
+    def _unstacked(self, stacks: Sequence[Any]) -> list[Any]:
+        """The scored channels of masks that lie one behind the other, ``(K, C, *spatial)`` for each case."""
+        count = len(self.regions)
+        for stack in stacks:
+            if stack.shape[0] % count:
+                names = ", ".join(self.regions)
+                raise ValueError(f"Masks must have the regions {names} once or more, got {stack.shape[0]} channels.")
+        return [self._scored(stack.reshape(-1, count, *stack.shape[1:])) for stack in stacks]

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,17 @@ from monai.handlers import StatsHandler, TensorBoardStatsHandler
 from monai.utils.enums import CommonKeys as Keys
 from torch.utils.tensorboard import SummaryWriter
 
+from medsegdiff_monai.inferers.ensemble import binary_entropy
 from medsegdiff_monai.utils import default_device, is_main_process, shared_mean, typed_text
 from medsegdiff_monai.visualize import PicturedCase, validation_picture
 
 __all__ = ["TrainingLossBoard", "ValidationBoard"]
 
+_SHOWN = (Keys.IMAGE, Keys.LABEL, Keys.PRED, "members", "probability")
+
 
 class TrainingLossBoard:
-    """The training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
+    """Training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
 
     Args:
         log_dir: folder of TensorBoard's files.
@@ -29,97 +32,83 @@ class TrainingLossBoard:
 
     def __init__(self, log_dir: str) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
-        self.loss = math.nan
-        self.is_open = False
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The open file: not before the first iteration, for the run may be refused."""
+        return SummaryWriter(self.log_dir)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI trainer, in every process."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._average)
-        if is_main_process():
-            engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
-    def _open(self, engine: Engine) -> None:
-        """Open the file: not before the run starts, which may be refused."""
-        if not self.is_open:
-            TensorBoardStatsHandler(
-                log_dir=self.log_dir, tag_name="train_loss", output_transform=lambda _: self.loss
-            ).attach(engine)
-            self.is_open = True
-
-    def _average(self, engine: Engine) -> None:
+    def __call__(self, engine: Engine) -> None:
+        """Write the loss of an iteration."""
         output: Any = engine.state.output
         loss = torch.tensor(float(output[0][Keys.LOSS]), dtype=torch.float64, device=default_device())
-        self.loss = float(shared_mean(loss))
+        mean = float(shared_mean(loss))
+        if is_main_process():
+            self.writer.add_scalar("train_loss", mean, engine.state.iteration)
+            self.writer.flush()
 
 
 class ValidationBoard:
     """The metrics of each validation in the log and as TensorBoard scalars, and a picture of its last case.
 
     Of a last batch of several cases it is the first one. Image, reference, up to three members, fused probability and
-    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. Members and
-    uncertainty are there where the evaluator keeps several members. The probability is what postprocessing leaves
-    under ``probability``, or else the masks.
+    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. With a
+    single member there is no uncertainty, else it is the entropy of the probability. This is what postprocessing
+    leaves under ``probability``, or else the masks.
 
     Args:
         log_dir: folder of TensorBoard's files.
-        images: whether the picture is written.
-        regions: the regions that the channels of masks stand for; None numbers them.
+        regions: the regions that the channels of masks stand for.
         frame: ``"RAS"`` for volumes whose axes run to the patient's right, front and head, else None.
     """
 
-    def __init__(
-        self,
-        log_dir: str,
-        images: bool = True,
-        regions: Mapping[str, Sequence[int]] | None = None,
-        frame: str | None = None,
-    ) -> None:
+    def __init__(self, log_dir: str, regions: Mapping[str, Sequence[int]], frame: str | None = None) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
-        self.images = images
         self.regions = regions
         self.frame = frame
-        self.is_open = False
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The open file: not before the first validation, for the training may be refused."""
+        return SummaryWriter(self.log_dir)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI evaluator; of several processes one writes."""
-        if not is_main_process():
-            return
-        _Stats(name="validation", iteration_log=False).attach(engine)
-        engine.add_event_handler(Events.STARTED, self._open)
+        if is_main_process():
+            _Stats(name="validation", iteration_log=False).attach(engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
-    def _open(self, engine: Engine) -> None:
-        """Open the file: not before the first validation, for the training may be refused."""
-        if self.is_open:
-            return
-        self.is_open = True
-        writer = SummaryWriter(self.log_dir)
-        TensorBoardStatsHandler(writer, iteration_log=False).attach(engine)
-        if self.images:
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw, writer)
-
-    def _draw(self, engine: Engine, writer: SummaryWriter) -> None:
+    def __call__(self, engine: Engine) -> None:
+        """Write the metrics of a validation, and the picture."""
+        TensorBoardStatsHandler(self.writer, iteration_log=False).epoch_completed(engine)
         output: Any = engine.state.output
         picture = validation_picture(self._case(output[0], f"Epoch {engine.state.epoch}"))
-        writer.add_image("validation", picture, engine.state.epoch, dataformats="HWC")
-        writer.flush()
+        self.writer.add_image("validation", picture, engine.state.epoch, dataformats="HWC")
+        self.writer.flush()
 
     def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
         """The case as it came out of postprocessing."""
-        image, reference, masks = (_array(item[key]) for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
-        regions = {f"region {c + 1}": [c] for c in range(len(masks))} if self.regions is None else self.regions
-        channels = [c for c, values in enumerate(regions.values()) if values]
+        tensors = {key: item[key] for key in _SHOWN if item.get(key) is not None}
+        arrays = {key: np.asarray(tensor.detach().float().cpu()) for key, tensor in tensors.items()}
+        image, reference, masks = (arrays[key] for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
+        channels = [c for c, values in enumerate(self.regions.values()) if values]
         # Members may be channels by now, and of several readers' masks the first one's are shown.
-        members = _array(item["members"]).reshape(-1, *masks.shape)[:, channels] if "members" in item else None
-        several = members is not None and len(members) > 1
+        members = arrays.get("members", masks).reshape(-1, *masks.shape)[:, channels]
+        several = len(members) > 1
+        probability = arrays.get("probability", masks)[channels]
         return PicturedCase(
             name=name,
             image=np.moveaxis(image, 0, -1) if len(image) == 3 and image.ndim == 3 else image[0],
-            regions=[list(regions)[c] for c in channels],
+            regions=[list(self.regions)[c] for c in channels],
             masks=masks[channels],
-            probability=_array(item.get("probability", item[Keys.PRED]))[channels],
-            uncertainty=_array(item["uncertainty"])[channels] if several else None,
+            probability=probability,
+            uncertainty=binary_entropy(torch.from_numpy(probability)).numpy() if several else None,
             reference=reference[channels],
-            members=members >= 0.5 if several and members is not None else None,
+            members=members >= 0.5 if several else None,
             frame=self.frame,
         )
 
@@ -130,7 +119,3 @@ class _Stats(StatsHandler):
     def exception_raised(self, _engine: Engine, e: Exception) -> None:
         """Let the error go on, which ignite has stopped."""
         raise e
-
-
-def _array(item: torch.Tensor) -> np.ndarray:
-    return np.asarray(item.detach().float().cpu())

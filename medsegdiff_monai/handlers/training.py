@@ -41,9 +41,8 @@ class AveragingWarmUp:
     """Let the average of the weights forget the first ones: early on it spans about the last tenth of the updates.
 
     At update ``n`` the momentum of ignite's ``EMAHandler`` becomes ``9 / (10 + n)``, until it has fallen to its own
-    (the rule of TensorFlow's ``ExponentialMovingAverage``). With a fixed momentum of 0.005 the random start would
-    still be a fifth of the average after 300 updates. It depends on the iteration alone, so a resumed run goes on
-    alike; the warm-up of ``EMAHandler`` would start again.
+    (the rule of TensorFlow's ``ExponentialMovingAverage``). It depends on the iteration alone, so a resumed run goes
+    on alike; the warm-up of ``EMAHandler`` would start again.
 
     Args:
         momentum: momentum of the handler, after the warm-up.
@@ -117,10 +116,7 @@ class StopOnNonFinite:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """
-        Raises:
-            InputError: when the loss is not finite.
-        """
+        """Raise an :class:`InputError` when the loss is not finite."""
         output: Any = engine.state.output
         loss = float(output[CommonKeys.LOSS].detach())
         if not math.isfinite(loss):
@@ -158,7 +154,7 @@ class ProgressBar:
     """One bar with the remaining time over all iterations of an engine, with the loss and the validation's metric.
 
     Args:
-        desc: what the bar stands for.
+        desc: text before the bar.
         evaluator: evaluator whose key metric is shown, for a trainer.
     """
 
@@ -173,15 +169,14 @@ class ProgressBar:
             return
         engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
-        engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.COMPLETED, lambda: self.bar and self.bar.close())
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _open(self, engine: Engine) -> None:
         # At the first epoch, not at the start: by then a resumed run knows how far it is.
-        if self.bar is not None and not self.bar.disable:
-            return
-        total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 0)
-        self.bar = tqdm(total=total, initial=engine.state.iteration, desc=self.desc, unit="batch", mininterval=1.0)
+        if self.bar is None or self.bar.disable:
+            total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 0)
+            self.bar = tqdm(total=total, initial=engine.state.iteration, desc=self.desc, unit="batch", mininterval=1.0)
 
     def _update(self, engine: Engine) -> None:
         if self.bar is None:
@@ -195,11 +190,8 @@ class ProgressBar:
                 shown["best validation"] = f"{best:.4f}"
             self.bar.set_postfix(shown, refresh=False)
 
-    def _close(self, engine: Engine) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
     def _fail(self, engine: Engine, error: Exception) -> None:
         """Close the bar, so that it does not stand behind the message, and let the error go on (ignite stops it)."""
-        self._close(engine)
+        if self.bar is not None:
+            self.bar.close()
         raise error

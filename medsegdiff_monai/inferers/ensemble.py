@@ -56,6 +56,12 @@ class EnsembleStatistics:
 
     Args:
         members: probabilities of shape ``(B, N, C, *spatial)`` in [0, 1].
+
+    Example:
+        >>> members = torch.tensor([1.0, 0.0, 0.5, 0.5]).reshape(1, 2, 1, 2).transpose(1, 3)
+        >>> statistics = EnsembleStatistics(members)  # two members of two pixels: 1 and 0, and both 0.5
+        >>> statistics.mutual_information.flatten().tolist(), statistics.expected_entropy.flatten().tolist()
+        ([1.0, 0.0], [0.0, 1.0])
     """
 
     def __init__(self, members: torch.Tensor) -> None:

@@ -1,15 +1,7 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
-
+"""Measurements of masks in mm, with the intervals that the members of an ensemble give."""
 
 from .interval import MemberValues, measure_ensemble, measure_members, measurement_intervals
 from .measurement import Measurement
-from .shape import (
-    Diameters,
-    diameters,
-    largest_diameters,
-    mask_area,
-    mask_volume,
-    vertical_extent,
-    vertical_ratio,
-)
+from .shape import Diameters, diameters, largest_diameters, vertical_extent

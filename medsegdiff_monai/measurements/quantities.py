@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from medsegdiff_monai.measurements.runs import MaskRuns
-from medsegdiff_monai.measurements.shape import Diameters, largest_diameters, mask_volume, outline_diameters
+from medsegdiff_monai.measurements.shape import Diameters, largest_diameters, outline_diameters
 
 __all__ = ["Key", "Masks", "holding_box", "measure_levels", "measure_masks"]
 
@@ -21,6 +21,7 @@ Values = dict[Key, tuple[float | None, str]]
 Quantities = dict[str, tuple[float | None, str]]
 
 _RATIO = "vertical ratio"
+_MM3_PER_ML = 1000.0
 # Where levels change so often, what is measured at once would take much memory, and noise much time.
 _MOST_STEPS = 2**17
 _PIXELS_A_STEP = 8
@@ -125,10 +126,7 @@ def _volume(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:
     across = 2 - int(np.argmax(scale[::-1]))
     planes = np.moveaxis(mask, across, 0)
     length = "pixels" if spacing is None else "mm"
-    size = (
-        (float(np.count_nonzero(mask)), "voxels")
-        if spacing is None
-        else (mask_volume(mask, prod(scale.tolist())), "mL")
-    )
+    voxels = float(np.count_nonzero(mask))
+    size = (voxels, "voxels") if spacing is None else (voxels * prod(scale.tolist()) / _MM3_PER_ML, "mL")
     lengths = _lengths(largest_diameters(planes, np.delete(scale, across).tolist()), length)
     return {"volume": size, **lengths, "lesions": (float(_count_parts(mask)), "")}

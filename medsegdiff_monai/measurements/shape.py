@@ -9,24 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.spatial.distance import cdist
-
-from medsegdiff_monai.metrics import vertical_cup_to_disc_ratio
 
 __all__ = [
     "Diameters",
     "Outlines",
     "diameters",
     "largest_diameters",
-    "mask_area",
-    "mask_volume",
     "outline_diameters",
     "vertical_extent",
-    "vertical_ratio",
 ]
 
-_MM3_PER_ML = 1000.0
 _ROUNDING = 1e-9
 
 
@@ -43,16 +36,6 @@ class Diameters:
     longest: float
     perpendicular: float
     plane: int = 0
-
-
-def mask_volume(mask: np.ndarray, voxel_volume: float) -> float:
-    """Volume in mL of a mask whose voxels have the volume ``voxel_volume`` in mm3."""
-    return float(np.count_nonzero(mask)) * voxel_volume / _MM3_PER_ML
-
-
-def mask_area(mask: np.ndarray, spacing: Sequence[float]) -> float:
-    """Area of a mask ``(rows, columns)``, in the square of the unit of the spacing between rows and columns."""
-    return float(np.count_nonzero(mask)) * float(spacing[0]) * float(spacing[1])
 
 
 def diameters(mask: np.ndarray, spacing: Sequence[float]) -> Diameters | None:
@@ -197,10 +180,3 @@ def vertical_extent(mask: np.ndarray, row_spacing: float) -> float:
     """Extent of a mask ``(rows, columns)`` from its first row to its last, in the unit of the spacing; 0 if empty."""
     rows = np.flatnonzero(np.asarray(mask, dtype=bool).any(axis=1))
     return float(rows[-1] - rows[0] + 1) * row_spacing if len(rows) else 0.0
-
-
-def vertical_ratio(inner: np.ndarray, outer: np.ndarray) -> float | None:
-    """Vertical extent of the cup divided by that of the disc, from masks ``(rows, columns)``; None without disc."""
-    pair = [torch.as_tensor(np.ascontiguousarray(np.asarray(m, dtype=bool).T))[None] for m in (outer, inner)]
-    ratio = float(vertical_cup_to_disc_ratio(*pair))
-    return None if np.isnan(ratio) else ratio

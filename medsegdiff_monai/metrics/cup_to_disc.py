@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.metrics import CumulativeIterationMetric
 
-from .region_metric import binary_masks
+from .regions import binary_masks
 
 __all__ = ["CupToDiscRatio", "vertical_cup_to_disc_ratio"]
 
@@ -24,10 +24,9 @@ def _vertical_extent(mask: torch.Tensor) -> torch.Tensor:
 def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.Tensor:
     """Vertical extent of the optic cup divided by that of the optic disc.
 
-    Vertical is the last axis, as in pictures that MONAI reads from PNG or JPEG.
-
     Args:
-        disc: binary masks of the disc, which includes the cup, of shape ``(B, X, Y)``.
+        disc: binary masks of the disc, which includes the cup, of shape ``(B, X, Y)``; vertical is the last axis, as
+            in pictures that MONAI reads from PNG or JPEG.
         cup: binary masks of the cup, of the same shape.
 
     Returns:
@@ -44,7 +43,7 @@ def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.T
 
 
 class CupToDiscRatio(CumulativeIterationMetric):
-    """Vertical cup-to-disc ratio of each case as predicted and in the reference, and how far they are apart.
+    """Vertical cup-to-disc ratio of each case as predicted and in the reference, and its absolute error.
 
     It is called with binary masks of shape ``(B, C, X, Y)``, or lists of masks ``(C, X, Y)``, and returns values of
     shape ``(B, 3)``: predicted ratio, reference ratio, absolute error. A ratio to an empty disc is NaN, and so is its
@@ -68,7 +67,6 @@ class CupToDiscRatio(CumulativeIterationMetric):
         return self.disc_channel, self.cup_channel
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Values ``(B, 3)`` of masks ``(B, C, X, Y)``; see :func:`binary_masks` for what is refused."""
         predicted, reference = (
             vertical_cup_to_disc_ratio(mask[:, self.disc_channel], mask[:, self.cup_channel])
             for mask in binary_masks(y_pred, y)

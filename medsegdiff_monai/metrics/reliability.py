@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from medsegdiff_monai.utils import world_size
 
-__all__ = ["EPSILON", "Reliability", "ReliabilityBins", "binary_log_loss", "binned_error", "equal_mass_error"]
+__all__ = ["EPSILON", "Reliability", "ReliabilityBins", "binary_log_loss"]
 
-EPSILON = (
-    1e-6  # probabilities are kept as far from 0 and 1 where a logarithm is taken of them, as in `scale_temperature`
-)
+EPSILON = 1e-6  # distance from 0 and 1 that probabilities keep in a logarithm, as in `scale_temperature`
 _CELLS = 4096
 _CHUNK = 2**20  # voxels that are counted at a time: a volume's copies in double precision would be large
 _LIMIT = math.log((1.0 - EPSILON) / EPSILON)
@@ -30,44 +29,9 @@ def binary_log_loss(probability: torch.Tensor, reference: torch.Tensor) -> torch
     return -torch.log(torch.where(reference > 0.5, p, 1.0 - p))
 
 
-def binned_error(count: torch.Tensor, confidence: torch.Tensor, positive: torch.Tensor) -> float:
-    """Difference of mean probability and share of positives in each bin, weighted by the bins' elements.
-
-    Args:
-        count: number of elements in each bin, of shape ``(bins,)``.
-        confidence: sum of their probabilities.
-        positive: number of them that are in the reference.
-    """
-    return float((confidence - positive).abs().sum() / count.sum())
-
-
-def equal_mass_error(count: torch.Tensor, confidence: torch.Tensor, positive: torch.Tensor, num_bins: int) -> float:
-    """:func:`binned_error` over bins that all hold the same number of elements.
-
-    Elements of one probability cannot be told apart; where the edge of a bin falls among them, each side gets its share
-    of them with the positives spread evenly, so the value does not depend on how a sorting breaks ties.
-
-    Args:
-        count: number of elements with each probability that occurs, in ascending order of it, of shape ``(cells,)``.
-        confidence: sum of their probabilities.
-        positive: number of them that are in the reference.
-        num_bins: number of bins.
-    """
-    filled = count > 0
-    difference = (confidence - positive)[filled].double().cumsum(0)
-    total = count[filled].double().cumsum(0)
-    zero = total.new_zeros(1)
-    total, difference = torch.cat([zero, total]), torch.cat([zero, difference])
-    edges = total[-1] * torch.arange(num_bins + 1, dtype=torch.float64, device=total.device) / num_bins
-    cell = torch.searchsorted(total, edges).clamp(1, len(total) - 1)
-    share = (edges - total[cell - 1]) / (total[cell] - total[cell - 1])
-    at_edges = torch.lerp(difference[cell - 1], difference[cell], share)
-    return float(at_edges.diff().abs().sum() / total[-1])
-
-
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """What a reliability diagram shows (Niculescu-Mizil and Caruana, ICML 2005).
+    """The points of a reliability diagram (Niculescu-Mizil and Caruana, ICML 2005).
 
     Attributes:
         count: number of voxels in each of equal bins of the probability from 0 to 1.
@@ -81,10 +45,17 @@ class ReliabilityBins:
 
 
 class Reliability:
-    """How often probabilities come true, over all voxels of all cases, counted while they pass.
+    """Frequency with which probabilities come true, over all voxels of all cases, counted while they pass.
 
     Calibration is a property of a data set: errors of single images that cancel one another are none of it. Nothing is
     kept but sums. Adaptive bins are cut from 4096 cells of equal width in the logit between -13.8 and 13.8.
+
+    >>> reliability = Reliability(num_bins=2)
+    >>> reliability.update(torch.tensor([0.1, 0.4, 0.6, 0.9]), torch.tensor([0, 1, 1, 1]))
+    >>> {name: round(error, 4) for name, error in reliability.errors().items()}
+    {'ece': 0.25, 'ace': 0.25, 'brier': 0.135, 'nll': 0.4095}
+    >>> reliability.bins().frequency
+    [0.5, 1.0]
 
     Args:
         num_bins: number of bins, both of equal width and of equal mass.
@@ -103,9 +74,10 @@ class Reliability:
             raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
         self.num_bins = num_bins
         # Rows: number, sum of the probabilities, number of positives.
-        self._bins = torch.zeros(3, num_bins, dtype=torch.float64)
-        self._cells = torch.zeros(3, _CELLS, dtype=torch.float64)
-        self._losses = torch.zeros(2, dtype=torch.float64)  # squared error, log loss
+        bins, cells = (torch.zeros(3, size, dtype=torch.float64) for size in (num_bins, _CELLS))
+        losses = torch.zeros(2, dtype=torch.float64)  # squared error, log loss
+        self._sums = (bins, cells, losses)
+        self.count, self.confidence, self.positive = bins  # views, which follow the counting
 
     def update(self, probability: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None) -> None:
         """Count voxels.
@@ -122,13 +94,14 @@ class Reliability:
 
     def _count(self, probability: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> None:
         p = probability.clamp(0.0, 1.0)
-        place = torch.logit(p, EPSILON) / (2.0 * _LIMIT) + 0.5
-        for sums, position in ((self._bins, p), (self._cells, place)):
+        scaled_logit = torch.logit(p, EPSILON) / (2.0 * _LIMIT) + 0.5
+        bins, cells, losses = self._sums
+        for sums, position in ((bins, p), (cells, scaled_logit)):
             size = sums.shape[1]
             index = (position * size).long().clamp(0, size - 1)
             for row, values in zip(sums, (w, w * p, w * y)):
                 row += torch.bincount(index, weights=values, minlength=size)
-        self._losses += torch.stack([(w * (p - y) ** 2).sum(), (w * binary_log_loss(p, y)).sum()])
+        losses += torch.stack([(w * (p - y) ** 2).sum(), (w * binary_log_loss(p, y)).sum()])
 
     def add(self, other: Reliability) -> None:
         """Count what another one of as many bins has counted."""
@@ -136,11 +109,7 @@ class Reliability:
             own += its
 
     def gather(self, device: torch.device) -> None:
-        """Count what all processes have counted.
-
-        Args:
-            device: where processes exchange tensors.
-        """
+        """Count what all processes have counted, which exchange tensors on a device."""
         if world_size() == 1:
             return
         for sums in self._sums:
@@ -148,27 +117,14 @@ class Reliability:
             dist.all_reduce(shared)
             sums.copy_(shared)
 
-    @property
-    def _sums(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self._bins, self._cells, self._losses
-
-    @property
-    def count(self) -> torch.Tensor:
-        return self._bins[0]
-
-    @property
-    def confidence(self) -> torch.Tensor:
-        return self._bins[1]
-
-    @property
-    def positive(self) -> torch.Tensor:
-        return self._bins[2]
-
     def errors(self) -> dict[str, float]:
-        """Expected (``ece``) and adaptive (``ace``) calibration error, Brier score (``brier``) and log loss (``nll``).
+        """Calibration errors of all voxels that have been counted.
 
-        They are those of :class:`ExpectedCalibrationError`, :class:`AdaptiveCalibrationError`, :class:`BrierScore` and
-        :class:`NegativeLogLikelihood` with all voxels taken for those of one image.
+        Returns:
+            ``ece``, the expected calibration error (Guo et al., ICML 2017, arXiv 1706.04599, Eq. 3) of the region's
+            probability in bins of equal width; ``ace``, the same in bins of equal mass (Nguyen and O'Connor, EMNLP
+            2015, arXiv 1508.05154; Nixon et al., CVPR Workshops 2019, arXiv 1904.01685); ``brier``, the mean squared
+            error (Brier, 1950); ``nll``, the mean of :func:`binary_log_loss`.
 
         Raises:
             ValueError: when no voxel has been counted.
@@ -176,17 +132,32 @@ class Reliability:
         total = float(self.count.sum())
         if total == 0.0:
             raise ValueError("No voxel has been counted.")
-        brier, nll = (self._losses / total).tolist()
-        ece = binned_error(self.count, self.confidence, self.positive)
-        count, confidence, positive = self._cells
-        ace = equal_mass_error(count, confidence, positive, self.num_bins)
-        return {"ece": ece, "ace": ace, "brier": brier, "nll": nll}
+        _, cells, losses = self._sums
+        brier, nll = (losses / total).tolist()
+        ece = float((self.confidence - self.positive).abs().sum() / self.count.sum())
+        return {"ece": ece, "ace": _equal_mass_error(cells, self.num_bins), "brier": brier, "nll": nll}
 
     def bins(self) -> ReliabilityBins:
         """The means in each bin of equal width."""
-        means = [[v / n if n else None for v, n in zip(row.tolist(), self.count.tolist())] for row in self._bins[1:]]
-        return ReliabilityBins(self.count.tolist(), *means)
+        count = self.count.tolist()
+        confidence, frequency = (
+            [total / n if n else None for total, n in zip(sums.tolist(), count)]
+            for sums in (self.confidence, self.positive)
+        )
+        return ReliabilityBins(count, confidence, frequency)
 
-    def as_dict(self) -> dict[str, list[float]]:
-        """The sums in each bin of equal width as plain numbers."""
-        return {name: getattr(self, name).tolist() for name in ("count", "confidence", "positive")}
+
+def _equal_mass_error(cells: torch.Tensor, num_bins: int) -> float:
+    """Difference of mean probability and share of positives over bins that all hold the same number of elements.
+
+    Elements of one cell cannot be told apart; where the edge of a bin falls among them, each side gets its share of
+    them with the positives spread evenly, so the value does not depend on how a sorting breaks ties.
+    """
+    count, confidence, positive = cells[:, cells[0] > 0]
+    difference, total = (confidence - positive).cumsum(0), count.cumsum(0)
+    total, difference = (nn.functional.pad(sums, (1, 0)) for sums in (total, difference))
+    edges = total[-1] * torch.arange(num_bins + 1, dtype=torch.float64) / num_bins
+    cell = torch.searchsorted(total, edges).clamp(1, len(total) - 1)
+    share = (edges - total[cell - 1]) / (total[cell] - total[cell - 1])
+    at_edges = torch.lerp(difference[cell - 1], difference[cell], share)
+    return float(at_edges.diff().abs().sum() / total[-1])

@@ -17,17 +17,13 @@ __all__ = ["TEMPERATURE_BOUNDS", "MemberLogits", "TemperatureFit", "fit_temperat
 
 TEMPERATURE_BOUNDS = (0.1, 10.0)
 _SURE = 1e-4
+_LEAST, _MOST = (math.log((1.0 - p) / p) for p in (_SURE, EPSILON))  # |logit| of sure voxels
 _CELLS = 128
 
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A fitted temperature.
-
-    Attributes:
-        temperature: the temperature.
-        at_bound: whether it lies at an end of what was searched, so that the best one may lie beyond.
-    """
+    """A fitted temperature; at a bound of the search, the best one may lie beyond."""
 
     temperature: float
     at_bound: bool
@@ -38,9 +34,8 @@ class MemberLogits:
 
     Logits of each member are kept of those voxels of which some member is not sure (nearer than 1e-4 to 0 or 1) or is
     wrong. Of the other voxels, which are nearly all, the members' logits are counted in cells of 0.04: each member's
-    value then stands for 1/N voxel, as if the mean over members were taken of the loss and not within it. Their
-    probabilities of being wrong are small and alike, so the two differ by less than the variance of these, which is
-    below 1e-8 at a temperature of 1 and below 1e-4 at 2.
+    value then stands for 1/N voxel, as if the mean over members were taken of the loss and not within it. The two
+    differ by less than 1e-8 at a temperature of 1 and 1e-4 at 2.
     """
 
     def __init__(self) -> None:
@@ -64,8 +59,7 @@ class MemberLogits:
         self._kept.append((logits[:, kept], y[kept]))
         for value, sums in zip((False, True), self._sure):
             sure = logits[:, ~kept & (y == value)].abs().double().flatten()
-            low, high = _logit(1.0 - _SURE), _logit(1.0 - EPSILON)
-            cell = ((sure - low) / (high - low) * _CELLS).long().clamp(0, _CELLS - 1)
+            cell = ((sure - _LEAST) / (_MOST - _LEAST) * _CELLS).long().clamp(0, _CELLS - 1)
             sums[0] += torch.bincount(cell, minlength=_CELLS) / count
             sums[1] += torch.bincount(cell, weights=sure, minlength=_CELLS) / count
 
@@ -94,7 +88,7 @@ class MemberLogits:
         return total / self.voxels
 
     def reliability(self, temperature: float, num_bins: int = 15) -> Reliability:
-        """How often the members' mean probability at a temperature comes true."""
+        """Calibration of the members' mean probability at a temperature."""
         counted = Reliability(num_bins)
         for logits, y in self._kept:
             counted.update(torch.sigmoid(logits / temperature).mean(0), y)
@@ -121,11 +115,7 @@ def fit_temperature(members: MemberLogits, bounds: tuple[float, float] = TEMPERA
     if members.voxels == 0:
         raise ValueError("There is no voxel to fit a temperature to.")
     low, high = (math.log(b) for b in bounds)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda log: members.loss(math.exp(log)), bounds=(low, high), method="bounded", options={"xatol": 1e-4}
-    )
-    return TemperatureFit(math.exp(found.x), bool(min(found.x - low, high - found.x) < 1e-2))
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability / (1.0 - probability))
+    ).x
+    return TemperatureFit(math.exp(best), bool(min(best - low, high - best) < 1e-2))

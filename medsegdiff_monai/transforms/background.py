@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -16,18 +17,14 @@ from medsegdiff_monai.utils import InputError
 
 __all__ = ["CropBackgroundd", "SubtractBackgroundd", "SubtractMinimumd", "background_value"]
 
-# Share of a volume that its lowest value fills where that value is background and no chance.
-_BACKGROUND_SHARE = 0.02
+_BACKGROUND_SHARE = 0.02  # of a volume, which its lowest value fills where that is background and no chance
 
 
 def background_value(volume: torch.Tensor) -> float | None:
-    """The value that a volume has where there is nothing to see; None where that cannot be told.
+    """The value that a volume ``(*spatial)`` has where there is nothing to see; None where that cannot be told.
 
-    It is what all corners have, or else the lowest value where that is 0 or fills a part of the volume, or else what
-    most corners have. A volume without any background, whose values are all above 0, has the background 0.
-
-    Args:
-        volume: one channel, of shape ``(*spatial)``.
+    It is what all corners have, else the lowest value where that is 0 or fills a part of the volume, else what most
+    corners have. A volume without any background, whose values are all above 0, has the background 0.
     """
     corners = volume[tuple(zip(*product(*((0, s - 1) for s in volume.shape))))]
     values, counts = torch.unique(corners, return_counts=True)
@@ -43,17 +40,10 @@ def background_value(volume: torch.Tensor) -> float | None:
 
 
 class SubtractBackgroundd(MapTransform):
-    """Shift each channel of a volume so that its background is 0, which cropping and normalisation leave out.
-
-    Args:
-        keys: keys of volumes of shape ``(C, *spatial)``.
-        allow_missing_keys: whether keys may be absent.
-    """
+    """Shift each channel of volumes ``(C, *spatial)`` so that its background is 0, which normalisation leaves out."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with volumes under the keys.
+        """The case with shifted volumes.
 
         Raises:
             InputError: when a channel has voxels below 0 and no value that can be told to be its background.
@@ -75,20 +65,13 @@ class SubtractBackgroundd(MapTransform):
 
 
 class SubtractMinimumd(MapTransform):
-    """Shift a picture so that its lowest value is 0.
+    """Shift pictures so that their lowest value is 0.
 
     A constant that is added to a picture then changes nothing that follows, not even by rounding.
-
-    Args:
-        keys: keys of pictures of shape ``(C, *spatial)``.
-        allow_missing_keys: whether keys may be absent.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with pictures under the keys.
-        """
+        """The case with shifted pictures."""
         d = dict(data)
         for key in self.key_iterator(d):
             lowest = float(d[key].min())
@@ -96,24 +79,12 @@ class SubtractMinimumd(MapTransform):
         return d
 
 
-def _differs_from_zero(image: torch.Tensor) -> torch.Tensor:
-    return image != 0
-
-
 class CropBackgroundd(CropForegroundd):
     """Crop volumes to the box around all voxels that are not background, which :class:`SubtractBackgroundd` made 0.
 
-    Args:
-        keys: keys of what is cropped.
-        source_key: key of the volume that says where.
-        allow_missing_keys: whether keys may be absent.
+    The arguments are those of MONAI's ``CropForegroundd``; ``source_key`` is that of the volume.
     """
 
     def __init__(self, keys: KeysCollection, source_key: str = "image", allow_missing_keys: bool = False) -> None:
-        super().__init__(
-            keys,
-            source_key,
-            select_fn=_differs_from_zero,
-            allow_smaller=True,
-            allow_missing_keys=allow_missing_keys,
-        )
+        is_foreground = partial(torch.ne, other=0)
+        super().__init__(keys, source_key, is_foreground, allow_smaller=True, allow_missing_keys=allow_missing_keys)

@@ -34,28 +34,23 @@ def _is_grey(image: torch.Tensor) -> bool:
     return float((image.amax(0) - image.amin(0)).max()) <= (_GREY_TOLERANCE if whole else 0.0)
 
 
-def _is_finite(values: torch.Tensor) -> bool:
-    """Whether no value is NaN or infinite; the least and the largest tell, without a copy of all."""
-    return math.isfinite(float(values.amin())) and math.isfinite(float(values.amax()))
-
-
-def _other_dims(image: torch.Tensor) -> str:
-    """A way to mend an image with the wrong number of spatial dimensions."""
-    if image.dim() != 4:
-        return "give a volume, X x Y x Z."
-    size = " x ".join(str(n) for n in image.shape[1:])
-    return f"its size is {size}, give one slice of it (X x Y or X x Y x 1)."
+def _check_values(values: torch.Tensor, which: str, points: str, hint: str) -> None:
+    lowest, highest = float(values.amin()), float(values.amax())  # these tell of NaN, without a copy of all
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise InputError(f"{which} has NaN or infinite {points}s: mend or replace it.")
+    if lowest == highest:
+        raise InputError(f"{which} is constant (every {points} is {lowest:g}){hint}: replace it.")
 
 
 class CheckImaged(MapTransform):
-    """Refuse images from which no honest segmentation can come.
+    """Refuse images ``(C, *spatial)`` from which no honest segmentation can come.
 
-    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is, and a volume of one
-    slice, ``(C, X, Y, 1)``, where 2D images are expected, as that slice.
+    A grey image stored as RGB, with three equal channels, is taken as the one channel that it is. Where 2D images are
+    expected, a volume of one slice, ``(C, X, Y, 1)``, is taken as that slice.
 
     Args:
-        keys: keys of images of shape ``(C, *spatial)``.
-        num_channels: number of channels that the images must have.
+        keys: keys of the images.
+        num_channels: number of channels that they must have.
         spatial_dims: number of spatial dimensions that they must have.
         contrasts: in place of ``num_channels``, the names of channels that are images of their own, such as the
             contrasts of MRI, none of which may be constant.
@@ -81,9 +76,7 @@ class CheckImaged(MapTransform):
         self.contrasts = tuple(contrasts)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with images under the keys.
+        """The case with images that are fit to be segmented.
 
         Raises:
             InputError: when an image has another number of dimensions or channels, NaN or infinite pixels, or only
@@ -98,35 +91,23 @@ class CheckImaged(MapTransform):
         source = _source(image)
         image = in_dims(image, self.spatial_dims) if self.spatial_dims == 2 else image
         if image.dim() != self.spatial_dims + 1:
+            size = " x ".join(str(n) for n in image.shape[1:])
+            slices = f"its size is {size}, give one slice of it (X x Y or X x Y x 1)."
             raise InputError(
                 f"The {key} {source} has {image.dim() - 1} spatial dimensions, {self.spatial_dims} are expected: "
-                + _other_dims(image)
+                + (slices if image.dim() == 4 else "give a volume, X x Y x Z.")
             )
         if self.num_channels == 1 and image.shape[0] == 3 and _is_grey(image):
             image = image[:1]
         if image.shape[0] != self.num_channels:
             expected = f"{self.num_channels} expected" + (f" ({', '.join(self.contrasts)})" if self.contrasts else "")
             raise InputError(f"The {key} {source} has {image.shape[0]} channels, {expected}: convert it.")
-        self._check_contrasts(image, source)
-        if not _is_finite(image):
-            raise InputError(f"The {key} {source} has NaN or infinite pixels: mend or replace it.")
-        if float(image.amin()) == float(image.amax()):
-            raise InputError(
-                f"The {key} {source} is constant (every pixel is {float(image.amin()):g}), so there is nothing to "
-                "segment: replace it."
-            )
-        return image
-
-    def _check_contrasts(self, image: torch.Tensor, source: str) -> None:
         case = getattr(image, "meta", {}).get("case")
         whose = source if case is None or case == case_name(source) else f"case {case}"
         for name, channel in zip(self.contrasts, image):
-            if not _is_finite(channel):
-                raise InputError(f"The {name} of {whose} has NaN or infinite voxels: mend or replace it.")
-            if float(channel.amin()) == float(channel.amax()):
-                raise InputError(
-                    f"The {name} of {whose} is constant (every voxel is {float(channel.amin()):g}): replace it."
-                )
+            _check_values(channel, f"The {name} of {whose}", "voxel", "")
+        _check_values(image, f"The {key} {source}", "pixel", ", so there is nothing to segment")
+        return image
 
 
 class LabelToRegionsd(MapTransform):
@@ -151,18 +132,14 @@ class LabelToRegionsd(MapTransform):
         several_readers: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
         self.image_key = image_key
         self.several_readers = several_readers
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with label maps under the keys.
+        """The case with float masks of shape ``(len(regions), *spatial)`` in {0, 1}.
 
-        Returns:
-            The case with float masks of shape ``(len(regions), *spatial)`` in {0, 1} under the keys; those of R
-            readers have the shape ``(R * len(regions), *spatial)``, reader by reader.
+        Those of R readers have the shape ``(R * len(regions), *spatial)``, reader by reader.
 
         Raises:
             InputError: when a label map has undeclared values, several channels, or another size than the image.

@@ -49,13 +49,7 @@ class EnsembleMapsd(MapTransform):
         self.pred_key = pred_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with members and fused probability.
-
-        Returns:
-            The case with the maps, and ``scores``.
-        """
+        """The case with the maps, and ``scores``."""
         d = dict(data)
         for key in self.key_iterator(d):
             pred = d[self.pred_key]

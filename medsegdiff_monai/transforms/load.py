@@ -16,8 +16,7 @@ from monai.utils import ensure_tuple
 
 from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
-from medsegdiff_monai.data.reading import FileHeader, label_turn, read_header, read_image, read_label, turned
-from medsegdiff_monai.data.reading.unreadable import naming
+from medsegdiff_monai.data.reading import FileHeader, label_turn, naming, read_header, read_image, read_label, turned
 from medsegdiff_monai.transforms.background import background_value
 from medsegdiff_monai.utils import InputError, check_memory
 
@@ -25,12 +24,7 @@ __all__ = ["LoadCased", "grid_difference", "in_dims", "on_grid_of"]
 
 
 def in_dims(image: Any, dims: int) -> Any:
-    """One slice ``(C, X, Y, 1)`` as a 2D image ``(C, X, Y)``, or the reverse; anything else stays as it is.
-
-    Args:
-        image: image or label with its metadata.
-        dims: number of spatial dimensions that it is wanted in.
-    """
+    """One slice ``(C, X, Y, 1)`` as a 2D image ``(C, X, Y)``, or the reverse, with ``dims`` axes; others stay."""
     if image.dim() == 4 and dims == 2 and image.shape[-1] == 1:
         flat = image[..., 0]
         if "spacing" in getattr(flat, "meta", {}):
@@ -40,12 +34,7 @@ def in_dims(image: Any, dims: int) -> Any:
 
 
 def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
-    """How the grid of an image differs from another's: in words, or None where it does not.
-
-    Args:
-        a: image of shape ``(C, *spatial)`` with its affine (mm).
-        b: another one.
-    """
+    """The difference between the grids of two images ``(C, *spatial)`` in words; None where there is none."""
     if a.shape[1:] != b.shape[1:]:
         return f"{tuple(b.shape[1:])} voxels against {tuple(a.shape[1:])}"
     shift = grid_shift(a.affine.numpy(), b.affine.numpy(), a.shape[1:])
@@ -53,12 +42,7 @@ def grid_difference(a: MetaTensor, b: MetaTensor) -> str | None:
 
 
 def on_grid_of(first: MetaTensor, image: MetaTensor) -> Any:
-    """A contrast resampled onto the grid of another one; what lies beyond it becomes its background.
-
-    Args:
-        first: the contrast whose grid is taken, of shape ``(1, *spatial)``.
-        image: the contrast that is resampled, of shape ``(1, *spatial)``.
-    """
+    """A contrast ``(1, *spatial)`` resampled onto the grid of the first; what lies beyond it becomes its background."""
     background = background_value(image.as_tensor()[0]) or 0.0
     shifted = image - background if background else image
     placed = SpatialResample()(shifted, first.affine, first.shape[1:], mode="bilinear", padding_mode="zeros")
@@ -70,14 +54,11 @@ class LoadCased(MapTransform):
 
     PNG, JPEG, BMP, TIFF and NIfTI are read, see :mod:`medsegdiff_monai.data.reading`: a picture as its EXIF orientation
     shows it, an image's numbers as intensities and a label's as they are. A label lies on its image as it is shown, in
-    whichever form it was drawn, see :func:`~medsegdiff_monai.data.reading.label_turn`.
+    whichever form it was drawn, see :func:`~medsegdiff_monai.data.reading.label_turn`. A ``MetaTensor`` stays as it is.
 
-    The name of the case, which is its ``case`` or else follows from its files
-    (:func:`~medsegdiff_monai.data.case_name`), is put into the metadata as ``case``, and the distances of its pixels
-    or voxels in mm as ``spacing``: those of a NIfTI file, whose lengths are mm unless it states metres or micrometres,
-    and NaN for PNG, JPEG, BMP and TIFF, which state how large they are printed at most
-    (:func:`~medsegdiff_monai.data.grids.spacing_in_metadata` reads them). The kind of the file and its orientation (1
-    where it states none) are there as ``kind`` and ``orientation``.
+    The metadata get ``case``, the name of the case (its ``case``, or else :func:`~medsegdiff_monai.data.case_name` of
+    its files); ``spacing``, the distances of pixels or voxels in mm; and ``kind`` and ``orientation`` (1 where it is
+    not stated) of the file. The spacing of PNG, JPEG, BMP and TIFF, which state at most their printed size, is NaN.
 
     Args:
         keys: keys of the paths; a list of paths, one for each contrast of an image or each reader of a label, is loaded
@@ -104,23 +85,19 @@ class LoadCased(MapTransform):
         self.image_key = next((key for key in self.keys if key not in self.label_keys), "image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with paths under the keys; a ``MetaTensor`` that a host has in memory stays as it is.
-
-        Returns:
-            The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
+        """The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
 
         Raises:
-            InputError: when a file is missing, cannot be read, or has no extent, the files of a case do not fit one
-                another, or its results would not fit into the memory.
+            InputError: when a file is missing or cannot be read, the files of a case do not fit one another, or its
+                results would not fit into the memory.
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            if isinstance(d[key], MetaTensor):
-                continue
-            case = str(d.get("case") or case_name(d[key] or d.get("image", "")))
-            d[key] = self._load(key, d[key], case, data.get(self.image_key))
+            if not isinstance(d[key], MetaTensor):
+                image = data.get(self.image_key)
+                of_image = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else image
+                case = str(d.get("case") or case_name(d[key] or of_image or ""))
+                d[key] = self._load(key, d[key], case, image)
         return d
 
     def _load(self, key: Hashable, value: Any, case: str, image: Any) -> Any:
@@ -134,11 +111,12 @@ class LoadCased(MapTransform):
         check_memory(f"The {key} of case {case}", elements)
         if key in self.label_keys:
             images = [_load_label(file, w, image) for file, w in zip(files, which)]
+            if several:
+                _check_readers(images, names, case)
         else:
             images = [_tensor(*read_image(file, w), file) for file, w in zip(files, which)]
-        if several and key in self.label_keys:
-            _check_readers(images, names, case)
-        loaded: Any = images[0] if len(images) == 1 else torch.cat(self._on_one_grid(images, names, case))
+            self._put_on_one_grid(images, names, case)
+        loaded: Any = images[0] if len(images) == 1 else torch.cat(images)
         loaded.meta["case"] = case
         return loaded
 
@@ -154,10 +132,9 @@ class LoadCased(MapTransform):
             )
         return list(self.contrasts)
 
-    def _on_one_grid(self, images: list[Any], names: list[str], case: str) -> list[Any]:
-        first = images[0]
+    def _put_on_one_grid(self, images: list[Any], names: list[str], case: str) -> None:
         for i, (name, image) in enumerate(zip(names, images)):
-            difference = grid_difference(first, image)
+            difference = grid_difference(images[0], image)
             if difference is None:
                 continue
             if not self.resample:
@@ -165,18 +142,16 @@ class LoadCased(MapTransform):
                     f"The {name} of case {case} is on another grid than its {names[0]}: {difference}; resample it, or "
                     "let it be resampled (--resample_contrasts true)."
                 )
-            images[i] = on_grid_of(first, image)
-        return images
+            images[i] = on_grid_of(images[0], image)
 
 
 def _tensor(pixels: np.ndarray, header: FileHeader, file: str | os.PathLike[str]) -> Any:
-    spacing = np.full(len(header.shape), np.nan) if header.spacing is None else np.array(header.spacing)
     meta = {
         **header.metadata,
         "filename_or_obj": str(file),
         "kind": header.kind,
         "orientation": header.orientation or 1,
-        "spacing": spacing,
+        "spacing": np.array([np.nan] * len(header.shape) if header.spacing is None else header.spacing),
     }
     return MetaTensor(torch.from_numpy(pixels), affine=torch.from_numpy(header.affine), meta=meta)
 

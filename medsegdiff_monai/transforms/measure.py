@@ -50,7 +50,7 @@ class MeasureRegionsd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.count = len(regions)
-        self.channels = {name: c for c, (name, values) in enumerate(Regions.of(regions).items()) if values}
+        self.channels = {name: c for c, (name, values) in enumerate(Regions.from_values(regions).items()) if values}
         if ratio is not None and (len(ratio) != 2 or not set(ratio) <= set(regions)):
             raise ValueError(f"ratio must name two of the regions {', '.join(regions)}, got {ratio}.")
         both = ratio is not None and set(ratio) <= set(self.channels)
@@ -60,12 +60,7 @@ class MeasureRegionsd(MapTransform):
         self.nest = NestRegionsd(members_key, regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with masks as ``MetaTensor`` under the key, the preprocessed ``image``, and the members.
-
-        Returns:
-            The case with ``measurements``.
+        """The case with ``measurements``.
 
         Raises:
             ValueError: when there is another number of masks than regions, or of members' channels than of theirs.

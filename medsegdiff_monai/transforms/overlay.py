@@ -73,18 +73,13 @@ class SaveOverlayd(MapTransform):
         super().__init__(keys)
         self.preprocessing = preprocessing
         self.output_dir = check_writable(output_dir)
-        self.regions = Regions.of(regions)
+        self.regions = Regions.from_values(regions)
         self.contrasts = contrasts
         self.shown = shown
         self.load = LoadCased("image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with masks as ``MetaTensor`` under the key.
-
-        Returns:
-            The case unchanged.
+        """The case unchanged.
 
         Raises:
             InputError: when the image's file is gone, or a picture cannot be written.

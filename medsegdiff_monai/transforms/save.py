@@ -72,17 +72,12 @@ class SaveSegmentationd(MapTransform):
             raise ValueError(f"postfixes must have one entry for each key, got {postfixes} for {self.keys}.")
         self.postfixes = tuple(postfixes)
         self.label_keys = ensure_tuple(label_keys)
-        self.regions = None if regions is None else Regions.of(regions)
+        self.regions = None if regions is None else Regions.from_values(regions)
         self.colours = _colours(self.regions)
         self.output_dir = None if output_dir is None else check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with results as ``MetaTensor`` under the keys.
-
-        Returns:
-            The case unchanged.
+        """The case unchanged.
 
         Raises:
             InputError: when a file cannot be written.

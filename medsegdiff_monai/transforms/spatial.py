@@ -31,20 +31,11 @@ __all__ = [
     "in_field_of_view",
 ]
 
-# Share of the brightest pixels' value up to which a pixel may be the black surround of a photograph: compression
-# leaves a little noise there.
-_SURROUND = 0.08
+_SURROUND = 0.08  # share of the largest value up to which a pixel may be black surround, with noise of compression
 
 
 def in_field_of_view(image: torch.Tensor) -> torch.Tensor:
-    """Where a fundus photograph shows the eye rather than the black surround of the camera's round field of view.
-
-    Args:
-        image: photograph of shape ``(C, *spatial)`` with intensities from 0 on.
-
-    Returns:
-        Boolean mask of shape ``(1, *spatial)``.
-    """
+    """Mask ``(1, *spatial)`` of the camera's field of view in a fundus photograph ``(C, *spatial)`` with black at 0."""
     brightness = torch.as_tensor(image).amax(0, keepdim=True).float()
     return brightness > _SURROUND * brightness.max()
 
@@ -52,10 +43,7 @@ def in_field_of_view(image: torch.Tensor) -> torch.Tensor:
 class CropFieldOfViewd(CropForegroundd):
     """Crop photographs to the camera's field of view, so that the eye has the same size whatever the surround.
 
-    Args:
-        keys: keys of what is cropped.
-        source_key: key of the photograph that says where.
-        allow_missing_keys: whether keys may be absent.
+    The arguments are those of MONAI's ``CropForegroundd``; ``source_key`` is that of the photograph.
     """
 
     def __init__(self, keys: KeysCollection, source_key: str = "image", allow_missing_keys: bool = False) -> None:
@@ -63,15 +51,10 @@ class CropFieldOfViewd(CropForegroundd):
 
 
 class FitToSized(MapTransform, InvertibleTransform):
-    """Scale images to fit into a size, keeping their proportions, and pad them to it with zeros on all sides.
+    """Scale images ``(C, *spatial)`` to fit into a size, keeping their proportions, and pad them to it with zeros.
 
-    What shrinks is averaged over areas, so that nothing aliases however many pixels there are; what grows is
-    interpolated. The inverse, of maps in the fitted size, interpolates.
-
-    Args:
-        keys: keys of images of shape ``(C, *spatial)``.
-        image_size: spatial size to fit into.
-        allow_missing_keys: whether keys may be absent.
+    What shrinks is averaged over areas, so that nothing aliases; what grows is interpolated. The inverse, of maps in
+    the fitted size, interpolates.
     """
 
     def __init__(self, keys: KeysCollection, image_size: Sequence[int], allow_missing_keys: bool = False) -> None:
@@ -81,30 +64,17 @@ class FitToSized(MapTransform, InvertibleTransform):
         self.pad = SpatialPad(self.image_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with images under the keys.
-
-        Returns:
-            The case with images of shape ``(C, *image_size)``.
-        """
+        """The case with images of shape ``(C, *image_size)``."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.pad(self._resize(d[key].shape[1:])(d[key]))
+            size = d[key].shape[1:]
+            scale = min(target / s for target, s in zip(self.image_size, size))
+            resize = Resize([max(1, round(s * scale)) for s in size], mode="area" if scale < 1 else self.smooth)
+            d[key] = self.pad(resize(d[key]))
         return d
 
-    def _resize(self, size: Sequence[int]) -> Resize:
-        scale = min(target / s for target, s in zip(self.image_size, size))
-        return Resize([max(1, round(s * scale)) for s in size], mode="area" if scale < 1 else self.smooth)
-
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with maps of shape ``(C, *image_size)`` under the keys.
-
-        Returns:
-            The case with maps in the sizes that the images had.
-        """
+        """The case with maps of shape ``(C, *image_size)`` brought to the sizes that the images had."""
         d = dict(data)
         for key in self.key_iterator(d):
             cropped = self.pad.inverse(d[key])
@@ -126,15 +96,10 @@ class _AntialiasedResize(Resize):
 
 
 class AntialiasedResized(Resized):
-    """Resize 2D images by averaging over all pixels that become one, by a triangle filter; the inverse interpolates.
+    """Resize 2D images ``(C, X, Y)`` by averaging with a triangle filter; the inverse interpolates.
 
     What lies beyond the border has no part in it. MONAI's ``Resized(anti_aliasing=True)`` takes it for 0, which darkens
     the rim and makes the result depend on the zero point of the intensities.
-
-    Args:
-        keys: keys of images of shape ``(C, X, Y)``.
-        spatial_size: spatial size of the result.
-        allow_missing_keys: whether keys may be absent.
     """
 
     def __init__(self, keys: KeysCollection, spatial_size: Sequence[int], allow_missing_keys: bool = False) -> None:
@@ -145,9 +110,7 @@ class AntialiasedResized(Resized):
 class RandCropRegionsd(RandCropByPosNegLabeld):
     """MONAI's ``RandCropByPosNegLabeld``, whose positive crops lie around a voxel of any region.
 
-    MONAI takes the first of several channels for background and leaves it out.
-
-    See ``RandCropByPosNegLabeld`` for the arguments.
+    MONAI takes the first of several channels for background and leaves it out. The arguments are MONAI's.
     """
 
     def randomize(
@@ -163,16 +126,13 @@ class RandCropRegionsd(RandCropByPosNegLabeld):
 
 
 class RandRelativeAffined(RandAffined):
-    """Random rotation, scaling, shear and shift of images and masks, with the shift as a share of the image's size.
+    """MONAI's ``RandAffined``, with the shift as a share of the image's size.
 
     Args:
         keys: keys of the images and masks, one of each mode and padding.
         image_size: spatial size that the images have.
         translate: largest shift along each axis, as a share of its size.
-        mode: interpolation for each key.
-        padding_mode: what comes in from outside, for each key.
-        settings: further arguments of MONAI's ``RandAffined``: ``prob``, ``rotate_range`` (radians), ``scale_range``,
-            ``shear_range``.
+        mode: as in ``RandAffined``, as are ``padding_mode`` and ``settings``.
     """
 
     def __init__(

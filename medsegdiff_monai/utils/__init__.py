@@ -1,7 +1,9 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .command_line import misread_folders, typed_text
+"""Foundations that know nothing of images: errors, files, options as typed, processes, hardware, a bundle's run."""
+
+from .command_line import typed_text
 from .distributed import (
     default_device,
     is_main_process,
@@ -12,18 +14,16 @@ from .distributed import (
     stop_distributed,
     world_size,
 )
-from .errors import (
-    INTERRUPTED,
-    InputError,
-    check_writable,
-    find_input_error,
-    find_interrupt,
-    install_error_hook,
-    reason_of,
+from .errors import INTERRUPTED, InputError, find_input_error, install_error_hook, printable, reason_of
+from .files import PARTIAL, check_writable, locked_folder, replace_atomically
+from .hardware import (
+    check_memory,
+    checked_device,
+    fast_cpu_dtype,
+    free_memory,
+    has_gpu,
+    keep_freed_memory,
+    return_freed_memory,
+    taken_memory,
 )
-from .files import PARTIAL, replace_atomically
-from .folders import locked_folder, remove_leftovers
-from .hardware import checked_device, fast_cpu_dtype, has_gpu
-from .memory import check_memory, free_memory, keep_freed_memory, return_freed_memory, taken_memory
 from .run import run_and_report, start_run
-from .text import printable

@@ -8,7 +8,9 @@ from typing import Any
 
 from fire.parser import DefaultParseValue
 
-__all__ = ["misread_folders", "misread_switches", "replaced_options", "typed_text"]
+from medsegdiff_monai.utils.errors import InputError
+
+__all__ = ["check_options", "typed_text"]
 
 # Options whose values expressions of the configurations join with file names, before any code of ours sees them.
 _OPTIONAL = "finetune_from"
@@ -35,15 +37,12 @@ def _typed_options() -> dict[str, str]:
 def typed_text(value: Any, option: str) -> Any:
     """The value of an option as it was typed, where Fire has made something else of it.
 
-    ``python -m monai.bundle`` has Fire read the values of its options, which takes the folder ``2024`` for a number,
-    ``a,b`` for a tuple and ``run #3`` for ``run`` with a comment.
+    Fire, which reads options for ``python -m monai.bundle``, takes the folder ``2024`` for a number, ``a,b`` for a
+    tuple and ``run #3`` for ``run`` with a comment. A value that did not come from the option stays.
 
     Args:
         value: what a configuration holds.
         option: name of the option that it may have come from.
-
-    Returns:
-        The text, or the value itself where it is not what Fire makes of the option.
     """
     text = _typed_options().get(option)
     if text is None:
@@ -52,22 +51,21 @@ def typed_text(value: Any, option: str) -> Any:
     return text if type(read) is type(value) and read == value else value
 
 
-def misread_switches() -> dict[str, str]:
-    """The switches whose values, as they were typed, are words that Python takes for yes, such as ``false``."""
-    read = {name: (text, DefaultParseValue(text)) for name, text in _typed_options().items() if name in _SWITCHES}
-    return {name: text for name, (text, value) in read.items() if isinstance(value, str) and value not in ("true", "")}
+def check_options() -> None:
+    """Refuse options as they were typed that no code of ours could put right.
 
+    A bundle passes over a folder ``None`` as if nothing had been typed, and joins some folders with file names by
+    itself. A switch ``false`` is a word, which Python takes for yes.
 
-def replaced_options() -> dict[str, str]:
-    """Options of earlier versions that were typed, with what to write instead."""
-    return {name: _REPLACED[name] for name in _typed_options() if name in _REPLACED}
-
-
-def misread_folders() -> dict[str, str]:
-    """The options for folders and files, with what was typed, that :func:`typed_text` cannot mend.
-
-    A bundle passes over ``None`` as if nothing had been typed, and joins some folders with file names by itself.
+    Raises:
+        InputError: when there is one, or an option of an earlier version.
     """
-    read = {name: (text, DefaultParseValue(text)) for name, text in _typed_options().items() if name in _FOLDERS}
-    lost = {name: text for name, (text, value) in read.items() if text and value is None and name != _OPTIONAL}
-    return lost | {name: text for name, (text, value) in read.items() if name in _JOINED and value not in (text, None)}
+    for name, text in _typed_options().items():
+        value = DefaultParseValue(text)
+        is_lost = name in _FOLDERS and text and value is None and name != _OPTIONAL
+        if is_lost or (name in _JOINED and value not in (text, None)):
+            raise InputError(f"--{name} {text} is not read as the name of a folder or file: write ./{text}.")
+        if name in _SWITCHES and isinstance(value, str) and value not in ("true", ""):
+            raise InputError(f"{name} must be True or False, got {text!r}: write --{name} False, or leave it out.")
+        if name in _REPLACED:
+            raise InputError(f"--{name} is no option any more: {_REPLACED[name]}.")

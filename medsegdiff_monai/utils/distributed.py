@@ -43,11 +43,7 @@ def default_device() -> torch.device:
 
 
 def start_distributed(backend: str | None = None) -> None:
-    """Join the processes that ``torchrun`` started. A group that exists already is kept.
-
-    Args:
-        backend: of ``torch.distributed``; None takes ``"nccl"`` on GPUs and ``"gloo"`` elsewhere.
-    """
+    """Join the processes that ``torchrun`` started, by ``"nccl"`` on GPUs and ``"gloo"`` elsewhere unless stated."""
     if torch.cuda.is_available():
         torch.cuda.set_device(default_device())
     if not dist.is_initialized():
@@ -61,11 +57,7 @@ def stop_distributed() -> None:
 
 
 def shared_mean(value: torch.Tensor) -> torch.Tensor:
-    """Mean over all processes of a number that each of them has; no gradient flows through it.
-
-    Args:
-        value: the number, on the device of the process.
-    """
+    """Mean over all processes of a number that each has on its device; no gradient flows through it."""
     mean = value.detach().clone()
     if world_size() > 1:
         dist.all_reduce(mean)
@@ -75,9 +67,8 @@ def shared_mean(value: torch.Tensor) -> torch.Tensor:
 def shared_draw(shape: list[int], device: torch.device, normal: bool = True) -> torch.Tensor:
     """This process's share of random numbers that all processes draw together.
 
-    Every process draws, from equally seeded generators, the numbers of the whole batch that the processes share and
-    keeps its own: those of the cases that a ``DistributedSampler`` deals to it in turn. Two processes with batches of
-    4 therefore train as one process with batches of 8 does.
+    Every process draws the numbers of the whole batch from equally seeded generators. It keeps those of the cases that
+    a ``DistributedSampler`` deals to it: two processes with batches of 4 train as one with batches of 8 does.
 
     Args:
         shape: shape of the share, with its number of cases first.

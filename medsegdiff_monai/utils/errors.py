@@ -4,29 +4,25 @@
 from __future__ import annotations
 
 import _thread
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 
-from medsegdiff_monai.utils.command_line import typed_text
-from medsegdiff_monai.utils.text import printable
-
-__all__ = [
-    "INTERRUPTED",
-    "InputError",
-    "check_writable",
-    "find_input_error",
-    "find_interrupt",
-    "install_error_hook",
-    "reason_of",
-]
+__all__ = ["INTERRUPTED", "InputError", "find_input_error", "install_error_hook", "printable", "reason_of"]
 
 _ONCE_MORE = 0.1  # seconds
 INTERRUPTED = 128 + signal.SIGINT  # exit status of what Ctrl-C ended, as shells report it
+
+
+def printable(text: object) -> str:
+    """Text in one line that a terminal or a log shows and does not obey.
+
+    Names of files and attributes of images may hold newlines, escape sequences, marks that turn the direction of
+    writing and bytes that are no text. Each becomes its escape, as ``\\x1b``.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
 class InputError(ValueError):
@@ -51,7 +47,7 @@ def find_input_error(error: BaseException) -> InputError | None:
     return next((e for e in _chain(error) if isinstance(e, InputError)), None)
 
 
-def find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
     """The Ctrl-C behind an exception, or None; also where tidying up after it has raised that exception."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
@@ -68,9 +64,8 @@ def reason_of(error: BaseException) -> str:
 def install_error_hook() -> None:
     """Let a program that ends by an :class:`InputError` or by Ctrl-C print one sentence in place of a traceback.
 
-    Configuration files run in programs that are not ours (``python -m monai.bundle``), which wrap an exception several
-    times. The exit status is that of an uncaught exception, 1, or 130 after Ctrl-C. Every other exception is shown as
-    before.
+    Programs that are not ours (``python -m monai.bundle``) wrap it several times. The exit status is 1, as of any
+    exception, or 130 after Ctrl-C. Every other exception is shown as before.
     """
     previous, unraisable_before = sys.excepthook, sys.unraisablehook
 
@@ -81,7 +76,7 @@ def install_error_hook() -> None:
             unraisable_before(unraisable)
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        interrupt, cause = find_interrupt(error), find_input_error(error)
+        interrupt, cause = _find_interrupt(error), find_input_error(error)
         if interrupt is not None:
             print(str(interrupt) or "Stopped.", file=sys.stderr)
             sys.exit(INTERRUPTED)  # Python would end itself by the signal, of which some callers make -2
@@ -91,28 +86,3 @@ def install_error_hook() -> None:
             previous(kind, error, traceback)
 
     sys.excepthook, sys.unraisablehook = hook, unraisable_hook
-
-
-def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Make an output folder and prove that files can be written to it.
-
-    Args:
-        folder: the folder; parents are made as needed.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: when it cannot be made or written to.
-    """
-    path = Path(typed_text(folder, "output_dir"))
-    probe = path / f".write-test-{os.getpid()}"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as e:
-        raise InputError(
-            f"Cannot write to the output folder {path} ({e.strerror}): choose another folder or mend its permissions."
-        ) from e
-    return path

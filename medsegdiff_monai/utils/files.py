@@ -4,15 +4,44 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from medsegdiff_monai.utils.command_line import typed_text
+from medsegdiff_monai.utils.distributed import is_main_process
 from medsegdiff_monai.utils.errors import InputError
 
-__all__ = ["PARTIAL", "replace_atomically"]
+__all__ = ["PARTIAL", "check_writable", "locked_folder", "replace_atomically"]
 
 PARTIAL = ".partial-"  # what is being written; a killed run leaves it, and the next one removes it
+_PROBE = ".write-test-"
+_LOCK = ".medsegdiff.lock"
+_held: set[Path] = set()
+
+
+def check_writable(folder: str | os.PathLike[str]) -> Path:
+    """Make an output folder, with its parents, and prove that files can be written to it.
+
+    Raises:
+        InputError: when it cannot be made or written to.
+    """
+    path = Path(typed_text(folder, "output_dir"))
+    probe = path / f"{_PROBE}{os.getpid()}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise InputError(
+            f"Cannot write to the output folder {path} ({e.strerror}): choose another folder or mend its permissions."
+        ) from e
+    return path
 
 
 def replace_atomically(path: Path, write: Any) -> None:
@@ -20,10 +49,7 @@ def replace_atomically(path: Path, write: Any) -> None:
 
     Args:
         path: the place.
-        write: called with the temporary path, which has the suffix of ``path``.
-
-    Raises:
-        InputError: when the file cannot be written.
+        write: called with the temporary path, which has the suffix of ``path``; its ``OSError`` becomes one sentence.
     """
     suffix = path.name[path.name.index(".") :]
     temporary = Path(tempfile.mktemp(dir=path.parent, prefix=PARTIAL, suffix=suffix))
@@ -34,3 +60,45 @@ def replace_atomically(path: Path, write: Any) -> None:
         raise InputError(f"Cannot write {path} ({e.strerror or e}): free space or choose another output folder.") from e
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Keep an output folder for this process, and remove what a killed run has left half written in it.
+
+    The folder is made where it is missing. The lock goes with the process, however that ends. Of processes that work
+    together (``torchrun``), the main one holds it. A folder that this process holds already is handed on.
+
+    Raises:
+        InputError: when it cannot be written to, or another run writes to it.
+    """
+    path = Path(typed_text(folder, "output_dir"))
+    if not is_main_process() or path.resolve() in _held:
+        yield path
+        return
+    resolved = check_writable(path).resolve()
+    lock = FileLock(resolved / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as e:
+        raise InputError(
+            f"Another run is writing to the folder {path}: wait until it has ended, or choose another folder."
+        ) from e
+    except (OSError, NotImplementedError) as e:  # another user's lock, or a file system without locks
+        raise InputError(f"Cannot lock the folder {path} ({e}): choose another folder.") from e
+    _held.add(resolved)
+    try:
+        _remove_leftovers(resolved)
+        yield path
+    finally:
+        _held.discard(resolved)
+        (resolved / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink() and path.name.startswith(PARTIAL):
+            shutil.rmtree(path)
+        elif path.name.startswith((PARTIAL, _PROBE)):
+            path.unlink(missing_ok=True)

@@ -15,11 +15,11 @@ from typing import Any
 import torch.distributed as dist
 from monai.utils import set_determinism
 
-from medsegdiff_monai.utils.command_line import misread_folders, misread_switches, replaced_options
+from medsegdiff_monai.utils.command_line import check_options
 from medsegdiff_monai.utils.distributed import world_size
 from medsegdiff_monai.utils.errors import InputError, install_error_hook
-from medsegdiff_monai.utils.folders import locked_folder
-from medsegdiff_monai.utils.memory import keep_freed_memory
+from medsegdiff_monai.utils.files import locked_folder
+from medsegdiff_monai.utils.hardware import keep_freed_memory
 
 __all__ = ["run_and_report", "start_run"]
 
@@ -31,19 +31,13 @@ def start_run(seed: int | None = None, keep_memory: bool = True) -> None:
 
     Args:
         seed: seed of all generators; None leaves them as they are.
-        keep_memory: whether the process keeps freed memory, which is faster, see :func:`keep_freed_memory`.
+        keep_memory: whether the process keeps freed memory, which is faster.
 
     Raises:
-        InputError: when a switch of the command line is a word other than ``true``, a folder's name is read as
-            something else, or an option is one of earlier versions.
+        InputError: when an option is not read as it was typed, or is one of an earlier version.
     """
     install_error_hook()
-    for name, text in misread_folders().items():
-        raise InputError(f"--{name} {text} is not read as the name of a folder or file: write ./{text}.")
-    for name, text in misread_switches().items():
-        raise InputError(f"{name} must be True or False, got {text!r}: write --{name} False, or leave it out.")
-    for name, advice in replaced_options().items():
-        raise InputError(f"--{name} is no option any more: {advice}.")
+    check_options()
     if keep_memory:
         keep_freed_memory()
     if seed is not None:
@@ -55,22 +49,17 @@ def run_and_report(
 ) -> None:
     """Run an engine to its end, then name the cases that could not be used.
 
-    The folder belongs to this run until then, see :func:`~medsegdiff_monai.utils.locked_folder`.
-
     Args:
         engine: MONAI trainer or evaluator.
         datasets: the :class:`~medsegdiff_monai.data.ScreenedDataset` that it used.
-        folder: where it writes what a second run would replace; None for the checkpoint's folder.
-        checkpoint: :class:`~medsegdiff_monai.handlers.ResumableCheckpoint` of a training, from which it can go on
-            after Ctrl-C.
+        folder: where it writes, locked until the end of the run; None for the checkpoint's folder.
+        checkpoint: :class:`~medsegdiff_monai.handlers.ResumableCheckpoint` that a training can go on from after Ctrl-C.
 
     Raises:
-        InputError: when another run writes to the folder, or when a case could not be used; the others have been
-            processed by then.
+        InputError: when another run writes to the folder, or a case could not be used; the others are done by then.
         KeyboardInterrupt: after Ctrl-C, with the line that says how to go on.
     """
-    place = checkpoint.path.parent if folder is None else folder
-    with locked_folder(place), _without_tracebacks():
+    with locked_folder(checkpoint.path.parent if folder is None else folder), _without_tracebacks():
         if world_size() > 1:
             dist.barrier()  # the main process holds the folder now, and no other has begun to write
         try:

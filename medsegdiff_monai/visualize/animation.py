@@ -13,18 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+from medsegdiff_monai.visualize import overlay
 from medsegdiff_monai.visualize.case import PicturedCase
 from medsegdiff_monai.visualize.drawing import new_figure, pixels_of, plain, save_figure
-from medsegdiff_monai.visualize.panels import (
-    PANEL_INCHES,
-    Panel,
-    draw_panels,
-    height_of,
-    image_panel,
-    legend_lines,
-    map_panel,
-    outlines_panel,
-)
 from medsegdiff_monai.visualize.views import View, largest_view
 
 __all__ = ["ANIMATION_SUFFIXES", "save_animation"]
@@ -38,7 +29,7 @@ _STRIP_COLUMNS = 8
 def save_animation(
     path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]
 ) -> Path:
-    """Save how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
+    """Save an animation of how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
 
     A ``.gif`` is an animation of all steps, a ``.png`` a strip of at most eight of them, the first and the last
     included. Of a volume it is the slice with the largest final section.
@@ -47,7 +38,7 @@ def save_animation(
         path: file to write, ``.gif`` or ``.png``.
         case: the case, with the final masks.
         steps: probability at each step, ``(K, R, *spatial)`` in [0, 1].
-        captions: what to write to each of the K steps.
+        captions: text of each of the K steps.
 
     Returns:
         The path.
@@ -66,30 +57,33 @@ def save_animation(
     each = min(max(_WHOLE_MS // len(frames), _SHORTEST_MS), _LONGEST_MS)
     durations = [each] * (len(frames) - 1) + [_LAST_MS]
     settings: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
-    replace_atomically(target, lambda place: frames[0].save(place, **settings))
+    replace_atomically(target, lambda partial: frames[0].save(partial, **settings))
     return target
 
 
-def _panels(case: PicturedCase, step: np.ndarray) -> list[Panel]:
+def _panels(case: PicturedCase, step: np.ndarray) -> list[overlay.Panel]:
     """The contour at 0.5 and the probability of each region, at one step ``(R, *spatial)``."""
     several = len(case.regions) > 1
     names = [f"Probability of {region}" if several else "Probability" for region in case.regions]
-    maps = [map_panel(case, name, array, "viridis", "probability") for name, array in zip(names, step)]
-    return [outlines_panel(case, "Estimate at 0.5", step >= 0.5), *maps]
+    maps = [overlay.map_panel(case, name, array, "viridis", "probability") for name, array in zip(names, step)]
+    return [overlay.outlines_panel(case, "Estimate at 0.5", step >= 0.5), *maps]
 
 
 def _frame(case: PicturedCase, view: View, step: np.ndarray, caption: str) -> np.ndarray:
     """RGB pixels ``(rows, columns, 3)`` of one step."""
-    panels = [image_panel(case), *_panels(case, step)]
-    return pixels_of(draw_panels(case, [view], panels, legend_lines(case), f"{plain(case.name)}\n{caption}"))
+    panels = [overlay.image_panel(case), *_panels(case, step)]
+    return pixels_of(
+        overlay.draw_panels(case, [view], panels, overlay.legend_lines(case), f"{plain(case.name)}\n{caption}")
+    )
 
 
 def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence[str]) -> Figure:
     """A column for each step, with its caption below."""
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _STRIP_COLUMNS)).round().astype(int))
     rows = 1 + len(case.regions)
-    height = height_of(view, case)
-    figure = new_figure(len(chosen) * PANEL_INCHES * 0.8 + 0.7, rows * height * PANEL_INCHES * 0.8 + 1.6)
+    height = overlay.height_of(view, case)
+    width = len(chosen) * overlay.PANEL_INCHES * 0.8 + 0.7
+    figure = new_figure(width, rows * height * overlay.PANEL_INCHES * 0.8 + 1.6)
     grid = figure.add_gridspec(rows + 1, len(chosen), height_ratios=[*([height] * rows), 0.06])
     for column, k in enumerate(chosen):
         for row, panel in enumerate(_panels(case, steps[k])):
@@ -104,8 +98,9 @@ def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence
     bar = figure.add_subplot(grid[-1, -1])
     assert mappable is not None  # of the last row's panel, a map
     figure.colorbar(mappable, cax=bar, orientation="horizontal", label="probability", ticks=[0, 1], format="%.2g")
-    legend = figure.add_subplot(grid[-1, 0])
-    legend.set_axis_off()
-    legend.legend(handles=legend_lines(case), loc="upper left", ncols=len(case.regions), frameon=False, fontsize=9)
+    below = figure.add_subplot(grid[-1, 0])
+    below.set_axis_off()
+    handles = overlay.legend_lines(case)
+    below.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, fontsize=9)
     figure.suptitle(" ".join([plain(case.name), view.caption]).strip(), fontsize=11)
     return figure

@@ -18,7 +18,7 @@ __all__ = ["PicturedCase"]
 
 @dataclass(frozen=True, eq=False)
 class PicturedCase:
-    """What a picture of one case shows, on the grid of its image; X is the column and Y the row of a picture.
+    """Parts of a picture of one case, on the grid of its image; X is the column and Y the row of a picture.
 
     Args:
         name: name of the case.
@@ -80,21 +80,18 @@ class PicturedCase:
 
     @property
     def object(self) -> np.ndarray:
-        """Where there is anything to see, ``(*spatial)``: in the fused masks, or else in the reference."""
+        """Foreground of any region, ``(*spatial)``: of the fused masks, or of the reference where these are empty."""
         fused = (self.masks != 0).any(0)
         return fused if fused.any() or self.reference is None else (self.reference != 0).any(0)
 
     @property
     def title(self) -> str:
         """The name of the case, and below it what the scores say about each region."""
-        several = len(self.regions) > 1
+        named = {"predicted Dice": self.predicted_dice, "members agree": self.agreement}
+        known = {name: scores for name, scores in named.items() if scores is not None}
         lines = [plain(self.name)]
         for i, region in enumerate(self.regions):
-            said = [*_said("predicted Dice", self.predicted_dice, i), *_said("members agree", self.agreement, i)]
+            said = ", ".join(f"{name} {scores[i]:.2f}" for name, scores in known.items() if not math.isnan(scores[i]))
             if said:
-                lines.append(f"{region}: {', '.join(said)}" if several else ", ".join(said))
+                lines.append(f"{region}: {said}" if len(self.regions) > 1 else said)
         return "\n".join(lines)
-
-
-def _said(what: str, scores: Sequence[float] | None, region: int) -> list[str]:
-    return [] if scores is None or math.isnan(scores[region]) else [f"{what} {scores[region]:.2f}"]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,90 +14,25 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.colours import region_colour, rgb
-from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_image, new_figure, plain, save_figure
+from medsegdiff_monai.visualize.case import PicturedCase
+from medsegdiff_monai.visualize.drawing import (
+    draw_contour,
+    draw_image,
+    new_figure,
+    plain,
+    region_colour,
+    rgb,
+    save_figure,
+)
 
-__all__ = ["OverviewRow", "save_overview"]
+__all__ = ["save_overview"]
 
 PREDICTION_COLOUR = region_colour(0)
 REFERENCE_COLOUR = region_colour(1)
 PANEL_INCHES = 2.2
 
 
-@dataclass(frozen=True)
-class OverviewRow:
-    """What a row of the overview shows: one image, or one slice of a volume, and its segmentation.
-
-    Args:
-        name: name of the case.
-        image: grey image of shape ``(H, W)`` or RGB image of shape ``(H, W, 3)``, of any range.
-        label: reference mask of shape ``(H, W)``, foreground where not 0, or None where there is none.
-        mask: predicted mask of shape ``(H, W)``, foreground where not 0.
-        probability: fused probability in [0, 1], of shape ``(H, W)``.
-        uncertainty: uncertainty in bits, of shape ``(H, W)``.
-
-    Raises:
-        InputError: when the shapes do not fit one another.
-    """
-
-    name: str
-    image: np.ndarray
-    label: np.ndarray | None
-    mask: np.ndarray
-    probability: np.ndarray
-    uncertainty: np.ndarray
-
-    def __post_init__(self) -> None:
-        shape = self.image.shape
-        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
-            raise InputError(f"The image of {self.name!r} must have the shape (H, W) or (H, W, 3), got {shape}.")
-        for part in ("label", "mask", "probability", "uncertainty"):
-            array = getattr(self, part)
-            if array is not None and array.shape != shape[:2]:
-                raise InputError(
-                    f"The {part} of {self.name!r} must have the shape of its image, {shape[:2]}, got {array.shape}."
-                )
-
-    @property
-    def dice(self) -> float | None:
-        """Dice of prediction and reference, 1 where both are empty and None without a reference."""
-        if self.label is None:
-            return None
-        reference, prediction = self.label != 0, self.mask != 0
-        total = int(reference.sum()) + int(prediction.sum())
-        return 1.0 if total == 0 else 2.0 * int((reference & prediction).sum()) / total
-
-
-def _show_image(axes: Axes, row: OverviewRow) -> None:
-    draw_image(axes, displayable(row.image))
-
-
-def _show_reference(axes: Axes, row: OverviewRow) -> None:
-    _show_image(axes, row)
-    if row.label is None:
-        stroke = [withStroke(linewidth=2.0, foreground="black")]
-        axes.text(0.5, 0.5, "no reference", transform=axes.transAxes, ha="center", color="white", path_effects=stroke)
-        return
-    tint = np.zeros((*row.label.shape, 4))
-    tint[row.label != 0] = [*(v / 255.0 for v in rgb(REFERENCE_COLOUR)), 0.35]
-    axes.imshow(tint)
-    draw_contour(axes, row.label, REFERENCE_COLOUR)
-
-
-def _show_prediction(axes: Axes, row: OverviewRow) -> None:
-    _show_image(axes, row)
-    if row.label is not None:
-        draw_contour(axes, row.label, REFERENCE_COLOUR)
-    draw_contour(axes, row.mask, PREDICTION_COLOUR, "solid" if row.label is None else "dashed")
-
-
-def _row_label(row: OverviewRow) -> str:
-    name = textwrap.shorten(row.name, 60, placeholder="...") if " " in row.name else row.name
-    lines = [plain(line) for line in textwrap.wrap(name, 24)[:3]]
-    return "\n".join(lines + ([] if row.dice is None else [f"Dice {row.dice:.3f}"]))
-
-
-def save_overview(path: str | os.PathLike[str], rows: Sequence[OverviewRow], title: str | None = None) -> Path:
+def save_overview(path: str | os.PathLike[str], cases: Sequence[PicturedCase], title: str | None = None) -> Path:
     """Save a picture that compares segmentations with their references, a row for each case.
 
     The columns are the image, the reference, the predicted and the reference outline together, the probability and
@@ -106,36 +40,37 @@ def save_overview(path: str | os.PathLike[str], rows: Sequence[OverviewRow], tit
 
     Args:
         path: file to write; its suffix gives the format, such as ``.png``.
-        rows: the cases, from top to bottom.
+        cases: the cases, from top to bottom: 2D images of one region with its uncertainty, and a reference or none.
         title: title of the picture.
 
     Returns:
         The path.
 
     Raises:
-        InputError: when there are no rows or the folder cannot be written to.
+        InputError: when there are no cases, one is not such a case, or the folder cannot be written to.
     """
-    if not rows:
+    if not cases:
         raise InputError("An overview needs at least one case, got none.")
-    heights = [float(np.clip(row.image.shape[0] / row.image.shape[1], 0.4, 2.0)) for row in rows]
+    for case in cases:
+        if len(case.masks) != 1 or case.masks.ndim != 3 or case.uncertainty is None:
+            raise InputError(f"An overview shows 2D images of one region with its uncertainty, not {case.name!r}.")
+    maps = [case.uncertainty[0].T for case in cases if case.uncertainty is not None]
+    most = max([1.0, *(float(np.nanmax(bits)) for bits in maps if np.isfinite(bits).any())])
+    heights = [float(np.clip(case.image.shape[1] / case.image.shape[0], 0.4, 2.0)) for case in cases]
     figure = new_figure(5 * PANEL_INCHES + 0.6, sum(heights) * PANEL_INCHES + 1.2)
-    grid = figure.add_gridspec(len(rows) + 1, 5, height_ratios=[*heights, 0.06])
-    most = max([1.0, *(float(np.nanmax(row.uncertainty)) for row in rows if np.isfinite(row.uncertainty).any())])
-    for i, row in enumerate(rows):
+    grid = figure.add_gridspec(len(cases) + 1, 5, height_ratios=[*heights, 0.06])
+    for i, (case, bits) in enumerate(zip(cases, maps)):
         panels = [figure.add_subplot(grid[i, j]) for j in range(5)]
-        _show_image(panels[0], row)
-        _show_reference(panels[1], row)
-        _show_prediction(panels[2], row)
-        probability = panels[3].imshow(row.probability, cmap="viridis", vmin=0.0, vmax=1.0)
-        uncertainty = panels[4].imshow(row.uncertainty, cmap="cividis", vmin=0.0, vmax=most)
-        panels[0].set_ylabel(_row_label(row), fontsize=9)
+        _draw_masks(panels, case)
+        probability = panels[3].imshow(case.probability[0].T, cmap="viridis", vmin=0.0, vmax=1.0)
+        uncertainty = panels[4].imshow(bits, cmap="cividis", vmin=0.0, vmax=most)
+        panels[0].set_ylabel(_row_label(case), fontsize=9)
         for panel, heading in zip(panels, ("Image", "Reference", "Prediction", "Probability", "Uncertainty")):
             panel.set(xticks=[], yticks=[])
             if i == 0:
                 panel.set_title(heading, fontsize=11)
-    for j, drawn, unit in ((3, probability, "probability"), (4, uncertainty, "bits")):
-        ticks = np.linspace(0.0, 1.0 if unit == "probability" else most, 3)
-        bar = figure.add_subplot(grid[-1, j])
+    for j, drawn, unit, top in ((3, probability, "probability", 1.0), (4, uncertainty, "bits", most)):
+        bar, ticks = figure.add_subplot(grid[-1, j]), np.linspace(0.0, top, 3)
         figure.colorbar(drawn, cax=bar, orientation="horizontal", label=unit, ticks=ticks, format="%.2g")
     legend = figure.add_subplot(grid[-1, :3])
     legend.set_axis_off()
@@ -147,3 +82,34 @@ def save_overview(path: str | os.PathLike[str], rows: Sequence[OverviewRow], tit
     if title is not None:
         figure.suptitle(title, fontsize=13)
     return save_figure(figure, path)
+
+
+def _draw_masks(panels: Sequence[Axes], case: PicturedCase) -> None:
+    """Draw the image in three panels, with the reference in the second and both outlines in the third."""
+    for panel in panels[:3]:
+        draw_image(panel, np.swapaxes(case.displayed, 0, 1))
+    mask = case.masks[0].T
+    if case.reference is None:
+        stroke = [withStroke(linewidth=2.0, foreground="black")]
+        place, font = panels[1].transAxes, {"ha": "center", "color": "white"}
+        panels[1].text(0.5, 0.5, "no reference", font, transform=place, path_effects=stroke)
+        draw_contour(panels[2], mask, PREDICTION_COLOUR)
+        return
+    reference = case.reference[0].T
+    tint = np.zeros((*reference.shape, 4))
+    tint[reference != 0] = [*(v / 255.0 for v in rgb(REFERENCE_COLOUR)), 0.35]
+    panels[1].imshow(tint)
+    for panel in panels[1:3]:
+        draw_contour(panel, reference, REFERENCE_COLOUR)
+    draw_contour(panels[2], mask, PREDICTION_COLOUR, "dashed")
+
+
+def _row_label(case: PicturedCase) -> str:
+    """Name of a case, and the Dice of its prediction where there is a reference: 1 where both are empty."""
+    name = textwrap.shorten(case.name, 60, placeholder="...") if " " in case.name else case.name
+    lines = [plain(line) for line in textwrap.wrap(name, 24)[:3]]
+    if case.reference is not None:
+        prediction, reference = case.masks != 0, case.reference != 0
+        total = int(reference.sum()) + int(prediction.sum())
+        lines.append(f"Dice {1.0 if total == 0 else 2.0 * int((reference & prediction).sum()) / total:.3f}")
+    return "\n".join(lines)

@@ -8,32 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from medsegdiff_monai.metrics import ReliabilityBins
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.colours import CURVE_COLOURS
-from medsegdiff_monai.visualize.drawing import new_figure, save_figure
+from medsegdiff_monai.visualize.drawing import CURVE_COLOURS, new_figure, save_figure
 
-__all__ = ["save_reliability_diagram"]
+__all__ = ["reliability_figure", "save_reliability_diagram"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def save_reliability_diagram(
-    path: str | os.PathLike[str], diagrams: Mapping[str, ReliabilityBins], title: str | None = None
-) -> Path:
-    """Save a reliability diagram: how often probabilities came true, and below it how many voxels had them.
+def reliability_figure(diagrams: Mapping[str, ReliabilityBins], title: str | None = None) -> Figure:
+    """A reliability diagram: the frequency with which probabilities came true, and below it the number of voxels.
 
     Args:
-        path: file to write; its suffix gives the format, such as ``.png``.
-        diagrams: what is shown, by name: at most seven.
+        diagrams: the series by name: at most seven.
         title: title of the picture.
 
-    Returns:
-        The path.
-
     Raises:
-        InputError: when there is nothing to show, or too much, or the folder cannot be written to.
+        InputError: when there is nothing to show, or too much.
     """
     if not 1 <= len(diagrams) <= len(_MARKERS):
         raise InputError(f"A reliability diagram shows 1 to {len(_MARKERS)} series, got {len(diagrams)}.")
@@ -52,4 +46,15 @@ def save_reliability_diagram(
     upper.legend(frameon=False, loc="upper left")
     if title is not None:
         figure.suptitle(title, fontsize=11)
-    return save_figure(figure, path)
+    return figure
+
+
+def save_reliability_diagram(
+    path: str | os.PathLike[str], diagrams: Mapping[str, ReliabilityBins], title: str | None = None
+) -> Path:
+    """Save the diagram of :func:`reliability_figure` as a file whose suffix gives the format, such as ``.png``.
+
+    Raises:
+        InputError: when there is nothing to show, or too much, or the folder cannot be written to.
+    """
+    return save_figure(reliability_figure(diagrams, title), path)

@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from PIL import Image
 from support.bundle_run import bundle_run
 
-from medsegdiff_monai.apps.bundle import Bundle
+from medsegdiff_monai.apps.bundle import Bundle, read_config
 from medsegdiff_monai.data.phantoms import make_phantom
 from medsegdiff_monai.utils import InputError
 
@@ -138,8 +138,11 @@ def test_what_is_no_overlay_is_refused_with_the_names_of_those_that_are(copy: Pa
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"temprature": 1.0}', "sets 'temprature', which inference.json and train.json do not have"),
-        ('{"network#channels": 1, "denoisr#channels": 2}', "sets 'denoisr'"),
+        ('{"temprature": 1.0}', "sets 'temprature', which inference.json does not have: write one of its keys"),
+        ('{"denoiser#channels": [8], "denoisr#channels": 2}', "sets 'denoisr#channels'"),
+        ('{"best_model#better": 1}', "sets 'best_model#better', which inference.json does not have.*over train.json"),
+        ('{"denoiser#channels#width#more": 2}', "own.json does not fit inference.json"),
+        ('{"+handlers": {"more": 1}}', "own.json does not fit inference.json"),
         ("[1, 2]", "is no JSON object"),
         ("{temperature: 1}", "is no JSON object"),
     ],
@@ -162,4 +165,5 @@ def test_overlays_of_the_bundles_fit(thyroid_bundle: Path, bundle: str) -> None:
     overlays = [path.name for path in configs.glob("*.json") if path.stem not in bases]
     assert {"evaluate.json", "paper.json"} <= set(overlays)
     for overlay in overlays:
-        Bundle(configs.parent, [overlay], device="cpu")
+        base = "train.json" if overlay in ("readers.json", "multi_gpu_train.json") else "inference.json"
+        read_config(configs.parent, [base, overlay])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from harness.grid import BUNDLES, DATASETS, Cell, Dataset, config_files
+from harness.grid import DATASETS, Cell, Dataset, read_configs
 from harness.methods import MAIN_METHODS, METHODS
 from harness.networks import ConcatenationDenoiser, DropoutDenoiser
 from monai.bundle import ConfigParser
@@ -29,11 +29,7 @@ OWN_SETS = ["ultrasound_ddti", "ultrasound_busi", "fundus_palm", "brain_lgg"]
 def parse(cell: Cell, file: str, **settings: Any) -> ConfigParser:
     """A bundle's configuration with the overlays of a cell."""
     dataset = DATASETS[cell.dataset]
-    parser = ConfigParser()
-    parser.read_config(config_files(dataset, file))
-    cpu = {"bundle_root": str(BUNDLES / dataset.bundle), "device": torch.device("cpu")}
-    parser.update({**cell.settings(), **cpu, **settings})
-    return parser
+    return read_configs(dataset, file, **{**cell.settings(), "device": torch.device("cpu"), **settings})
 
 
 def denoiser_of(cell: Cell, file: str = "train.json") -> Any:
@@ -122,9 +118,8 @@ def test_default_method_is_the_bundles_own_recipe() -> None:
         settings = cell.settings()
         inference = parse(cell, "inference.json")
         assert cell.tests[0] == (inference["num_inference_steps"], inference["num_ensemble"])
-        parser = ConfigParser()
-        parser.read_config(config_files(DATASETS[dataset], "train.json"))
-        own = {k: v for k, v in parser["denoiser"].items() if k != "spatial_size"}
+        denoiser = read_configs(DATASETS[dataset], "train.json")["denoiser"]
+        own = {k: v for k, v in denoiser.items() if k != "spatial_size"}
         ours = settings.pop("denoiser")
         assert {k: ours[k] for k in own} == own
         left = {"subpixel_factor": 1, "additive_skips": False, "deep_supervision": 0}  # as DCEUNet has them by default

@@ -60,14 +60,14 @@ def test_fingerprint_follows_configurations_and_data(
     bundle = tmp_path / BUNDLE_CONFIGS
     bundle.mkdir(parents=True)
     own = grid.BUNDLES / "thyroid_ultrasound_medsegdiff" / "configs"
-    for name in ("train.json", "inference.json", "evaluate.json"):
+    for name in ("train.json", "inference.json", "evaluate.json", "metadata.json"):
         (bundle / name).write_text((own / name).read_text())
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(grid, "BUNDLES", tmp_path / "bundle")
         assert fingerprint(CELL, data) in seen  # the place of the bundle does not matter
         for name in ("train.json", "inference.json", "evaluate.json"):
             content = json.loads((bundle / name).read_text())
-            (bundle / name).write_text(json.dumps({**content, f"more in {name}": 1}))
+            (bundle / name).write_text(json.dumps({**content, "datalist": f"that of {name}"}))
             seen.add(fingerprint(CELL, data))
     monkeypatch.setitem(METHODS, "medsegdiff", replace(METHODS["medsegdiff"], tested=((1, 1),)))
     seen.add(fingerprint(CELL, data))

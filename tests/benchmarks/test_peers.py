@@ -117,7 +117,7 @@ def test_job_that_fails_ends_with_one_line(tmp_path: Path, capsys: Any) -> None:
         ({"minutes": 0}, "minutes must be a number of at least 0.1, got 0."),
         ({"threads": 100_000}, "This machine has "),
         ({"device": "tpu"}, "device must be cpu or cuda, got 'tpu'."),
-        ({"only": "cuda_graphs"}, "There is no row cuda_graphs: choose from "),
+        ({"only": "onnx_gpu"}, "There is no row onnx_gpu: choose from "),
         ({"onnx": "none.onnx"}, "There is no file none.onnx: export"),
     ],
 )
@@ -166,7 +166,7 @@ def test_rows_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("peer_harness.options.checked_device", torch.device)
     rows = chosen_rows({}, "2d", None, "all", 1, str(file), False, "cuda")
     assert {r.device for r in rows} == {"cuda"}
-    assert {"default", "bf16", "cuda_graphs", "paper", "basic_unet"} < {r.key for r in rows}
+    assert {"default", "bf16", "paper", "basic_unet"} < {r.key for r in rows}
     assert not {"onnx", "memory_returned"} & {r.key for r in rows}
     assert "threads" not in {r.sweep for r in rows}
     assert {r.device for r in chosen_rows({}, "2d", None, "all", 1, None, False)} == {"cpu"}

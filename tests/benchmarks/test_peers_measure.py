@@ -237,9 +237,7 @@ def test_our_default_answer_costs_what_its_network_costs() -> None:
     assert CASES["2d"].folder.is_dir()
 
 
-@pytest.mark.parametrize(
-    ("key", "evaluations"), [("fast", 1), ("shared_start", 5 * 4 - 4)], ids=["fast", "shared start"]
-)
+@pytest.mark.parametrize(("key", "evaluations"), [("fast", 1), ("bf16", 5 * 4)], ids=["fast", "bf16"])
 def test_evaluations_of_our_options(key: str, evaluations: int) -> None:
     chosen = row("2d", key)
     assert measure(METHODS[chosen.method](chosen), 1, (64,))["evaluations"] == evaluations

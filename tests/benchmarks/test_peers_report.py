@@ -176,4 +176,4 @@ def test_usual_rows_are_those_of_the_issue() -> None:
     assert {r.size for r in three} == {(128, 128, 64)}
     wanted = {"medsegdiff", "med_seg_diff_pytorch", "diffusion_model_unet", "basic_unet"}
     assert wanted <= {r.method for r in two} & {r.method for r in three}
-    assert [r.settings.get("window") for r in three if r.method == "medsegdiff"] == [32] * 6
+    assert [r.settings.get("window") for r in three if r.method == "medsegdiff"] == [32] * 4

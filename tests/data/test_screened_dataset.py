@@ -104,7 +104,7 @@ def test_case_that_cannot_be_used_is_left_out_and_named(
 ) -> None:
     bad, file = bad_case(tmp_path, kind)
     first, last = usable(tmp_path, "first", 2), usable(tmp_path, "last", 3)
-    with caplog.at_level(logging.WARNING, logger="medsegdiff_monai.data.screened_dataset"):
+    with caplog.at_level(logging.WARNING, logger="medsegdiff_monai.data.loaders"):
         dataset = screened([first, bad, last], cache_rate=cache_rate)
     assert [Path(c["image"]).name for c in dataset.data] == ["first.png", "last.png"]
     for case, item in zip((first, last), dataset, strict=True):

@@ -125,7 +125,7 @@ def test_inputs_that_do_not_fit_end_the_run_with_a_reason(
 
 def test_onnx_network_is_called_as_the_network(made: Any, image_and_noise: Any) -> None:
     network, path = made("2d")
-    exported = OnnxNetwork(path, threads=1)
+    exported = OnnxNetwork(path)
     image, noise = image_and_noise(network, 2, 5, (8, 16))
     with torch.no_grad():
         torch.testing.assert_close(exported(image, noise), network(image, noise), atol=1e-4, rtol=0)

@@ -14,13 +14,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from medsegdiff_monai.inferers.members import member_noise
 from monai.bundle import run
 from PIL import Image
 
 from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.export import OnnxNetwork, export_bundle
 from medsegdiff_monai.data.phantoms import make_phantom
+from medsegdiff_monai.inferers import member_noise
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def label_map(exported: Any, image: Path, bundle: Path, settings: dict[str, int]
         torch.nn.functional.pad(inputs.as_tensor(), padding, mode="replicate") if any(padding) else inputs.as_tensor()
     )
     shape = [int(opened.get("denoiser#out_channels")), *size]
-    noise = member_noise(opened.get("seed"), opened.get("num_ensemble"), shape, 0)[None]
+    noise = member_noise(opened.get("seed"), range(opened.get("num_ensemble")), shape, 0)[None]
     with torch.no_grad():
         probability = exported(padded, noise)[(..., *(slice(0, s) for s in spatial))]
     return opened.finish(batch, probability)["segmentation"][0].numpy()

@@ -87,10 +87,10 @@ class TestWeights:
                 load_weights(network(), tmp_path / "last.pt", key)
 
     def test_handler_loads_when_an_engine_starts(self, tmp_path: Path) -> None:
-        torch.save({"ema": network(1).state_dict()}, tmp_path / "last.pt")
+        torch.save(network(1).state_dict(), tmp_path / "model.pt")
         net = network(0)
         engine = Engine(lambda *_: copied(net))
-        LoadWeights(net, tmp_path / "last.pt", "ema").attach(engine)
+        LoadWeights(net, tmp_path / "model.pt").attach(engine)
         assert equal(copied(net), copied(network(0)))
         assert equal(engine.run([0]).output, copied(network(1)))
 

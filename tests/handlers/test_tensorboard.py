@@ -21,8 +21,9 @@ from torch import nn
 from medsegdiff_monai.engines import DiffusionSegmentationEvaluator
 from medsegdiff_monai.handlers import TrainingLossBoard, ValidationBoard, tensorboard
 from medsegdiff_monai.inferers import SegmentationPrediction
-from medsegdiff_monai.inferers.ensemble import predictive_entropy
 from medsegdiff_monai.visualize import region_colour, rgb, validation_picture
+
+REGIONS = {"nodule": [1]}
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -77,7 +78,7 @@ class Members:
     def predict(self, inputs: torch.Tensor, network: nn.Module, *_: object) -> SegmentationPrediction:
         first = network(inputs).clamp(0.0, 1.0)
         members = torch.stack([(first + 0.1 * m).clamp(0.0, 1.0) for m in range(self.count)], dim=1)
-        return SegmentationPrediction(members.mean(1), predictive_entropy(members), members)
+        return SegmentationPrediction.from_members(members)
 
 
 def validate(
@@ -93,7 +94,6 @@ def validate(
         postprocessing=Compose([CopyItemsd("pred", 1, "probability"), AsDiscreted("pred", threshold=0.5)]),
         key_val_metric={"error": MeanSquaredError(output_transform=from_engine(["probability", "label"]))},
         val_handlers=[board],
-        keep_members=members > 1,
     )
     values = []
     for epoch in epochs:
@@ -114,7 +114,7 @@ def test_metric_of_every_validation_is_on_the_board_and_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("validation"), "handlers", [caplog.handler])
-    values = validate(ValidationBoard(str(tmp_path)), 4, 5)
+    values = validate(ValidationBoard(str(tmp_path), REGIONS), 4, 5)
     written = events(tmp_path).Scalars("error")
     assert [e.step for e in written] == [1, 2]
     np.testing.assert_allclose([e.value for e in written], values, rtol=1e-5)
@@ -123,7 +123,7 @@ def test_metric_of_every_validation_is_on_the_board_and_in_the_log(
 
 
 def test_nothing_is_written_before_the_run_starts(tmp_path: Path) -> None:
-    for board in (TrainingLossBoard(str(tmp_path / "a")), ValidationBoard(str(tmp_path / "b"))):
+    for board in (TrainingLossBoard(str(tmp_path / "a")), ValidationBoard(str(tmp_path / "b"), REGIONS)):
         board.attach(Engine(lambda *_: None))
     assert list(tmp_path.iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_what_ends_a_validation_goes_on_without_a_traceback_in_the_log(
         raise error
 
     engine = Engine(fail)
-    ValidationBoard(str(tmp_path), images=False).attach(engine)
+    ValidationBoard(str(tmp_path), REGIONS).attach(engine)
     with pytest.raises(error):
         engine.run([0])
     assert "Traceback" not in caplog.text
@@ -154,7 +154,7 @@ def count(pixels: np.ndarray, colour: str) -> int:
 
 
 def test_a_picture_of_each_validation_is_on_the_board(tmp_path: Path) -> None:
-    validate(ValidationBoard(str(tmp_path)), 16, 12, epochs=(1, 2, 3))
+    validate(ValidationBoard(str(tmp_path), REGIONS), 16, 12, epochs=(1, 2, 3))
     accumulator = events(tmp_path)
     assert accumulator.Tags()["images"] == ["validation"]
     pictures = accumulator.Images("validation")
@@ -164,7 +164,7 @@ def test_a_picture_of_each_validation_is_on_the_board(tmp_path: Path) -> None:
 
 def test_several_members_are_shown_with_their_uncertainty(tmp_path: Path) -> None:
     for members in (1, 2, 5):
-        validate(ValidationBoard(str(tmp_path / str(members))), 16, 16, epochs=(1,), members=members)
+        validate(ValidationBoard(str(tmp_path / str(members)), REGIONS), 16, 16, epochs=(1,), members=members)
     one, two, five = (shown(tmp_path / str(n)) for n in (1, 2, 5))
     widths = [p.shape[1] for p in (one, two, five)]
     # Image, reference, probability and uncertainty; then two members; then three, however many there are.
@@ -176,7 +176,7 @@ def test_several_members_are_shown_with_their_uncertainty(tmp_path: Path) -> Non
 
 def test_probability_and_regions_are_those_of_the_last_case(tmp_path: Path) -> None:
     """With all of the image foreground in the prediction, the probability panel is full."""
-    board = ValidationBoard(str(tmp_path), regions={"nodule": [1]})
+    board = ValidationBoard(str(tmp_path), REGIONS)
     validate(board, 16, 16, epochs=(1,), shift=1.0)
     picture_of_one = shown(tmp_path)
     assert count(picture_of_one, "#FDE725") > 50_000  # viridis' upper end
@@ -190,7 +190,7 @@ def test_volume_is_shown_by_the_slice_with_the_largest_section_of_the_reference(
     image = np.zeros((1, 12, 12, 8))
     image[..., 5] = np.arange(12)[:, None]  # bright at the patient's right
     item = {name: torch.from_numpy(a) for name, a in (("image", image), ("label", label), ("pred", 0 * label))}
-    case = ValidationBoard("", frame="RAS")._case(item, "Epoch 1")
+    case = ValidationBoard("", REGIONS, frame="RAS")._case(item, "Epoch 1")
     pixels = validation_picture(case)
     grey = pixels[:, :, 0] == pixels[:, :, 1]
     rows = pixels.shape[0] // 2
@@ -206,15 +206,8 @@ def test_regions_that_are_not_labelled_are_left_out() -> None:
     assert case.masks.shape == case.reference.shape == (1, 8, 8)
 
 
-def test_pictures_can_be_left_out(tmp_path: Path) -> None:
-    validate(ValidationBoard(str(tmp_path), images=False), 4, 5)
-    accumulator = events(tmp_path)
-    assert accumulator.Tags()["images"] == []
-    assert len(accumulator.Scalars("error")) == 2
-
-
 def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorboard, "is_main_process", lambda: False)
     assert len(train(tmp_path)) == 6
-    assert len(validate(ValidationBoard(str(tmp_path)), 4, 5)) == 2
+    assert len(validate(ValidationBoard(str(tmp_path), REGIONS), 4, 5)) == 2
     assert list(tmp_path.iterdir()) == []

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from medsegdiff_monai.inferers.members import agreement
 
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
-from medsegdiff_monai.inferers.members import agreement
 from medsegdiff_monai.networks.nets import MedSegDiff
 from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
 from medsegdiff_monai.utils import InputError

@@ -8,13 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from monai.bundle import ConfigParser
+from PIL import Image
 from support.label_studies import BRATS, FUNDUS, SMALL, THYROID
 
+from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.label import prepare_app
 from medsegdiff_monai.apps.label.__main__ import main
 from medsegdiff_monai.apps.label.bundles import label_values
+from medsegdiff_monai.data.phantoms import make_phantom
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.utils import InputError
 
@@ -42,6 +46,22 @@ def test_copies_have_the_options_and_weights_of_their_bundles(name: str, thyroid
     inferer: Any = parser.get_parsed_content("inferer")
     assert (len(inferer.timesteps), inferer.num_ensemble) == (2, 7)
     load_weights(parser.get_parsed_content("network_def"), copy / "models" / "model.pt")
+
+
+def test_a_copy_makes_the_label_map_pred_and_writes_nothing(thyroid_bundle: Path, tmp_path: Path) -> None:
+    bundle = thyroid_bundle.parent / FUNDUS
+    copy = prepare_app(tmp_path / "app", [bundle]) / "model" / FUNDUS
+    before = sorted(copy.rglob("*"))
+    image = make_phantom("fundus", np.random.default_rng(3), (60, 72))[0]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    quick = {"num_inference_steps": 1, "num_ensemble": 2}
+    opened = Bundle(copy, device="cpu", **quick)
+    batch = opened.prepare(opened.load(str(tmp_path / "a.png")))
+    case = opened.finish(batch, opened.inferer(batch["image"], opened.network))
+    expected = Bundle(bundle, device="cpu", **quick).segment(opened.load(str(tmp_path / "a.png"))).label_map
+    np.testing.assert_array_equal(case["pred"].numpy(), expected)
+    assert expected.any()
+    assert sorted(copy.rglob("*")) == before
 
 
 def test_training_keeps_what_it_resumes_from_out_of_the_models(thyroid_bundle: Path, tmp_path: Path) -> None:

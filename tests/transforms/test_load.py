@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import decollate_batch, list_data_collate
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 from PIL import Image, ImageOps
 
 from medsegdiff_monai.data.grids import spacing_in_metadata
@@ -213,6 +213,26 @@ def test_missing_file_is_named_with_what_to_do(tmp_path: Path, key: str) -> None
     path = str(tmp_path / "absent.nii.gz")
     with pytest.raises(InputError, match=f"^The {key} file {path} does not exist: restore it or mend the datalist.$"):
         load(path, key)
+
+
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_image_in_memory_stays_as_it_is(tmp_path: Path, key: str) -> None:
+    """Whatever number of channels it has: the contrasts are those of files."""
+    in_memory = MetaTensor(torch.rand(3, 4, 5), meta={"spacing": [1.0, 2.0]})
+    other = {"label": "image", "image": "label"}[key]
+    file = save_png(tmp_path / "a.png", pixels())
+    loaded: Any = LoadCased(["image", "label"], contrasts=["FLAIR", "T1w"], resample=True)(
+        {key: in_memory, other: file}
+    )
+    assert loaded[key] is in_memory
+    assert in_memory.meta["spacing"] == [1.0, 2.0]
+    np.testing.assert_array_equal(rows_first(loaded[other]), pixels())
+
+
+def test_case_without_label_has_the_name_of_its_image(tmp_path: Path) -> None:
+    case = {"image": save_png(tmp_path / "a.png", pixels()), "label": None}
+    with pytest.raises(InputError, match=r"^The case a has no label in the datalist: add it"):
+        LoadCased(["image", "label"])(case)
 
 
 def test_case_whose_label_is_not_listed_is_refused_by_name() -> None:

@@ -19,7 +19,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from medsegdiff_monai.transforms import LoadCased, grid_difference
-from medsegdiff_monai.utils import InputError, memory
+from medsegdiff_monai.utils import InputError, hardware
 
 CONTRASTS = ("FLAIR", "T1w", "T2w")
 SHAPE = (6, 7, 8)
@@ -191,8 +191,8 @@ def test_a_case_that_does_not_fit_into_the_memory_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nib.save(nib.Nifti1Image(np.ones((50, 50, 40), np.int16), np.eye(4)), tmp_path / "p1_t1.nii.gz")
-    monkeypatch.setattr(memory, "free_memory", lambda: 2_300_000)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 2_300_000)
     with pytest.raises(InputError, match=r"The image of case p1_t1 is too large .* up to 0.0 GB"):
         LoadCased("image")({"image": str(tmp_path / "p1_t1.nii.gz")})
-    monkeypatch.setattr(memory, "free_memory", lambda: 2_400_000)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 2_400_000)
     assert LoadCased("image")({"image": str(tmp_path / "p1_t1.nii.gz")})["image"].shape == (1, 50, 50, 40)

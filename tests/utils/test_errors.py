@@ -1,6 +1,5 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
-
 from __future__ import annotations
 
 import os
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medsegdiff_monai.utils import InputError, check_writable, errors, find_input_error, reason_of
+from medsegdiff_monai.utils import InputError, check_writable, errors, find_input_error, printable, reason_of
 
 ERRORS_FOLDER = Path(errors.__file__).parent  # imported alone in the subprocesses, which then need no PyTorch
 
@@ -125,3 +124,15 @@ def test_folder_that_cannot_be_is_refused(tmp_path: Path, below: str) -> None:
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert str(InputError("No file \x1b[2Ja\nb\u202e.png.")) == r"No file \x1b[2Ja\nb\u202e.png."
     assert reason_of(OSError("bad \x1b[31mname")) == r"OSError: bad \x1b[31mname"
+
+
+def test_letters_of_all_languages_stay() -> None:
+    assert printable("Müller 山田 3.5 mm²") == "Müller 山田 3.5 mm²"
+
+
+def test_control_characters_and_turned_writing_are_escaped() -> None:
+    assert printable("a\tb\r\n\x1b]0;x\x07\u202e") == r"a\tb\r\n\x1b]0;x\x07\u202e"
+
+
+def test_bytes_that_are_no_text_can_be_printed() -> None:
+    printable(os.fsdecode(b"scan\xff.png")).encode("utf-8")

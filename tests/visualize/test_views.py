@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medsegdiff_monai.visualize import largest_view, views_of
+from medsegdiff_monai.visualize import largest_view, plane_of, views_of
 
 
 def ball(shape: tuple[int, ...], centre: tuple[int, ...], radius: float) -> np.ndarray:
@@ -58,3 +58,78 @@ def test_nothing_segmented_is_shown_in_the_middle() -> None:
     assert largest_view(empty, None, None).number == 20
     single = np.zeros((5, 5, 1), bool)
     assert [view.number for view in views_of(single, None, None)] == [0]
+
+
+SHAPE = (5, 7, 9)
+RIGHT, FRONT, HEAD = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+TOWARDS = {"R": RIGHT, "L": (-1, 0, 0), "A": FRONT, "P": (0, -1, 0), "S": HEAD, "I": (0, 0, -1)}
+
+
+def landmark(*voxel: int) -> np.ndarray:
+    volume = np.zeros(SHAPE)
+    volume[voxel] = 1.0
+    return volume
+
+
+def test_pictures_have_their_columns_along_x_and_rows_along_y() -> None:
+    plane = plane_of(2, (0.1, 0.2), None)
+    array = np.arange(6.0).reshape(2, 3)  # X = 2, Y = 3
+    np.testing.assert_array_equal(plane.slices(array), [[[0, 3], [1, 4], [2, 5]]])
+    rgb = np.arange(18).reshape(2, 3, 3)
+    assert plane.slices(rgb).shape == (1, 3, 2, 3)
+    np.testing.assert_array_equal(plane.slices(rgb)[0, 2, 1], rgb[1, 2])
+    assert plane.letters is None
+
+
+def test_volumes_of_unknown_directions_are_shown_as_they_are_stored() -> None:
+    plane = plane_of(3, (1.0, 1.0, 5.0), None)
+    assert plane.slices(landmark(1, 2, 3))[3, 2, 1] == 1.0
+    assert plane.letters is None
+    assert "not known" in plane.caption
+
+
+@pytest.mark.parametrize(
+    ("spacing", "name", "through"),
+    [
+        (None, "axial", 2),
+        ((1.0, 1.0, 1.0), "axial", 2),
+        ((1.0, 1.0, 5.0), "axial", 2),
+        ((1.2, 1.0, 1.0), "axial", 2),
+        ((1.0, 4.0, 1.0), "coronal", 1),
+        ((3.0, 1.0, 0.9), "sagittal", 0),
+        ((3.0, 1.0, 2.5), "axial", 2),
+    ],
+)
+def test_volumes_are_shown_in_the_plane_they_were_acquired_in(
+    spacing: tuple[float, ...] | None, name: str, through: int
+) -> None:
+    plane = plane_of(3, spacing, "RAS")
+    assert (plane.name, plane.through) == (name, through)
+    assert len(plane.slices(np.zeros(SHAPE))) == SHAPE[through]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 4.0, 1.0), (4.0, 1.0, 1.0)])
+def test_letters_name_the_sides_that_the_screen_runs_to(spacing: tuple[float, ...]) -> None:
+    plane = plane_of(3, spacing, "RAS")
+    middle = np.array([2, 3, 4])
+    step, row, column = (int(n[0]) for n in np.nonzero(plane.slices(landmark(*middle))))
+    moves = {0: (0, -1), 1: (0, 1), 2: (-1, 0), 3: (1, 0)}  # left, right, top, bottom: change of row and column
+    for side, letter in enumerate(plane.letters):
+        moved = plane.slices(landmark(*(middle + TOWARDS[letter])))
+        assert moved[step, row + moves[side][0], column + moves[side][1]] == 1.0
+
+
+def test_the_right_of_the_patient_is_on_the_left_of_the_screen() -> None:
+    plane = plane_of(3, None, "RAS")
+    right_front_foot = plane.slices(landmark(SHAPE[0] - 1, SHAPE[1] - 1, 0))
+    assert right_front_foot[0, 0, 0] == 1.0
+    assert plane.letters == ("R", "L", "A", "P")
+    assert "right is on the left" in plane.caption
+    assert plane_of(3, (1, 4, 1), "RAS").letters == ("R", "L", "S", "I")
+    assert plane_of(3, (4, 1, 1), "RAS").letters == ("A", "P", "S", "I")
+
+
+def test_rgb_volumes_keep_their_colours() -> None:
+    volume = np.zeros((*SHAPE, 3))
+    volume[1, 2, 3] = 1.0, 2.0, 3.0
+    np.testing.assert_array_equal(plane_of(3, None, "RAS").slices(volume)[3, 4, 3], [1.0, 2.0, 3.0])

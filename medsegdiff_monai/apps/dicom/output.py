@@ -20,8 +20,7 @@ from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
 from medsegdiff_monai.apps.dicom.writing.objects import DicomObjects
 from medsegdiff_monai.apps.report import ReportCase, write_report
-from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
-from medsegdiff_monai.utils.files import PARTIAL
+from medsegdiff_monai.utils import PARTIAL, InputError, check_writable, replace_atomically
 
 __all__ = ["SUMMARY", "CaseResult", "RunRecord", "case_folder", "prepare_folder", "write_case", "write_summary"]
 

@@ -1,6 +1,7 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .bundle import export_bundle
-from .onnx_file import OPSETS, OnnxNetwork, export_onnx
-from .torchscript_file import export_torchscript
+"""Bundles as files that run without this package: ONNX and TorchScript, sampler and fusion included."""
+
+from .bundle import export_bundle, export_torchscript
+from .onnx_file import OnnxNetwork, export_onnx

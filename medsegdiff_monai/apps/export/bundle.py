@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
+from monai.data import save_net_with_metadata
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.export.onnx_file import OnnxNetwork, export_onnx, refuse_onnx
-from medsegdiff_monai.apps.export.torchscript_file import export_torchscript
 from medsegdiff_monai.networks.nets import MedSegDiff
 from medsegdiff_monai.utils import InputError, locked_folder, replace_atomically
 
-__all__ = ["export_bundle"]
+__all__ = ["export_bundle", "export_torchscript"]
 
 _FORMATS = (".onnx", ".ts")
 _TOLERANCE = 1e-4  # in probability
@@ -38,15 +39,7 @@ def export_bundle(
     MONAI's ``ckpt_export`` and ``onnx_export`` skip weights whose names do not match; here all must, and a file whose
     answer differs from the network's by more than 1e-4 is not kept.
 
-    Args:
-        bundle: folder of the bundle.
-        out: file to write: ONNX where it ends in ``.onnx``, TorchScript where it ends in ``.ts``.
-        checkpoint: file of the weights; by default the bundle's own.
-        overlay: further file of the bundle's folder ``configs``, such as ``disc.json``.
-        steps: number of sampler steps; by default the bundle's.
-        members: number of members; by default the bundle's.
-        opset: version of ONNX's operators.
-        device: device that runs the network, and on which a TorchScript file keeps its weights.
+    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Returns:
         Path of the file.
@@ -62,7 +55,9 @@ def export_bundle(
     if path.suffix == ".onnx":
         refuse_onnx(opened.get("network_def"), opset)
     network: Any = opened.network
-    channels, dims = _image_of(network, opened.parser)
+    stated = opened.parser["_meta_"]["network_data_format"]["inputs"]["image"]  # of the bundle without an overlay
+    channels = int(getattr(network.denoiser, "context_channels", stated["num_channels"]))
+    dims = int(getattr(network.denoiser, "spatial_dims", len(stated["spatial_shape"])))
 
     def write(temporary: Path) -> None:
         exported: Callable[..., torch.Tensor]
@@ -71,7 +66,7 @@ def export_bundle(
             export_onnx(network, temporary, channels, dims, opset)
             exported = OnnxNetwork(temporary)
         else:
-            configs = {file.stem: ConfigParser.load_config_file(str(file)) for file in opened.files}
+            configs = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in opened.files}
             export_torchscript(network, temporary, opened.parser["_meta_"], configs)
             exported = torch.jit.load(str(temporary))
         bar.update()
@@ -84,14 +79,35 @@ def export_bundle(
     return path
 
 
-def _image_of(network: MedSegDiff, parser: ConfigParser) -> tuple[int, int]:
-    """Number of channels and of spatial dimensions of the image: the network's own, or the metadata's if it has none.
+def export_torchscript(
+    network: MedSegDiff,
+    path: Path,
+    metadata: Mapping[str, Any] | None = None,
+    configs: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network as a TorchScript file, which ``torch.jit.load`` runs without this package.
 
-    An overlay can change them, and the metadata are those of the bundle without one.
+    Called with an image of shape ``(B, context_channels, *spatial)`` and, where it matters, the members' noise of shape
+    ``(B, N, C, *spatial)``, the file gives the fused probability ``(B, C, *spatial)``. It holds what MONAI's
+    ``ckpt_export`` adds, so MONAI Deploy takes it as a bundle.
+
+    Args:
+        network: the network, which is put into evaluation mode.
+        path: file to write.
+        metadata: the bundle's metadata.
+        configs: the bundle's configurations by their names without ending.
     """
-    stated = parser["_meta_"]["network_data_format"]["inputs"]["image"]
-    channels = getattr(network.denoiser, "context_channels", stated["num_channels"])
-    return int(channels), int(getattr(network.denoiser, "spatial_dims", len(stated["spatial_shape"])))
+    scripted = torch.jit.script(network.eval())
+    buffer = io.BytesIO()  # PyTorch's own writer ends the process where the disk is full
+    save_net_with_metadata(
+        scripted,
+        buffer,
+        include_config_vals=False,
+        append_timestamp=False,
+        meta_values=metadata,
+        more_extra_files={f"{name}.json": json.dumps(text).encode() for name, text in (configs or {}).items()},
+    )
+    path.write_bytes(buffer.getbuffer())
 
 
 def _compare(network: MedSegDiff, exported: Callable[..., torch.Tensor], channels: int, dims: int) -> None:

@@ -6,26 +6,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.utils import optional_import
 
-from medsegdiff_monai.apps.export.optional_noise import make_noise_optional
 from medsegdiff_monai.networks.nets import MedSegDiff
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["OPSETS", "OnnxNetwork", "export_onnx", "refuse_onnx"]
+__all__ = ["OnnxNetwork", "export_onnx", "refuse_onnx"]
 
-OPSETS = (18, 19, 20, 21)  # below, the exporter does not write them; above, ONNX Runtime draws no noise
+_OPSETS = range(18, 22)  # below, the exporter does not write them; above, ONNX Runtime draws no noise
 _AXES = ("height", "width", "depth")
 _MEMBERS = 3  # of the example that is traced; any number may be given later
 
 
 def refuse_onnx(network: MedSegDiff, opset: int) -> None:
     """Refuse what an ONNX file cannot hold, before time is spent on it.
-
-    Args:
-        network: the network.
-        opset: version of ONNX's operators.
 
     Raises:
         InputError: when a package is missing, the opset is not supported, or the network's fusion or sampler is one
@@ -34,8 +30,8 @@ def refuse_onnx(network: MedSegDiff, opset: int) -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not optional_import(name)[1]]
     if missing:
         raise InputError(f"ONNX files need {', '.join(missing)}: pip install 'medsegdiff_monai[export]'.")
-    if opset not in OPSETS:
-        raise InputError(f"opset must be from {OPSETS[0]} to {OPSETS[-1]}, got {opset}.")
+    if opset not in _OPSETS:
+        raise InputError(f"opset must be from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset}.")
     network.check_for_onnx()
 
 
@@ -51,7 +47,7 @@ def export_onnx(network: MedSegDiff, path: Path, image_channels: int, spatial_di
         path: file to write.
         image_channels: number of channels of the image.
         spatial_dims: number of spatial dimensions, 2 or 3.
-        opset: version of ONNX's operators, one of ``OPSETS``.
+        opset: version of ONNX's operators, from 18 to 21.
 
     Raises:
         InputError: see :func:`refuse_onnx`.
@@ -60,7 +56,7 @@ def export_onnx(network: MedSegDiff, path: Path, image_channels: int, spatial_di
     import onnx
 
     model = _traced(network.eval(), image_channels, spatial_dims, opset)
-    make_noise_optional(model, network.num_ensemble, network.mask_channels, network.divisor)
+    _make_noise_optional(model, network.num_ensemble, network.mask_channels, network.divisor)
     del model.graph.value_info[:]  # sizes of what lies between are inferred by who needs them
     model.doc_string = (
         f"Image to probability of {network.mask_channels} masks: {len(network.timesteps)} steps of diffusion, "
@@ -96,23 +92,101 @@ def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: 
     return program.model_proto
 
 
+def _make_noise_optional(model: Any, members: int, channels: int, divisor: int) -> None:
+    """Let a model of image and noise draw noise that is not given, and refuse inputs that do not fit.
+
+    An input that is also an initializer has that as its default: here noise of no elements, and an ``If`` on its size
+    draws the noise for it. ONNX has no assertion; a ``Gather`` from a list of one element stands for one, at an index
+    that is zero only where all is well. Its name is what a runtime shows in its message.
+    """
+    from onnx import numpy_helper
+
+    graph = model.graph
+    rank = next(len(i.type.tensor_type.shape.dim) for i in graph.input if i.name == "image")
+    for consumer in graph.node:
+        for i, name in enumerate(consumer.input):
+            if name in ("image", "noise"):
+                consumer.input[i] = f"inputs/{name}"
+    rule = f"the spatial size of the image must be divisible by {divisor}: pad or resize it"
+    front = [
+        _node("Shape", "image", "inputs/image_shape"),
+        _node("Shape", "image", "inputs/spatial", start=2),
+        _node("Mod", "inputs/spatial inputs/divisor", "inputs/remainders"),
+        _node("ReduceMax", "inputs/remainders", "inputs/remainder", keepdims=0),
+        _node("Gather", "inputs/allowed inputs/remainder", "inputs/image_fits", rule),
+        _node("Add", "inputs/image_shape inputs/image_fits", "inputs/checked_shape"),
+        _node("Reshape", "image inputs/checked_shape", "inputs/image"),
+        _node("Shape", "inputs/image", "inputs/batch", end=1),
+        _node("Size", "noise", "inputs/elements"),
+        _node("Equal", "inputs/elements inputs/none", "inputs/no_noise"),
+        _given_or_drawn_noise([None, None, channels] + [None] * (rank - 2)),
+    ]
+    nodes = [*front, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    constants = {"divisor": [divisor], "allowed": [0], "none": 0, "members": [members], "channels": [channels]}
+    for name, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.int64), f"inputs/{name}"))
+    no_noise = np.zeros((0, members, channels) + (0,) * (rank - 2), dtype=np.float32)
+    graph.initializer.append(numpy_helper.from_array(no_noise, "noise"))
+
+
+def _node(operator: str, inputs: str, output: str, name: str | None = None, **attributes: Any) -> Any:
+    from onnx import helper
+
+    return helper.make_node(operator, inputs.split(), [output], name=name, **attributes)
+
+
+def _given_or_drawn_noise(shape: list[int | None]) -> Any:
+    from onnx import TensorProto, helper
+
+    draw = [
+        _node("Concat", "inputs/batch inputs/members inputs/channels inputs/spatial", "drawn_shape", axis=0),
+        _node("ConstantOfShape", "drawn_shape", "blank"),
+        _node("RandomNormalLike", "blank", "drawn", dtype=TensorProto.FLOAT),
+    ]
+    check = [
+        _node("Shape", "noise", "given_shape"),
+        _node("Shape", "noise", "given_members", start=1, end=2),
+        _node("Concat", "inputs/batch given_members inputs/channels inputs/spatial", "expected_shape", axis=0),
+        _node("Sub", "given_shape expected_shape", "differences"),
+        _node("Abs", "differences", "distances"),
+        _node("ReduceMax", "distances", "distance", keepdims=0),
+        _node(
+            "Gather",
+            "inputs/allowed distance",
+            "noise_fits",
+            "the noise must have the batch and the spatial size of the image",
+        ),
+        _node("Add", "given_shape noise_fits", "confirmed_shape"),
+        _node("Reshape", "noise confirmed_shape", "given"),
+    ]
+    drawn, given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("drawn", "given"))
+    return _node(
+        "If",
+        "inputs/no_noise",
+        "inputs/noise",
+        "draw the noise where it is not given",
+        then_branch=helper.make_graph(draw, "draw", [], [drawn]),
+        else_branch=helper.make_graph(check, "check", [], [given]),
+    )
+
+
 class OnnxNetwork:
     """An ONNX file under ONNX Runtime, called as the network is that it was made from.
 
     Args:
         path: the file.
-        threads: number of threads; None leaves it to ONNX Runtime.
 
     Raises:
         InputError: when ONNX Runtime is not installed.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        onnxruntime, found = optional_import("onnxruntime")
-        if not found:
+    def __init__(self, path: Path) -> None:
+        onnxruntime, is_installed = optional_import("onnxruntime")
+        if not is_installed:
             raise InputError("ONNX files are run by onnxruntime: pip install 'medsegdiff_monai[export]'.")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4  # an error is raised, and need not be logged as well
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

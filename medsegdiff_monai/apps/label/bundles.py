@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = ["add_bundle", "label_values", "prepare_app"]
 _OWN_PARTS = {"TC": "necrotic core", "WT": "oedema", "ET": "enhancing tumour", "disc": "disc rim"}
 _REQUEST_OPTIONS = ("num_inference_steps", "num_ensemble")
 _MAIN = "from medsegdiff_monai.apps.label.app import MedSegDiffLabelApp\n"
+_LOADER = "medsegdiff_monai.apps.label.LoadStudyd"
 _LEFT_BEHIND = shutil.ignore_patterns("eval", "data", "last.pt", "__pycache__")
 
 
@@ -47,7 +48,7 @@ def prepare_app(app: str | os.PathLike[str], bundles: Sequence[str | os.PathLike
     return folder
 
 
-def add_bundle(bundle: str | os.PathLike[str], models: Path) -> Path:
+def add_bundle(bundle: str | os.PathLike[str], models: Path) -> None:
     """Copy a bundle and fit the copy's configurations to MONAI Label.
 
     MONAI Label takes the label values and their names from ``channel_def`` of ``pred``, writes ``pred`` itself, and
@@ -57,9 +58,6 @@ def add_bundle(bundle: str | os.PathLike[str], models: Path) -> Path:
     Args:
         bundle: folder of the bundle.
         models: folder of the copies.
-
-    Returns:
-        Folder of the copy.
 
     Raises:
         InputError: when there is no such bundle, or a copy of it exists.
@@ -80,14 +78,10 @@ def add_bundle(bundle: str | os.PathLike[str], models: Path) -> Path:
         raise InputError(f"Cannot copy {source} to {copy}: free space or take another app.") from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return copy
 
 
 def label_values(region_values: Mapping[str, Sequence[int]]) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Regions and named classes of a label map that numbers its classes 1, 2, ... in the order of their values.
-
-    Args:
-        region_values: label values of each region.
 
     Returns:
         Label values of each region in the new numbers, and the number of each class by its name.
@@ -100,26 +94,23 @@ def label_values(region_values: Mapping[str, Sequence[int]]) -> tuple[dict[str, 
 
 
 def _fit(configs: Path) -> None:
-    def change(name: str, by: Callable[[dict[str, Any]], Any]) -> None:
-        config = json.loads((configs / name).read_text(encoding="utf-8"))
-        by(config)
-        (configs / name).write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    inference = json.loads((configs / "inference.json").read_text(encoding="utf-8"))
-    regions, classes = label_values(inference["region_values"])
+    files = {name: configs / f"{name}.json" for name in ("metadata", "inference", "train")}
+    fitted = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    regions, classes = label_values(fitted["inference"]["region_values"])
     channels = {"0": "background"} | {str(number): name for name, number in classes.items()}
-    change("metadata.json", lambda c: c["network_data_format"]["outputs"]["pred"].update(channel_def=channels))
-    change("inference.json", lambda c: _fit_inference(c, regions))
-    change("train.json", lambda c: _fit_training(c, regions))
+    fitted["metadata"]["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
+    _fit_inference(fitted["inference"], regions)
+    _fit_training(fitted["train"], regions)
+    for name, config in fitted.items():
+        files[name].write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _fit_inference(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
     options = {name: config[name] for name in _REQUEST_OPTIONS}
     config.update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
     config.update({"displayable_configs": options, "region_values": regions, "output_dir": None})
-    _load_studies(config, config["preprocessing"]["transforms"])
-    after = config["postprocessing"]["transforms"]
-    config["postprocessing"]["transforms"] = [t for t in after if "output_dir" not in t] + [
+    config["load"]["_target_"] = _LOADER
+    config["postprocessing"]["transforms"] += [
         {"_target_": "DeleteItemsd", "keys": "pred"},
         {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
         {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
@@ -131,7 +122,7 @@ def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None
     train["trainer"]["max_epochs"] = config["max_epochs"]
     # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
     train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
-    _load_studies(config, train["deterministic_transforms"]["transforms"])
+    config["load"]["_target_"] = _LOADER
     config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
     config |= {
         "region_values": regions,
@@ -141,9 +132,3 @@ def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None
         # Any other file in models is offered as a model, first of all to the app itself.
         "ckpt_dir": "$@bundle_root + '/training'",
     }
-
-
-def _load_studies(config: dict[str, Any], transforms: list[Any]) -> None:
-    """Load as an annotation server holds its files; the loader is the key ``load``, or the first of the transforms."""
-    loader = config["load"] if "load" in config else transforms[0]
-    loader["_target_"] = "medsegdiff_monai.apps.label.LoadStudyd"

@@ -23,6 +23,7 @@ from PIL import Image
 from pydicom.datadict import tag_for_keyword
 from tqdm import tqdm
 
+from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.apps.dicom import (
     BundleCodes,
     Equipment,
@@ -76,10 +77,10 @@ class PicturePacs(Pacs):
     def pictures(
         self, modalities: Collection[str], classes: Collection[str], study_filter: Mapping[str, str]
     ) -> list[StoredPicture]:
-        """The objects of the modalities and classes that the PACS lists, in the order of their UIDs.
+        """The objects of modalities (0008,0060) and SOP classes that the PACS lists, in the order of their UIDs.
 
         Args:
-            modalities: values of Modality (0008,0060).
+            modalities: values of Modality.
             classes: SOP Class UIDs.
             study_filter: further attributes of the studies, by keyword (PS3.18 8.3.4).
 
@@ -120,8 +121,8 @@ def open_pacs(url: str, bundle: str | os.PathLike[str], folder: Path, study_filt
     Raises:
         InputError: when the bundle takes volumes, the filter is wrong, or the PACS does not answer as it should.
     """
-    config = json.loads((Path(bundle) / "configs" / "inference.json").read_text(encoding="utf-8"))
-    codes = read_codes(bundle, config["region_values"], config.get("contrasts") or ())
+    opened = Bundle(bundle)
+    codes = read_codes(bundle, opened.regions, opened.contrasts)
     if codes.kind is ImageKind.VOLUME:
         raise InputError(
             f"{Path(bundle).name} takes several series an image, of which MONAI Label knows nothing: give it a folder "
@@ -151,11 +152,10 @@ def _read_filter(text: str) -> dict[str, str]:
 class PacsDatastore(LocalDatastore):
     """The pictures of a PACS as MONAI Label's data store; a final label goes back as a DICOM segmentation.
 
-    MONAI Label's own data store for DICOMweb takes a series for an image and puts it into patient space, where neither
-    an ultrasound image nor a photograph has a place. Here each object of one frame is an image, a PNG with the values
-    that the command ``dicom`` segments. Copies lie in a folder that its owner alone can read. They hold no attributes
-    of the patient, but what is burned into the pixels. Objects that are no image for the bundle cost one line in the
-    log.
+    MONAI Label's own data store for DICOMweb puts a series into patient space, where neither an ultrasound image nor a
+    photograph has a place. Here each object of one frame is an image, a PNG with the values that the command ``dicom``
+    segments. Copies lie in a folder that its owner alone can read. They hold nothing of the patient but what is burned
+    into the pixels. Objects that are no image for the bundle cost one line in the log.
 
     Args:
         pacs: the PACS.
@@ -230,16 +230,7 @@ class PacsDatastore(LocalDatastore):
         return super().json()
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Save a label; a final one is stored in the PACS first.
-
-        Args:
-            image_id: name of the image.
-            label_filename: the label, on the picture's grid.
-            label_tag: ``final`` or another.
-            label_info: what else is to be kept about it.
-
-        Returns:
-            Name of the label.
+        """Save a label, on the picture's grid; a final one is stored in the PACS first. See ``Datastore``.
 
         Raises:
             InputError: when there is no such image, or the label does not fit it.
@@ -258,27 +249,16 @@ class PacsDatastore(LocalDatastore):
         label_map = np.moveaxis(loaded.numpy()[0], 0, 1)  # pictures have the axes (columns, rows) in MONAI
         checksum = hashlib.sha256((self._bundle / "models" / "model.pt").read_bytes()).hexdigest()
         equipment = Equipment(self._bundle.name, self._codes.algorithm.version, f"weights-{checksum[:16]}")
-        seg = annotation_segmentation(self._source(stored), label_map, self._codes, equipment)
+        seg = _annotation(self._source(stored), label_map, self._codes, equipment)
         if seg.SOPInstanceUID not in self._pacs.instances_of(stored.study):
             store_objects(self._pacs, stored.study, {seg.SOPInstanceUID: seg})
 
 
-def annotation_segmentation(
-    source: PictureInput, label_map: np.ndarray, codes: BundleCodes, equipment: Equipment
-) -> Segmentation:
-    """A binary segmentation (PS3.3 A.51) of an annotator's label.
+def _annotation(source: PictureInput, label_map: np.ndarray, codes: BundleCodes, equipment: Equipment) -> Segmentation:
+    """A binary segmentation (PS3.3 A.51) of an annotator's label ``(rows, columns)`` of a picture.
 
     It says SEMIAUTOMATIC of its segments (Segment Algorithm Type, PS3.3 C.8.20.2), where those of the commands say
     AUTOMATIC. The same label of the same picture has the same UIDs, so that saving it again makes no second object.
-
-    Args:
-        source: the picture, of one frame.
-        label_map: the label, of shape ``(rows, columns)``, on the picture's grid.
-        codes: meaning of its values.
-        equipment: the bundle that proposed it.
-
-    Raises:
-        InputError: when the label has another size than the picture, or values that are no class.
     """
     size = (int(source.header.Rows), int(source.header.Columns))
     if label_map.shape != size:

@@ -26,16 +26,9 @@ _SECONDS = 600
 
 
 def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
-    """Draw the most and the least uncertain pictures of a running server, with what the model makes of them.
+    """Draw the most and the least uncertain pictures of a running server with the model's outlines.
 
-    Args:
-        server: address of the server.
-        model: name of the model, by whose scores the images are ranked.
-        out: picture to write.
-        images: number of images of either kind.
-
-    Returns:
-        The picture.
+    The arguments are those of the command ``ranking``.
 
     Raises:
         InputError: when the server does not answer, has no such model or no scores, or its images are no pictures.

@@ -24,10 +24,7 @@ logger = logging.getLogger(__name__)
 class SegmentationTask(BundleInferTask):
     """MONAI Label's task of a bundle, which refuses weights that do not fit; by default it would skip them silently.
 
-    Args:
-        path: folder of the bundle.
-        conf: settings of the app.
-        kwargs: see ``BundleInferTask``.
+    See ``BundleInferTask`` for the arguments.
     """
 
     def __init__(self, path: str, conf: dict[str, str], **kwargs: Any) -> None:
@@ -39,10 +36,6 @@ class DisagreementTask(SegmentationTask):
 
     It is 1 minus the Dice of two members, mean over all pairs and over the regions: 0 where all members are the same, 1
     where none overlaps another. Unlike a mean over pixels it does not depend on how large the object is in the image.
-
-    Args:
-        path: folder of the bundle.
-        conf: settings of the app.
     """
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
@@ -61,12 +54,7 @@ class DisagreementTask(SegmentationTask):
 
 
 class TrainingTask(BundleTrainTask):
-    """MONAI Label's training of a bundle, which starts from the weights that are asked for, all of them or none.
-
-    Args:
-        path: folder of the bundle.
-        conf: settings of the app.
-    """
+    """MONAI Label's training of a bundle, which starts from the weights that are asked for, all of them or none."""
 
     def _load_checkpoint(self, model_pytorch: str, pretrained: bool, train_handlers: list[Any]) -> None:
         self.start_from = model_pytorch if pretrained else "$None"  # monai.bundle ignores an override by None itself

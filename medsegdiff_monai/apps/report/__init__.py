@@ -1,6 +1,12 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .case import ReportCase, ReportRegion
+"""The report of a segmented case: one HTML file that needs nothing else.
+
+- ``case``: the content of a report.
+- ``page``: the page and the data that its scripts draw from; ``fragments``: its HTML; ``assets``: style and scripts.
+- ``pictures``: images, maps and diagrams as data URLs, and outlines of masks as SVG paths.
+"""
+
+from .case import ReportCase, ReportRegion, ReportReliability
 from .page import write_report
-from .reliability import ReportReliability

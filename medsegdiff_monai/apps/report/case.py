@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from medsegdiff_monai.apps.report.reliability import ReportReliability
 from medsegdiff_monai.measurements import Measurement
+from medsegdiff_monai.metrics import ReliabilityBins
 from medsegdiff_monai.utils import InputError
 from medsegdiff_monai.visualize import region_colour
 
-__all__ = ["REGION_DASHES", "ReportCase", "ReportRegion"]
+__all__ = ["ReportCase", "ReportRegion", "ReportReliability"]
 
 # Dashes and gaps of the contours in pixels of the screen: where contours coincide, the lower one shows in the gaps.
-REGION_DASHES = ((), (16, 5), (8, 4), (14, 4, 3, 4))
+_REGION_DASHES = ((), (16, 5), (8, 4), (14, 4, 3, 4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +30,34 @@ class ReportRegion:
         mask: binary mask of shape ``(X, Y)`` or ``(X, Y, Z)``, bool or of the values 0 and 1.
         probability: probability in [0, 1] of the mask's shape, or None where there is no map.
         uncertainty: uncertainty in bits, not negative, of the mask's shape, or None where there is no map.
-        colour: colour of the contour as ``#RRGGBB``; by default that of
-            :func:`~medsegdiff_monai.visualize.region_colour`.
     """
 
     name: str
     mask: np.ndarray
     probability: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
-    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportReliability:
+    """Frequency with which probabilities of the segmenter came true on other cases.
+
+    Attributes:
+        bins: points of the diagram.
+        cases: number of these cases.
+        section: what they are called, as ``"validation"``.
+        settings: with which settings they were segmented, as ``"4 steps, 5 members"``.
+    """
+
+    bins: ReliabilityBins
+    cases: int
+    section: str
+    settings: str
 
 
 @dataclass(frozen=True, eq=False)
 class ReportCase:
-    """What the report of one case shows.
+    """Content of the report of one case.
 
     Arrays have MONAI's axis order: X is the column and Y the row of a picture.
 
@@ -56,13 +69,13 @@ class ReportCase:
         spacing: distance of neighbouring pixels along each spatial axis in mm, or None where it is not known.
         frame: ``"RAS"`` for a volume whose axes run to the patient's right, front and head, or None where the
             directions are not known and for pictures.
-        measurements: what was measured.
+        measurements: the measurements.
         facts: how the segmentation was made, such as the bundle and its version, steps, members and the seed; no data
             of the patient.
-        reliability: how often the segmenter's probabilities came true on other cases, or None where it is not known.
+        reliability: reliability of the segmenter's probabilities, or None where it is not known.
 
     Raises:
-        InputError: when shapes, values, names, colours, the spacing or the frame are not as described.
+        InputError: when shapes, values, names, the spacing or the frame are not as described.
     """
 
     title: str
@@ -76,7 +89,8 @@ class ReportCase:
 
     def __post_init__(self) -> None:
         if not self.images or not self.regions:
-            raise InputError(f"The report of {self.title!r} needs an image and a region, got no {self._lacking}.")
+            lacking = "region" if self.images else "image"
+            raise InputError(f"The report of {self.title!r} needs an image and a region, got no {lacking}.")
         self._check_grid()
         for name, image in self.images.items():
             if image.shape not in (self.shape, (*self.shape, 3)):
@@ -98,16 +112,12 @@ class ReportCase:
     @property
     def colours(self) -> list[str]:
         """Colour of each region's contour."""
-        return [region.colour or region_colour(i) for i, region in enumerate(self.regions)]
+        return [region_colour(i) for i in range(len(self.regions))]
 
     @property
     def dashes(self) -> list[tuple[int, ...]]:
         """Dashes of each region's contour."""
-        return [REGION_DASHES[i % len(REGION_DASHES)] for i in range(len(self.regions))]
-
-    @property
-    def _lacking(self) -> str:
-        return "image" if not self.images else "region"
+        return [_REGION_DASHES[i % len(_REGION_DASHES)] for i in range(len(self.regions))]
 
     def _check_grid(self) -> None:
         dims = len(self.shape)
@@ -135,5 +145,3 @@ class ReportCase:
             np.isfinite(region.uncertainty).all() and (region.uncertainty >= 0).all()
         ):
             raise InputError(f"The uncertainty {of} must be finite and not negative.")
-        if region.colour is not None and not re.fullmatch(r"#[0-9A-Fa-f]{6}", region.colour):
-            raise InputError(f"The colour {of} must be written as #RRGGBB, got {region.colour!r}.")

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
-from medsegdiff_monai.apps.report.case import ReportCase
-from medsegdiff_monai.apps.report.pictures import colour_bar
-from medsegdiff_monai.measurements import Measurement
-from medsegdiff_monai.visualize.planes import Plane
+from medsegdiff_monai.apps.report.case import ReportCase, ReportReliability
+from medsegdiff_monai.apps.report.pictures import colour_bar, reliability_picture
+from medsegdiff_monai.visualize import View
 
 __all__ = [
     "PROBABILITY_COLOURS",
@@ -19,6 +19,7 @@ __all__ = [
     "finding",
     "map_controls",
     "measurement_table",
+    "reliability_section",
     "slice_control",
 ]
 
@@ -54,8 +55,8 @@ def contrast_controls(case: ReportCase) -> str:
 
 def contour_controls(case: ReportCase) -> str:
     """The legend of the contours, whose entries turn them on and off."""
-    every = '<label><input type="checkbox" id="contours" checked> All contours <kbd>C</kbd></label>'
-    return _fieldset("Contours", every, *(_region_entry(i, case) for i in range(len(case.regions))))
+    whole = '<label><input type="checkbox" id="contours" checked> All contours <kbd>C</kbd></label>'
+    return _fieldset("Contours", whole, *(_region_entry(i, case) for i in range(len(case.regions))))
 
 
 def _region_entry(index: int, case: ReportCase) -> str:
@@ -73,12 +74,7 @@ def _region_entry(index: int, case: ReportCase) -> str:
 
 
 def map_controls(case: ReportCase, top: float) -> str:
-    """Maps over the image: which one, of which region, how opaque, and their colour bars.
-
-    Args:
-        case: the case.
-        top: top of the scale of uncertainty, in bits.
-    """
+    """Maps over the image: which one, of which region, how opaque, and their colour bars; ``top`` is in bits."""
     parts = []
     if any(region.probability is not None for region in case.regions):
         parts.append(_map_entry("probability", "Probability", "P", PROBABILITY_COLOURS, 1.0, ""))
@@ -108,13 +104,13 @@ def _map_entry(name: str, label: str, key: str, colours: str, top: float, unit: 
     )
 
 
-def slice_control(case: ReportCase, plane: Plane) -> str:
+def slice_control(view: View) -> str:
     """The slider through the slices of a volume."""
-    if plane.through is None:
+    if view.plane.through is None:
         return ""
     return (
         '<label for="slice">Slice <kbd>&uarr;</kbd> <kbd>&darr;</kbd></label>'
-        f'<input type="range" id="slice" min="1" max="{case.shape[plane.through]}">'
+        f'<input type="range" id="slice" min="1" max="{view.count}">'
         '<output id="slice-value" for="slice"></output>'
     )
 
@@ -123,20 +119,53 @@ def measurement_table(case: ReportCase) -> str:
     """The measurements, a row for each."""
     if not case.measurements:
         return "<p>No measurements were made.</p>"
-    rows = "".join(_measurement_row(m) for m in case.measurements)
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Measurement", "Value", "Unit", "90 % interval"))
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    rows = [(m.name, m.shown_value, m.unit, m.shown_interval) for m in case.measurements]
+    return _table(("Measurement", "Value", "Unit", "90 % interval"), rows, ("number", "unit", "number"))
 
 
-def _measurement_row(measurement: Measurement) -> str:
-    cells = (measurement.shown_value, html.escape(measurement.unit), measurement.shown_interval)
-    classes = ("number", "unit", "number")
-    shown = "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(classes, cells))
-    return f'<tr><th scope="row">{html.escape(measurement.name)}</th>{shown}</tr>'
+def reliability_section(reliability: ReportReliability | None) -> str:
+    """The reliability diagram with its sentence and its table, or nothing where nothing is known."""
+    if reliability is None:
+        return ""
+    bins = reliability.bins
+    points = list(zip(bins.count, bins.confidence, bins.frequency, strict=True))
+    total = sum(bins.count)
+    gap = sum(n * abs(c - f) for n, c, f in points if c is not None and f is not None) / total if total else 0.0
+    described = (
+        "Reliability diagram. Mean probability of voxels from left to right, share of them in the reference from "
+        "bottom to top; on the dotted line probabilities come true as often as they say. On average they miss it by "
+        f"{100 * gap:.1f} percentage points. Below are the numbers of voxels, and a table of all numbers."
+    )
+    rows = [
+        (f"{i / len(points):.2f} to {(i + 1) / len(points):.2f}", _share(c), _share(f), f"{n:.0f}")
+        for i, (n, c, f) in enumerate(points)
+    ]
+    table = _table(("Probability", "Mean probability", "Came true", "Voxels"), rows, ("number",) * 3)
+    cases = f"{reliability.cases} {reliability.section} case{'' if reliability.cases == 1 else 's'}"
+    source = f"data:image/png;base64,{reliability_picture(reliability)}"
+    return (
+        f"<h3>Reliability</h3><p>How often probabilities came true on {cases} ({reliability.settings}).</p>"
+        f'<img class="reliability" src="{source}" alt="{described}">'
+        f"<details><summary>The diagram as a table</summary>{table}</details>"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str]) -> str:
+    """A table whose first column names the rows; the classes are those of the other ones."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    body = ""
+    for name, *cells in rows:
+        shown = "".join(f'<td class="{kind}">{html.escape(cell)}</td>' for kind, cell in zip(classes, cells))
+        body += f'<tr><th scope="row">{html.escape(name)}</th>{shown}</tr>'
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def fact_list(case: ReportCase) -> str:
-    """How the segmentation was made, and on which grid."""
+    """Facts of the segmentation and its grid."""
     grid = {"Image size": " x ".join(str(n) for n in case.shape)}
     if case.spacing is not None:
         grid["Spacing"] = " x ".join(f"{s:.4g}" for s in case.spacing) + " mm"

@@ -17,11 +17,9 @@ import numpy as np
 
 from medsegdiff_monai.apps.report import fragments
 from medsegdiff_monai.apps.report.case import ReportCase, ReportRegion
-from medsegdiff_monai.apps.report.contours import outline
-from medsegdiff_monai.apps.report.pictures import display_window, grey_levels, map_levels, map_picture, picture
-from medsegdiff_monai.apps.report.reliability import reliability_section
+from medsegdiff_monai.apps.report.pictures import grey_levels, map_levels, map_picture, outline, picture
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
-from medsegdiff_monai.visualize.planes import Plane, plane_of
+from medsegdiff_monai.visualize import Plane, View, display_window, largest_view
 
 __all__ = ["write_report"]
 
@@ -32,12 +30,11 @@ def write_report(path: str | os.PathLike[str], case: ReportCase) -> None:
     """Write the report of a case as one HTML file that needs nothing else and fetches nothing.
 
     Grey levels are shown between two values that the page states, see
-    :func:`medsegdiff_monai.apps.report.pictures.display_window`. The same case gives the same bytes.
+    :func:`medsegdiff_monai.visualize.display_window`. The same case gives the same bytes.
 
     Args:
-        path: file to write, named ``*.html``; its folder is made where it is missing. An earlier file is replaced in
-            one move, so that none is ever half written.
-        case: what to show.
+        path: file to write, named ``*.html``; its folder is made where it is missing.
+        case: content of the report.
 
     Raises:
         InputError: when the file has another suffix or cannot be written.
@@ -52,7 +49,7 @@ def write_report(path: str | os.PathLike[str], case: ReportCase) -> None:
 
 
 def _page(case: ReportCase) -> str:
-    plane = plane_of(len(case.shape), case.spacing, case.frame)
+    view = largest_view(np.any([region.mask != 0 for region in case.regions], axis=0), case.spacing, case.frame)
     top = max([1.0, *(float(r.uncertainty.max()) for r in case.regions if r.uncertainty is not None)])
     style, script = _asset("report.css"), "".join(_asset(name) for name in _SCRIPTS)
     return Template(_asset("page.html")).substitute(
@@ -61,43 +58,31 @@ def _page(case: ReportCase) -> str:
         contrasts=fragments.contrast_controls(case),
         contours=fragments.contour_controls(case),
         maps=fragments.map_controls(case, top),
-        slice_control=fragments.slice_control(case, plane),
-        caption=html.escape(plane.caption),
+        slice_control=fragments.slice_control(view),
+        caption=html.escape(view.plane.caption),
         measurements=fragments.measurement_table(case),
-        reliability=reliability_section(case.reliability),
+        reliability=fragments.reliability_section(case.reliability),
         facts=fragments.fact_list(case),
         style=style,
         style_hash=_hash(style),
         script=script,
         script_hash=_hash(script),
-        content=_embedded(_content(case, plane, top)),
+        content=_embedded(_content(case, view, top)),
     )
 
 
-def _content(case: ReportCase, plane: Plane, top: float) -> dict[str, Any]:
-    """What the scripts of the page draw from.
-
-    Args:
-        case: the case.
-        plane: how it lies on the screen.
-        top: top of the scale of uncertainty, in bits.
-
-    Returns:
-        Pictures as PNG in base64 and contours as SVG paths, slice by slice.
-    """
-    union = plane.slices(np.any([region.mask != 0 for region in case.regions], axis=0))
-    slices, rows, columns = union.shape
-    spacing = case.spacing
+def _content(case: ReportCase, view: View, top: float) -> dict[str, Any]:
+    """Data that the scripts draw from: pictures as PNG in base64 and contours as SVG paths, slice by slice."""
+    plane, spacing = view.plane, case.spacing
     return {
-        "slices": slices,
-        "rows": rows,
-        "columns": columns,
+        "slices": view.count,
+        "rows": case.shape[plane.down],
+        "columns": case.shape[plane.across],
         "pixelWidth": 1.0 if spacing is None else float(spacing[plane.across]),
         "pixelHeight": 1.0 if spacing is None else float(spacing[plane.down]),
         "inMillimetres": spacing is not None,
         "letters": plane.letters,
-        # The largest section, or the middle where there is none.
-        "start": int(np.argmax(union.sum(axis=(1, 2)))) if union.any() else slices // 2,
+        "start": view.number,
         "contrasts": [_contrast(name, image, plane) for name, image in case.images.items()],
         "regions": [
             {**_region(region, plane, top), "colour": colour, "dashes": dashes}
@@ -108,30 +93,27 @@ def _content(case: ReportCase, plane: Plane, top: float) -> dict[str, Any]:
 
 def _contrast(name: str, image: np.ndarray, plane: Plane) -> dict[str, Any]:
     window = display_window(image)
+    shown = f"Shown from {window[0]:.4g} (black) to {window[1]:.4g} (white)."
     return {
         "name": name,
-        "display": "Shown as stored." if image.dtype == np.uint8 else _described(window),
+        "display": "Shown as stored." if image.dtype == np.uint8 else shown,
         "slices": [picture(levels) for levels in plane.slices(grey_levels(image, window))],
     }
 
 
-def _described(window: tuple[float, float]) -> str:
-    return f"Shown from {window[0]:.4g} (black) to {window[1]:.4g} (white)."
-
-
 def _region(region: ReportRegion, plane: Plane, top: float) -> dict[str, Any]:
+    scales = {
+        "probability": (region.probability, 1.0, fragments.PROBABILITY_COLOURS),
+        "uncertainty": (region.uncertainty, top, fragments.UNCERTAINTY_COLOURS),
+    }
     return {
         "name": region.name,
         "contours": [outline(section) for section in plane.slices(region.mask != 0)],
-        "probability": _map(region.probability, 1.0, fragments.PROBABILITY_COLOURS, plane),
-        "uncertainty": _map(region.uncertainty, top, fragments.UNCERTAINTY_COLOURS, plane),
+        **{
+            name: None if values is None else [map_picture(m, colours) for m in plane.slices(map_levels(values, most))]
+            for name, (values, most, colours) in scales.items()
+        },
     }
-
-
-def _map(values: np.ndarray | None, top: float, colours: str, plane: Plane) -> list[str] | None:
-    if values is None:
-        return None
-    return [map_picture(levels, colours) for levels in plane.slices(map_levels(values, top))]
 
 
 def _embedded(content: dict[str, Any]) -> str:

@@ -10,42 +10,17 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-__all__ = ["colour_bar", "display_window", "grey_levels", "map_levels", "map_picture", "picture"]
+from medsegdiff_monai.apps.report.case import ReportReliability
+from medsegdiff_monai.visualize import reliability_figure
 
+__all__ = ["colour_bar", "grey_levels", "map_levels", "map_picture", "outline", "picture", "reliability_picture"]
+
+_Step = tuple[int, int]
 _FADED = 0.1  # values under this share of the scale let more and more of the image through
 
 
-def display_window(image: np.ndarray) -> tuple[float, float]:
-    """The values of an image that are shown black and white.
-
-    Bytes are shown as they are, from 0 to 255; anything else from the 0.5th to the 99.5th percentile of its finite
-    values, so that a few bright pixels do not darken the rest.
-
-    Args:
-        image: image of any shape.
-
-    Returns:
-        The two values; the second is the larger one.
-    """
-    if image.dtype == np.uint8:
-        return 0.0, 255.0
-    finite = image[np.isfinite(image)]
-    low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
-    if low == high and finite.size:  # hardly any pixel differs: show those that do
-        low, high = float(finite.min()), float(finite.max())
-    return low, high if high > low else low + 1.0
-
-
 def grey_levels(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """An image as bytes: 0 at the lower end of the window and below, 255 at the upper end and above, 0 if not finite.
-
-    Args:
-        image: image of any shape.
-        window: see :func:`display_window`.
-
-    Returns:
-        uint8 of the same shape.
-    """
+    """An image of any shape as bytes: 0 at the lower end of the window and below, or if not finite, to 255."""
     if image.dtype == np.uint8:
         return image
     low, high = window
@@ -54,27 +29,12 @@ def grey_levels(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 
 def map_levels(values: np.ndarray, top: float) -> np.ndarray:
-    """A map as bytes: 0 for 0 and 255 for the top of its scale.
-
-    Args:
-        values: map of any shape, from 0 to ``top``.
-        top: top of the scale.
-
-    Returns:
-        uint8 of the same shape.
-    """
+    """A map of any shape as bytes: 0 for 0 and 255 for the top of its scale."""
     return np.rint(values * (255.0 / top)).astype(np.uint8)
 
 
 def picture(levels: np.ndarray) -> str:
-    """A grey or RGB picture as PNG in base64.
-
-    Args:
-        levels: uint8, of shape ``(rows, columns)`` or ``(rows, columns, 3)``.
-
-    Returns:
-        The text behind ``data:image/png;base64,``.
-    """
+    """A grey or RGB picture, ``(rows, columns)`` or ``(rows, columns, 3)`` of uint8, as PNG in base64."""
     return _png(Image.fromarray(np.ascontiguousarray(levels)))
 
 
@@ -82,13 +42,6 @@ def map_picture(levels: np.ndarray, colours: str) -> str:
     """A map as a palette picture whose pixels are its levels, PNG in base64, or nothing where the map is 0 throughout.
 
     Level 0 is transparent, and the levels of the lowest tenth of the scale let the image through the more, the lower.
-
-    Args:
-        levels: uint8, of shape ``(rows, columns)``.
-        colours: name of Matplotlib's colour map.
-
-    Returns:
-        The text behind ``data:image/png;base64,``.
     """
     if not levels.any():
         return ""
@@ -104,7 +57,63 @@ def colour_bar(colours: str) -> str:
     return picture(np.broadcast_to(row, (8, 256, 3)))
 
 
+def reliability_picture(reliability: ReportReliability) -> str:
+    """The reliability diagram on a transparent ground, PNG in base64."""
+    figure = reliability_figure({f"{reliability.section} cases": reliability.bins})
+    file = io.BytesIO()
+    figure.savefig(file, format="png", transparent=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
 def _png(image: Image.Image, **options: bytes) -> str:
     file = io.BytesIO()
     image.save(file, format="PNG", **options)
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def outline(mask: np.ndarray) -> str:
+    """The outline of a mask along the edges of its pixels, as an SVG path.
+
+    The pixel of row r and column c covers the square from (c, r) to (c + 1, r + 1); x runs to the right and y down.
+    Every connected part is one closed line, clockwise on the screen, and every hole another, counter-clockwise. Pixels
+    that touch at a corner only are parts of their own, pixels of a hole that do so are one hole.
+
+    Returns:
+        The path data, such as ``M2 2h4v4h-4z``; empty where the mask is.
+    """
+    edges = _edges(mask)
+    starts = sorted((vertex for vertex, steps in edges.items() if (1, 0) in steps), key=lambda v: (v[1], v[0]))
+    return "".join(_trace(edges, start) for start in starts if (1, 0) in edges[start])
+
+
+def _edges(mask: np.ndarray) -> dict[_Step, list[_Step]]:
+    """Unit steps along the pixels' edges, with the mask on their right, by the vertex (x, y) that they leave from."""
+    inside = np.pad(mask, 1)
+    centre = inside[1:-1, 1:-1]
+    beyond = {
+        (1, 0): (inside[:-2, 1:-1], 0, 0),  # along the upper edge, from the upper left corner
+        (0, 1): (inside[1:-1, 2:], 1, 0),  # down the right edge
+        (-1, 0): (inside[2:, 1:-1], 1, 1),  # back along the lower edge
+        (0, -1): (inside[1:-1, :-2], 0, 1),  # up the left edge
+    }
+    edges: dict[_Step, list[_Step]] = {}
+    for step, (neighbour, x, y) in beyond.items():
+        rows, columns = np.nonzero(centre & ~neighbour)
+        for vertex in zip((columns + x).tolist(), (rows + y).tolist()):
+            edges.setdefault(vertex, []).append(step)
+    return edges
+
+
+def _trace(edges: dict[_Step, list[_Step]], start: _Step) -> str:
+    """One closed line from an upper left corner, whose edges are taken out."""
+    path, vertex, step, run = f"M{start[0]} {start[1]}", start, (1, 0), 0
+    while True:
+        edges[vertex].remove(step)
+        vertex, run = (vertex[0] + step[0], vertex[1] + step[1]), run + 1
+        if vertex == start and (step == (0, -1) or not edges[vertex]):  # a corner that is passed twice closes once
+            return path + "z"
+        right_turn = (-step[1], step[0])
+        following = right_turn if right_turn in edges[vertex] else edges[vertex][0]
+        if following != step:
+            path += f"h{run * step[0]}" if step[0] else f"v{run * step[1]}"
+            step, run = following, 0

@@ -1,11 +1,15 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .brats import read_brats
+"""Data sets as their owners give them, read into cases and shared out to the sections of a datalist.
+
+Each ``read_*`` gives a ``LayoutData``: the usable cases, and for everything else which file it is and what to do.
+"""
+
+from .brats import contrast_files, read_brats
 from .ddti import read_ddti
 from .folder import read_folder
-from .layout import LayoutCase, LayoutData
+from .layout import DEFAULT_SPLIT, SECTIONS, LayoutCase, LayoutData, parse_split, sections_of, split_by_patient
 from .msd import read_msd
 from .pairs import UNITED_LABELS
 from .refuge2 import read_refuge2
-from .splits import DEFAULT_SPLIT, SECTIONS, parse_split, sections_of, split_by_patient

@@ -13,13 +13,12 @@ from xml.etree import ElementTree
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from medsegdiff_monai.data.layouts.files import existing_folder, files_below, natural_key, picture_size, words
+from medsegdiff_monai.data.layouts.files import existing_folder, files_below, natural_key, words
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.data.reading import read_header
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["read_ddti"]
-
-_Polygon = list[tuple[float, float]]
 
 
 def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
@@ -50,12 +49,22 @@ def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
         problems=problems,
     )
     for case in tqdm(sorted({*images, *annotations}, key=natural_key), desc="Drawing", unit="case", leave=False):
-        try:
+        pictures = images.get(case, {})
+        marks: dict[int, list[str]] | None = None
+        with data.reporting(case):
             marks = _marks(case, annotations.get(case))
-        except InputError as e:
-            data.report(case, str(e))
+            if not pictures and not marks:
+                raise InputError(f"{case}.xml has neither marks nor images: add them or take it away.")
+        if marks is None:
             continue
-        _add_images(data, case, images.get(case, {}), marks, labels_dir)
+        for k in sorted({*pictures, *marks}):
+            label = None
+            with data.reporting(f"{case}_{k}"):
+                label = _label(case, k, pictures.get(k, []), marks.get(k, []))
+            if label is not None:
+                path = check_writable(labels_dir) / f"{case}_{k}.png"
+                replace_atomically(path, label.save)
+                data.cases.append(LayoutCase(path.stem, case, (pictures[k][0],), path))
     return data
 
 
@@ -91,58 +100,42 @@ def _marks(case: str, path: Path | None) -> dict[int, list[str]]:
     return marks
 
 
-def _add_images(
-    data: LayoutData, case: str, images: dict[int, list[Path]], marks: dict[int, list[str]], labels_dir: Path
-) -> None:
-    if not images and not marks:
-        data.report(case, f"{case}.xml has neither marks nor images: add them or take it away.")
-    for k in sorted({*images, *marks}):
-        name = f"{case}_{k}"
-        try:
-            if k not in images:
-                raise InputError(f"{case}.xml marks image {k}, but {name}.jpg is missing: add it.")
-            if k not in marks:
-                raise InputError(f"{case}.xml has no mark for image {k}: add it, or take the image away.")
-            if len(images[k]) > 1:
-                raise InputError(f"{words(p.name for p in images[k])} are two images of one number: leave one.")
-            polygons = [p for text in marks[k] for p in _polygons(text, f"{case}.xml", k)]
-            label = _draw(polygons, images[k][0], f"{case}.xml")
-        except InputError as e:
-            data.report(name, str(e))
-            continue
-        path = check_writable(labels_dir) / f"{name}.png"
-        replace_atomically(path, label.save)
-        data.cases.append(LayoutCase(name, case, (images[k][0],), path))
-
-
-def _polygons(text: str, xml: str, k: int) -> list[_Polygon]:
-    if not text.strip():
-        raise InputError(f"The <svg> for image {k} in {xml} is empty: add the outline.")
-    try:
-        shapes: Any = json.loads(text)
-        polygons = [[(float(point["x"]), float(point["y"])) for point in shape["points"]] for shape in shapes]
-    except (ValueError, KeyError, TypeError) as e:
-        raise InputError(f"The <svg> for image {k} in {xml} is damaged: replace the file.") from e
-    if not polygons:
-        raise InputError(f"The <svg> for image {k} in {xml} has no outline: add it.")
-    if any(len(p) < 3 or not all(map(math.isfinite, (v for point in p for v in point))) for p in polygons):
-        raise InputError(f"The <svg> for image {k} in {xml} has an outline of fewer than three points: mend it.")
-    return polygons
-
-
-def _draw(polygons: list[_Polygon], image: Path, xml: str) -> Image.Image:
-    """The union of the nodules, on the image's grid."""
-    size = picture_size(image)
-    outside = [(x, y) for polygon in polygons for x, y in polygon if not (0 <= x <= size[0] and 0 <= y <= size[1])]
+def _label(case: str, k: int, images: list[Path], marks: list[str]) -> Image.Image:
+    """The union of an image's nodules, on its grid."""
+    xml = f"{case}.xml"
+    if not images:
+        raise InputError(f"{xml} marks image {k}, but {case}_{k}.jpg is missing: add it.")
+    if not marks:
+        raise InputError(f"{xml} has no mark for image {k}: add it, or take the image away.")
+    if len(images) > 1:
+        raise InputError(f"{words(p.name for p in images)} are two images of one number: leave one.")
+    polygons = [p for text in marks for p in _polygons(text, f"image {k} in {xml}")]
+    columns, rows = read_header(images[0], images[0].name).shape[:2]
+    outside = [(x, y) for polygon in polygons for x, y in polygon if not (0 <= x <= columns and 0 <= y <= rows)]
     if outside:
         raise InputError(
-            f"{xml} has outlines beyond {image.name}, as at ({outside[0][0]:g}, {outside[0][1]:g}) in {size[0]} x "
-            f"{size[1]} pixels: give the image in its published size."
+            f"{xml} has outlines beyond {images[0].name}, as at ({outside[0][0]:g}, {outside[0][1]:g}) in {columns} x "
+            f"{rows} pixels: give the image in its published size."
         )
-    label = Image.new("L", size, 0)
+    label = Image.new("L", (columns, rows), 0)
     drawing = ImageDraw.Draw(label)
     for polygon in polygons:
         drawing.polygon(polygon, fill=1, outline=1)
     if label.getextrema() == (0, 0):
-        raise InputError(f"The outlines for {image.name} in {xml} hold no pixel: mend them.")
+        raise InputError(f"The outlines for {images[0].name} in {xml} hold no pixel: mend them.")
     return label
+
+
+def _polygons(text: str, where: str) -> list[list[tuple[float, float]]]:
+    if not text.strip():
+        raise InputError(f"The <svg> for {where} is empty: add the outline.")
+    try:
+        shapes: Any = json.loads(text)
+        polygons = [[(float(point["x"]), float(point["y"])) for point in shape["points"]] for shape in shapes]
+    except (ValueError, KeyError, TypeError) as e:
+        raise InputError(f"The <svg> for {where} is damaged: replace the file.") from e
+    if not polygons:
+        raise InputError(f"The <svg> for {where} has no outline: add it.")
+    if any(len(p) < 3 or not all(map(math.isfinite, (v for point in p for v in point))) for p in polygons):
+        raise InputError(f"The <svg> for {where} has an outline of fewer than three points: mend it.")
+    return polygons

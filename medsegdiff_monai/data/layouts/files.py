@@ -5,35 +5,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
-from medsegdiff_monai.data.reading import NIFTI, label_turn, read_header, read_label
-from medsegdiff_monai.data.reading.orientation import shown_size
-from medsegdiff_monai.data.reading.unreadable import naming
+from medsegdiff_monai.data.reading import NIFTI, label_turn, naming, read_header, read_label, shown_size
 from medsegdiff_monai.utils import InputError
 
 __all__ = [
+    "check_label",
     "existing_folder",
     "files_below",
     "grid_difference",
     "label_values",
     "natural_key",
-    "picture_size",
-    "volume_header",
+    "single_channel",
     "words",
 ]
 
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
-    """The root of a data set.
-
-    Raises:
-        InputError: when there is no such folder, or it cannot be read.
-    """
+    """The root of a data set, which has to be a folder that can be read."""
     folder = Path(root)
     if not os.path.isdir(folder):
         raise InputError(f"The data set's folder {folder} does not exist: give the folder that holds its files.")
@@ -59,28 +53,26 @@ def files_below(root: Path, depth: int) -> tuple[list[Path], list[tuple[str, str
         The files, sorted, and name and reason for each subfolder that cannot be read, each link to nothing and each
         pipe, which would never end.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     problems: list[tuple[str, str]] = []
 
+    def report(path: str | Path, reason: str) -> None:
+        problems.append((Path(path).relative_to(root).as_posix() if Path(path) != root else root.name, reason))
+
     def unreadable(error: OSError) -> None:
-        reason = f"The folder cannot be read ({error.strerror}): mend its permissions."
-        problems.append((_within(root, error.filename), reason))
+        report(error.filename, f"The folder cannot be read ({error.strerror}): mend its permissions.")
 
     for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
         level = len(Path(folder).relative_to(root).parts)
         subfolders[:] = [s for s in subfolders if level < depth and not s.startswith(".") and s != "__MACOSX"]
-        found += [Path(folder) / name for name in names if not name.startswith(".")]
-    found.sort(key=natural_key)
-    for path in found:
+        paths += [Path(folder) / name for name in names if not name.startswith(".")]
+    paths.sort(key=natural_key)
+    for path in paths:
         if os.path.islink(path) and not os.path.exists(path):
-            problems.append((_within(root, path), "It is a link to what is not there: restore that."))
+            report(path, "It is a link to what is not there: restore that.")
         elif not os.path.isfile(path):
-            problems.append((_within(root, path), "It is a pipe, socket or device and no file: take it away."))
-    return [path for path in found if os.path.isfile(path)], problems
-
-
-def _within(root: Path, path: str | Path) -> str:
-    return Path(path).relative_to(root).as_posix() if Path(path) != root else root.name
+            report(path, "It is a pipe, socket or device and no file: take it away.")
+    return [path for path in paths if os.path.isfile(path)], problems
 
 
 def words(items: Iterable[object], limit: int = 5) -> str:
@@ -89,28 +81,8 @@ def words(items: Iterable[object], limit: int = 5) -> str:
     return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
 
 
-def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine (voxel to RAS, mm) of a NIfTI file, without its voxels; several channels are the last axis.
-
-    Raises:
-        InputError: when the file cannot be read.
-    """
-    header = read_header(path, path.name)
-    return (*header.shape, header.channels) if header.channels > 1 else header.shape, header.affine
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture as it is shown.
-
-    Raises:
-        InputError: when the file cannot be read.
-    """
-    columns, rows = read_header(path, path.name).shape[:2]
-    return columns, rows
-
-
 def grid_difference(path: Path, reference: Path) -> str | None:
-    """How the grid of a label or image differs from that of an image, from their headers; None where it does not.
+    """The difference between the grids of two files by their headers, in words; None where there is none.
 
     Channels are not part of a grid. Pictures have a size, volumes a shape and an affine.
 
@@ -138,17 +110,44 @@ def _by(shape: Iterable[int]) -> str:
     return " x ".join(str(n) for n in shape)
 
 
-def label_values(path: Path) -> list[float]:
-    """The values that occur in a label map, in rising order.
-
-    Raises:
-        InputError: when the file cannot be read or has several channels.
-    """
+def single_channel(path: Path) -> np.ndarray:
+    """Label values of shape ``(X, Y)`` or ``(X, Y, Z)``, float32, of a file that may not have several channels."""
     label, _ = read_label(path, path.name)
     if len(label) > 1:
         raise InputError(f"{path.name} has {len(label)} channels: give a map of label values of one channel.")
+    return label[0]
+
+
+def label_values(path: Path) -> list[float]:
+    """The values that occur in a label map, in rising order."""
+    label = single_channel(path)
     with np.errstate(invalid="ignore"):  # of what is no byte
         small = label.astype(np.uint8)
-    if np.array_equal(small, label):
+    if np.array_equal(small, label):  # far faster to count than to sort
         return [float(v) for v in np.flatnonzero(np.bincount(small.ravel()))]
     return [float(v) for v in np.unique(label)]
+
+
+def check_label(label: Path, image: Path, known: Container[float], rule: str, which: str | None = None) -> list[float]:
+    """Refuse a label that does not lie on its image's grid or holds other values than the known ones.
+
+    Args:
+        label: the label map.
+        image: its image.
+        known: label values that may occur.
+        rule: the end of the sentence about other values, as ``", which are not declared."``.
+        which: the label as the subject of a sentence; None for its name.
+
+    Returns:
+        The values that occur.
+
+    Raises:
+        InputError: when it is refused, or a file cannot be read.
+    """
+    which = which or label.name
+    if difference := grid_difference(label, image):
+        raise InputError(f"{which} {difference}: give a label on the grid of {image.name}.")
+    values = label_values(label)
+    if others := [v for v in values if v not in known]:
+        raise InputError(f"{which} has the values {words(f'{v:g}' for v in others)}{rule}")
+    return values

@@ -9,15 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from medsegdiff_monai.data.cases import case_name
-from medsegdiff_monai.data.companions import mask_of
-from medsegdiff_monai.data.layouts.files import existing_folder, grid_difference, label_values, volume_header, words
+from medsegdiff_monai.data.cases import case_name, mask_of
+from medsegdiff_monai.data.layouts.files import check_label, existing_folder, grid_difference, words
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
-from medsegdiff_monai.data.layouts.pairs import UNITED_LABELS, Pair, find_pairs
-from medsegdiff_monai.data.layouts.union import unite_masks
+from medsegdiff_monai.data.layouts.pairs import UNITED_LABELS, Pair, find_pairs, unite_masks
+from medsegdiff_monai.data.reading import read_header
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["parse_regions", "read_folder"]
+__all__ = ["read_folder"]
 
 
 def read_folder(
@@ -41,33 +40,28 @@ def read_folder(
     Raises:
         InputError: when a folder is missing or there are two of a kind, there are no images, or an option is wrong.
     """
-    values = parse_regions(regions) if regions is not None else {}
+    values = _parse_regions(regions) if regions is not None else {}
     rest = _parse_background(background, values)
     expression = _parse_patient(patient)
     folder = existing_folder(root)
     pairs, problems = find_pairs(folder)
+    meanings = {str(v): "background" for v in rest}
+    for value in sorted({v for numbers in values.values() for v in numbers}):
+        meanings[str(value)] = ", ".join(name for name, numbers in values.items() if value in numbers)
     size = _size(pairs[0].images[0])
-    data = LayoutData(folder.resolve().name, {"0": "image"}, _meanings(values, rest), size, values, rest)
-    data.problems += problems
+    data = LayoutData(folder.resolve().name, {"0": "image"}, meanings, size, values, rest, problems=problems)
     if expression is None:
         data.notes.append("Every image counts as a patient of its own; --patient tells which belong together.")
     united = labels_dir or folder / UNITED_LABELS
     for pair in tqdm(pairs, desc="Checking", unit="image", leave=False):
-        try:
+        with data.reporting(pair.name):
             data.cases.append(_case(pair, united, data, expression))
-        except InputError as e:
-            data.report(pair.name, str(e))
     if several := sum(case.label is not None and case.label.parent == united for case in data.cases):
         data.notes.append(f"{several} images have several masks, which are united in {united}.")
     return data
 
 
-def parse_regions(text: Any) -> dict[str, list[int]]:
-    """Label values of each region from ``"disc=1+2,cup=2"``.
-
-    Raises:
-        InputError: when it is written in another way.
-    """
+def _parse_regions(text: Any) -> dict[str, list[int]]:
     parts = [part.split("=") for part in str(text).split(",")]
     regions = {part[0].strip(): _whole_numbers(part[1]) for part in parts if len(part) == 2 and part[0].strip()}
     if len(regions) != len(parts) or not all(regions.values()):
@@ -105,53 +99,40 @@ def _parse_patient(text: Any) -> re.Pattern[str] | None:
     return expression
 
 
-def _meanings(regions: dict[str, list[int]], background: list[int]) -> dict[str, str]:
-    meanings = {str(v): "background" for v in background}
-    for value in sorted({v for values in regions.values() for v in values}):
-        meanings[str(value)] = ", ".join(name for name, values in regions.items() if value in values)
-    return meanings
-
-
 def _size(image: Path) -> str:
     if not image.name.lower().endswith((".nii", ".nii.gz")):
         return "2D"
     try:
-        return "4D" if len(volume_header(image)[0]) == 4 else "3D"
-    except InputError:
+        header = read_header(image)
+    except InputError:  # it is reported as a case
         return "3D"
+    return "4D" if len(header.shape) == 3 and header.channels > 1 else "3D"
 
 
 def _case(pair: Pair, united: Path, data: LayoutData, patient: re.Pattern[str] | None) -> LayoutCase:
-    image = _only_image(pair)
+    if not pair.images:
+        raise InputError(f"The label {words(p.name for p in pair.labels)} has no image: add it.")
+    if len(pair.images) > 1:
+        raise InputError(f"{words(p.name for p in pair.images)} would give results of one name: rename them.")
+    image = pair.images[0]
     label = _label(pair, image, united, data.background)
-    if difference := grid_difference(label, image):
-        raise InputError(f"The label {label.name} {difference}: give a label on the image's grid.")
-    known = {v for values in [*data.regions.values(), data.background] for v in values}
-    others = [v for v in label_values(label) if v not in known] if data.regions else []
-    if others:
-        raise InputError(
-            f"The label {label.name} has the values {words(f'{v:g}' for v in others)}, which are in none of the "
-            "--regions and not --background: mend it or declare them."
-        )
+    which = f"The label {label.name}"
+    if data.regions:
+        known = {v for values in [*data.regions.values(), data.background] for v in values}
+        rule = ", which are in none of the --regions and not --background: mend it or declare them."
+        check_label(label, image, known, rule, which)
+    elif difference := grid_difference(label, image):
+        raise InputError(f"{which} {difference}: give a label on the grid of {image.name}.")
     match = patient.search(case_name(image)) if patient else None
     if patient and (match is None or not match[1]):
         raise InputError(f"--patient finds no patient in {image.name}: rename it or mend the expression.")
     return LayoutCase(pair.name, match[1] if match else pair.name, (image,), label)
 
 
-def _only_image(pair: Pair) -> Path:
-    if not pair.images:
-        raise InputError(f"The label {words(p.name for p in pair.labels)} has no image: add it.")
-    if len(pair.images) > 1:
-        raise InputError(f"{words(p.name for p in pair.images)} would give results of one name: rename them.")
-    return pair.images[0]
-
-
 def _label(pair: Pair, image: Path, united: Path, background: list[int]) -> Path:
     """The label of an image, for which several masks are united where their numbers tell that they are its parts."""
     names = [mask_of(case_name(path)) for path in pair.labels]
-    has_own_name = [case_name(path) == case_name(image) for path in pair.labels]
-    if not pair.labels or (names == [None] and not has_own_name[0]):
+    if not pair.labels or (names == [None] and case_name(pair.labels[0]) != case_name(image)):
         beside = f" of its name beside {pair.labels[0].name}" if pair.labels else ""
         raise InputError(f"{image.name} has no label{beside}: add it, or take the image away.")
     if len(pair.labels) == 1:

@@ -9,21 +9,15 @@ from tqdm import tqdm
 
 from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.datalists import read_datalist
-from medsegdiff_monai.data.layouts.files import (
-    existing_folder,
-    files_below,
-    grid_difference,
-    label_values,
-    volume_header,
-    words,
-)
+from medsegdiff_monai.data.layouts.brats import CONTRASTS
+from medsegdiff_monai.data.layouts.files import check_label, existing_folder, files_below, words
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
+from medsegdiff_monai.data.reading import read_header
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["read_msd"]
 
 _TASK = "Task01_BrainTumour"
-_CONTRASTS = ("FLAIR", "T1w", "T1gd", "T2w")
 _LABELS = {"0": "background", "1": "oedema", "2": "non-enhancing tumour", "3": "enhancing tumour"}
 _STATED = {"1": "edema", "2": "non-enhancing", "3": "enhancing"}  # what dataset.json calls them
 
@@ -48,7 +42,7 @@ def read_msd(root: Path) -> LayoutData:
         raise InputError(f"{root} holds no imagesTr with volumes: give the folder {_TASK}.")
     data = LayoutData(
         name=f"Medical Segmentation Decathlon, {_TASK}",
-        modality={str(i): contrast for i, contrast in enumerate(_CONTRASTS)},
+        modality={str(i): contrast for i, contrast in enumerate(CONTRASTS)},
         labels=_LABELS,
         tensor_image_size="4D",
         regions={"TC": [2, 3], "WT": [1, 2, 3], "ET": [3]},
@@ -58,10 +52,8 @@ def read_msd(root: Path) -> LayoutData:
     stated = _stated_cases(task / "dataset.json", data)
     names = [*images, *(name for name in stated if name not in images)]
     for name in tqdm(names, desc="Checking labels", unit="case", leave=False):
-        try:
+        with data.reporting(name):
             data.cases.append(_case(name, images.get(name), labels.get(name)))
-        except InputError as e:
-            data.report(name, str(e))
     for name, label in labels.items():
         if name not in images and name not in stated:
             data.report(name, f"labelsTr/{label.name} has no volume in imagesTr: add it.")
@@ -83,11 +75,7 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
 
 
 def _stated_cases(path: Path, data: LayoutData) -> list[str]:
-    """The training cases that ``dataset.json`` names.
-
-    Raises:
-        InputError: when it cannot be read, or states other labels or channels.
-    """
+    """The training cases that ``dataset.json`` names."""
     if not path.is_file():
         data.notes.append("There is no dataset.json: the volumes are taken to be those of Task01_BrainTumour.")
         return []
@@ -95,7 +83,7 @@ def _stated_cases(path: Path, data: LayoutData) -> list[str]:
         content = read_datalist(path)
         labels, modality = content["labels"], content["modality"]
         known = all(str(labels[value]).lower().startswith(word) for value, word in _STATED.items())
-        known = known and [str(modality[str(i)]).lower() for i in range(4)] == [c.lower() for c in _CONTRASTS]
+        known = known and [str(modality[str(i)]).lower() for i in range(4)] == [c.lower() for c in CONTRASTS]
         names = [case_name(case["image"]) for case in content["training"]]
     except (ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} cannot be read as the dataset.json of {_TASK}: restore it.") from e
@@ -109,19 +97,13 @@ def _case(name: str, image: Path | None, label: Path | None) -> LayoutCase:
         raise InputError(f"imagesTr/{name}.nii.gz, which dataset.json names, is missing: add it.")
     if label is None:
         raise InputError(f"labelsTr/{image.name} is missing: add it.")
-    shape, _ = volume_header(image)
-    if len(shape) != 4 or shape[3] != len(_CONTRASTS):
+    header = read_header(image, image.name)
+    if len(header.shape) != 3 or header.channels != len(CONTRASTS):
+        shape = (*header.shape, header.channels) if header.channels > 1 else header.shape
         raise InputError(
             f"imagesTr/{image.name} has the shape {' x '.join(map(str, shape))}, not X x Y x Z x 4 "
-            f"({words(_CONTRASTS)}): replace it."
+            f"({words(CONTRASTS)}): replace it."
         )
-    difference = grid_difference(label, image)
-    if difference:
-        raise InputError(f"The label of {name} {difference}: give a label on the image's grid.")
-    others = [v for v in label_values(label) if v not in range(4)]
-    if others:
-        raise InputError(
-            f"labelsTr/{label.name} has the values {words(f'{v:g}' for v in others)}, but the labels of {_TASK} are 0, "
-            "1, 2, 3: replace it."
-        )
+    rule = f", but the labels of {_TASK} are {words(range(4))}: replace it."
+    check_label(label, image, range(4), rule, f"The label of {name}")
     return LayoutCase(name, name, (image,), label)

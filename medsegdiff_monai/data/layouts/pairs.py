@@ -4,23 +4,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from medsegdiff_monai.data.cases import IMAGE_SUFFIXES, UNREAD_SUFFIXES, case_name, distinguish
-from medsegdiff_monai.data.companions import mask_of, masks_among, results_among
-from medsegdiff_monai.data.layouts.files import files_below, words
-from medsegdiff_monai.utils import InputError
+import nibabel as nib
+import numpy as np
+from PIL import Image
 
-__all__ = ["UNITED_LABELS", "Pair", "find_pairs"]
+from medsegdiff_monai.data.cases import (
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    case_name,
+    distinguish,
+    mask_of,
+    masks_among,
+    results_among,
+)
+from medsegdiff_monai.data.layouts.files import files_below, grid_difference, single_channel, words
+from medsegdiff_monai.data.reading import NIFTI, FileHeader, as_shown, read_header
+from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
+
+__all__ = ["UNITED_LABELS", "Pair", "find_pairs", "unite_masks"]
 
 UNITED_LABELS = "united_labels"  # folder of the labels that are made of several masks
 _IMAGE_FOLDERS = ("images", "image")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "gt")
 _DEPTH = 2  # Dataset_BUSI_with_GT/benign
-
-_Stems = dict[str, list[Path]]
 
 
 @dataclass
@@ -51,71 +63,30 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[tuple[str, str]]]:
     Raises:
         InputError: when there are neither, or two folders of one kind.
     """
-    folders = [_only_folder(root, names) for names in (_IMAGE_FOLDERS, _LABEL_FOLDERS)]
-    if folders[0] is not None and folders[1] is not None:
-        return _in_two_folders(folders[0], folders[1])
-    pairs, problems = _in_one_folder(root)
+    images_folder, labels_folder = (_only_folder(root, names) for names in (_IMAGE_FOLDERS, _LABEL_FOLDERS))
+    if images_folder is not None and labels_folder is not None:
+        files, problems = files_below(images_folder, 0)
+        labels, label_problems = files_below(labels_folder, 0)
+        pairs = _paired(files, labels)
+        if not any(pair.images for pair in pairs):
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            raise InputError(f"The folder of images in {root} holds none ({suffixes}): add them.")
+        return pairs, [*problems, *label_problems, *_unread([*files, *labels])]
+    files, problems = files_below(root, _DEPTH)
+    pairs = _pairs_in_one_folder(files)
     if not any(pair.images and pair.labels for pair in pairs):
-        missing = _LABEL_FOLDERS if folders[0] is not None else _IMAGE_FOLDERS
+        missing = _LABEL_FOLDERS if images_folder is not None else _IMAGE_FOLDERS
         raise InputError(f"{root} holds no folder of the name {', '.join(missing)}: add it.")
-    return pairs, problems
+    return pairs, [*problems, *_unread(files)]
 
 
 def _only_folder(root: Path, names: tuple[str, ...]) -> Path | None:
-    found = sorted(p for p in root.iterdir() if p.is_dir() and p.name.lower() in names)
-    if len(found) > 1:
-        raise InputError(f"{root} holds the folders {words(p.name for p in found)}, which are of one kind: leave one.")
-    return found[0] if found else None
-
-
-def _by_stem(paths: Iterable[Path]) -> _Stems:
-    stems: _Stems = {}
-    for path in paths:
-        if path.name.lower().endswith(IMAGE_SUFFIXES):
-            stems.setdefault(case_name(path), []).append(path)
-    return stems
-
-
-def _in_two_folders(images_folder: Path, labels_folder: Path) -> tuple[list[Pair], list[tuple[str, str]]]:
-    files, problems = files_below(images_folder, 0)
-    label_files, label_problems = files_below(labels_folder, 0)
-    pairs = {stem: Pair(stem, images) for stem, images in _by_stem(files).items()}
-    if not pairs:
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name.lower() in names)
+    if len(folders) > 1:
         raise InputError(
-            f"The folder of images in {images_folder.parent} holds none ({', '.join(IMAGE_SUFFIXES)}): add them."
+            f"{root} holds the folders {words(p.name for p in folders)}, which are of one kind: leave one."
         )
-    _add_labels(pairs, label_files)
-    return list(pairs.values()), [*problems, *label_problems, *_unread([*files, *label_files])]
-
-
-def _add_labels(pairs: dict[str, Pair], labels: Iterable[Path]) -> None:
-    """Give each label to the pair of its image; those without an image become pairs of their own at the end."""
-    images = {*pairs}
-    for stem, paths in _by_stem(labels).items():
-        image = _image_of_label(stem, images)
-        pairs.setdefault(image, Pair(image, [])).labels.extend(paths)
-
-
-def _image_of_label(stem: str, images: Container[str]) -> str:
-    """The image's name in that of a label, which may be numbered without a word for it; its own where there is none."""
-    mask = mask_of(stem)
-    bare = mask.image if mask else re.sub(r"[_-]\d+$", "", stem)
-    return bare if stem not in images and bare in images else stem
-
-
-def _in_one_folder(root: Path) -> tuple[list[Pair], list[tuple[str, str]]]:
-    files, problems = files_below(root, _DEPTH)
-    pairs: list[Pair] = []
-    folders: dict[Path, list[Path]] = {}
-    for path in files:
-        if path.parent.name != UNITED_LABELS and path.name.lower().endswith(IMAGE_SUFFIXES):
-            folders.setdefault(path.parent, []).append(path)
-    for paths in folders.values():
-        pairs += _pairs_among(paths)
-    named = distinguish([{"image": str((pair.images or pair.labels)[0])} for pair in pairs])
-    for pair, case in zip(pairs, named):
-        pair.name = str(case.get("case", pair.name))
-    return pairs, [*problems, *_unread(files)]
+    return folders[0] if folders else None
 
 
 def _unread(paths: Iterable[Path]) -> list[tuple[str, str]]:
@@ -123,17 +94,85 @@ def _unread(paths: Iterable[Path]) -> list[tuple[str, str]]:
     return [(path.name, reason) for path in paths if path.name.lower().endswith(UNREAD_SUFFIXES)]
 
 
-def _pairs_among(paths: list[Path]) -> list[Pair]:
-    """The pairs of one folder, in which results of an earlier run may lie as well."""
-    results = {path for path in results_among(paths) if not _is_drawn(path, paths)}
-    masks = masks_among(paths) - results
-    images = _by_stem(path for path in paths if path not in results | masks)
-    pairs = {stem: Pair(stem, files) for stem, files in images.items()}
-    _add_labels(pairs, sorted(masks))
+def _paired(images: Iterable[Path], labels: Iterable[Path]) -> list[Pair]:
+    """Images with their labels; labels without an image are pairs of their own at the end."""
+    pairs: dict[str, Pair] = {}
+    for path in images:
+        if path.name.lower().endswith(IMAGE_SUFFIXES):
+            pairs.setdefault(case_name(path), Pair(case_name(path), [])).images.append(path)
+    stems = {*pairs}
+    for path in labels:
+        if path.name.lower().endswith(IMAGE_SUFFIXES):
+            stem = case_name(path)
+            mask = mask_of(stem)
+            bare = mask.image if mask else re.sub(r"[_-]\d+$", "", stem)  # a number may come without a word for a mask
+            name = bare if stem not in stems and bare in stems else stem
+            pairs.setdefault(name, Pair(name, [])).labels.append(path)
     return list(pairs.values())
+
+
+def _pairs_in_one_folder(files: Iterable[Path]) -> list[Pair]:
+    """Images with the masks beside them, among which results of an earlier run may lie as well."""
+    folders: dict[Path, list[Path]] = {}
+    for path in files:
+        if path.parent.name != UNITED_LABELS and path.name.lower().endswith(IMAGE_SUFFIXES):
+            folders.setdefault(path.parent, []).append(path)
+    pairs: list[Pair] = []
+    for paths in folders.values():
+        results = {path for path in results_among(paths) if not _is_drawn(path, paths)}
+        masks = masks_among(paths) - results
+        pairs += _paired([path for path in paths if path not in results | masks], sorted(masks))
+    for pair, case in zip(pairs, distinguish([{"image": str((pair.images or pair.labels)[0])} for pair in pairs])):
+        pair.name = str(case.get("case", pair.name))
+    return pairs
 
 
 def _is_drawn(path: Path, paths: list[Path]) -> bool:
     """Whether ``x_seg`` is a mask that was given: a result of that name has a map of probabilities beside it."""
     mask = mask_of(case_name(path))
     return mask is not None and not any(p.name.startswith(f"{mask.image}_probability") for p in paths)
+
+
+def unite_masks(masks: Sequence[Path], folder: Path, name: str, background: Sequence[int] = ()) -> Path:
+    """Write one label map of several masks of an image, each of which holds a part, as BUSI gives its lesions.
+
+    Args:
+        masks: the masks, on one grid.
+        folder: folder of the label map, made where it is missing.
+        name: name of the label map without suffix; a file of this name is replaced.
+        background: label values of no region; without any, 0.
+
+    Returns:
+        Path of the label map: PNG, or NIfTI where the masks are volumes.
+
+    Raises:
+        InputError: when the masks are on different grids or hold different values at one place, or the label map
+            cannot be written.
+    """
+    rest = list(background) or [0]
+    union = single_channel(masks[0]).astype(np.int32)
+    for mask in masks[1:]:
+        if difference := grid_difference(mask, masks[0]):
+            raise InputError(f"{mask.name} {difference}: give all masks of an image on its grid.")
+        part = single_channel(mask).astype(np.int32)
+        drawn = ~np.isin(part, rest)
+        if (drawn & ~np.isin(union, rest) & (part != union)).any():
+            raise InputError(f"{mask.name} has another value than a further mask at one place: give one label map.")
+        union = np.where(drawn, part, union)
+    header = read_header(masks[0], masks[0].name)
+    is_volume = header.kind == NIFTI
+    path = check_writable(folder) / f"{name}{'.nii.gz' if is_volume else '.png'}"
+    replace_atomically(path, (_volume if is_volume else _picture)(union, header))
+    return path
+
+
+def _picture(label: np.ndarray, header: FileHeader) -> Any:
+    whole = Image.fromarray(np.ascontiguousarray(label.T).astype(np.uint8 if label.max() < 256 else np.uint16))
+    # Masks that stated how they are to be turned have been turned.
+    return partial(whole.save, exif=as_shown()) if header.orientation else whole.save
+
+
+def _volume(label: np.ndarray, header: FileHeader) -> Any:
+    image = nib.Nifti1Image(label, header.affine)
+    image.header["xyzt_units"] = header.metadata["xyzt_units"]
+    return image.to_filename

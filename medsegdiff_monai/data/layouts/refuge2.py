@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medsegdiff_monai.data.cases import case_name
-from medsegdiff_monai.data.layouts.files import existing_folder, files_below, grid_difference, label_values, words
+from medsegdiff_monai.data.layouts.files import check_label, existing_folder, files_below, words
 from medsegdiff_monai.data.layouts.layout import LayoutCase, LayoutData
 from medsegdiff_monai.utils import InputError
 
@@ -50,32 +50,26 @@ def read_refuge2(root: Path) -> LayoutData:
             f"{root} holds no REFUGE photographs: give the folder that holds train/Images and train/gts, or "
             "Training400 and Annotation-Training400."
         )
-    data = _described()
-    data.problems += problems
-    stems = Counter(stem for _, stem in images)
-    for section, stem in tqdm(list(images), desc="Checking masks", unit="image", leave=False):
-        patient = stem if stems[stem] == 1 else f"{section}/{stem}"  # sections that number from 1 each
-        try:
-            files = images[section, stem], masks.get((section, stem), [])
-            data.cases.append(_case(section, stem, patient, *files))
-        except InputError as e:
-            data.report(stem, str(e))
-    for section, stem in masks:
-        if (section, stem) not in images:
-            data.report(stem, f"{words(p.name for p in masks[section, stem])} has no photograph: add it.")
-    return data
-
-
-def _described() -> LayoutData:
-    return LayoutData(
+    data = LayoutData(
         name="REFUGE",
         modality={"0": "colour fundus photograph (RGB)"},
         labels={"0": "optic cup", "128": "rim of the optic disc", "255": "background"},
         tensor_image_size="2D",
         regions={"disc": [_CUP, _RIM], "cup": [_CUP]},
         background=[_BACKGROUND],
+        problems=problems,
         notes=["REFUGE states no patients: every photograph counts as a patient of its own."],
     )
+    stems = Counter(stem for _, stem in images)
+    for section, stem in tqdm(list(images), desc="Checking masks", unit="image", leave=False):
+        patient = stem if stems[stem] == 1 else f"{section}/{stem}"  # sections that number from 1 each
+        with data.reporting(stem):
+            image, mask = _files(images[section, stem], masks.get((section, stem), []))
+            data.cases.append(LayoutCase(stem, patient, (image,), mask, section))
+    for section, stem in masks:
+        if (section, stem) not in images:
+            data.report(stem, f"{words(p.name for p in masks[section, stem])} has no photograph: add it.")
+    return data
 
 
 def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
@@ -86,7 +80,8 @@ def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
         folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
         if path.suffix.lower() not in _PICTURES or any(word in part for part in folders for word in _DERIVED):
             continue
-        key = _section(folders), case_name(path)
+        matches = (re.search(r"(?<![a-z])(train|val|test)", part) for part in folders)
+        key = next((_SECTIONS[match[1]] for match in matches if match), None), case_name(path)
         rank = min((_mask_rank(part) for part in folders), default=_NO_MASK)
         if rank < _NO_MASK:
             masks.setdefault(key, {}).setdefault(rank, []).append(path)
@@ -96,37 +91,23 @@ def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
 
 
 def _mask_rank(folder: str) -> int:
-    """How surely a folder of this name holds the masks; the lower the surer."""
+    """A rank that is the lower the surer a folder of this name holds the masks."""
     if folder in _MASK_FOLDERS:
         return _MASK_FOLDERS.index(folder)
     return _NO_MASK - 1 if folder.startswith("annotation") or folder.endswith("-gt") else _NO_MASK
 
 
-def _section(folders: list[str]) -> str | None:
-    found = (re.search(r"(?<![a-z])(train|val|test)", part) for part in folders)
-    return next((_SECTIONS[match[1]] for match in found if match), None)
-
-
-def _case(section: str | None, stem: str, patient: str, images: list[Path], masks: list[Path]) -> LayoutCase:
+def _files(images: list[Path], masks: list[Path]) -> tuple[Path, Path]:
+    """The one photograph and its one mask, checked."""
     if len(images) > 1:
         raise InputError(f"There are several photographs of this name ({words(images)}): leave one.")
-    if len(masks) != 1:
-        many = f"{images[0].name} has several masks ({words(masks)}): leave one."
-        raise InputError(many if masks else f"{images[0].name} has no mask: add it, or take the photograph away.")
-    _check_mask(masks[0], images[0])
-    return LayoutCase(stem, patient, (images[0],), masks[0], section)
-
-
-def _check_mask(mask: Path, image: Path) -> None:
-    difference = grid_difference(mask, image)
-    if difference:
-        raise InputError(f"The mask {mask.name} {difference}: give a mask of the image's size.")
-    values = label_values(mask)
-    others = [v for v in values if v not in (_CUP, _RIM, _BACKGROUND)]
-    if others:
-        raise InputError(
-            f"The mask {mask.name} has the values {words(f'{v:g}' for v in others)} beside 0 (cup), 128 (rim) and 255 "
-            "(background): give the mask as it was published."
-        )
+    if not masks:
+        raise InputError(f"{images[0].name} has no mask: add it, or take the photograph away.")
+    if len(masks) > 1:
+        raise InputError(f"{images[0].name} has several masks ({words(masks)}): leave one.")
+    which = f"The mask {masks[0].name}"
+    rule = " beside 0 (cup), 128 (rim) and 255 (background): give the mask as it was published."
+    values = check_label(masks[0], images[0], (_CUP, _RIM, _BACKGROUND), rule, which)
     if _RIM not in values and _CUP in values:  # without both the disc is not in the picture, which is a valid case
-        raise InputError(f"The mask {mask.name} has no 128, the rim of the disc: give the mask as it was published.")
+        raise InputError(f"{which} has no 128, the rim of the disc: give the mask as it was published.")
+    return images[0], masks[0]

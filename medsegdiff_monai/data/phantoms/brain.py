@@ -56,16 +56,7 @@ def _anatomy(rng: np.random.Generator, axes: Sequence[np.ndarray], size: Sequenc
 
 
 def _scan(rng: np.random.Generator, tissue: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """One contrast: partial volume, uneven field, texture, Rician noise and an arbitrary scale, 0 outside the brain.
-
-    Args:
-        rng: source of randomness.
-        tissue: relative intensity, of shape ``(X, Y, Z)``.
-        brain: mask of the same shape.
-
-    Returns:
-        Intensity of the same shape.
-    """
+    """One contrast: partial volume, uneven field, texture, Rician noise and an arbitrary scale, 0 outside the brain."""
     signal = ndimage.gaussian_filter(tissue, [0.006 * n for n in tissue.shape])
     signal *= 1.0 + 0.06 * smooth_noise(rng, tissue.shape, [0.45 * n for n in tissue.shape])
     signal *= 1.0 + 0.04 * smooth_noise(rng, tissue.shape, [0.03 * n for n in tissue.shape])

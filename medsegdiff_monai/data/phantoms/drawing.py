@@ -10,22 +10,15 @@ import numpy as np
 
 __all__ = ["FIELD_OF_VIEW_MM", "RENDER_SIZE", "blend", "reduce", "render_grid", "smooth_noise", "soft_step", "wobble"]
 
-RENDER_SIZE = (
-    224  # 2D phantoms are drawn at least this fine and then averaged, so that small ones look like resized ones
-)
+# 2D phantoms are drawn at least this fine and then averaged, so that small ones look like resized ones.
+RENDER_SIZE = 224
 FIELD_OF_VIEW_MM = 192.0  # edge of the box that a brain phantom fills, whatever its number of voxels
 
 
 def smooth_noise(rng: np.random.Generator, shape: Sequence[int], lengths: Sequence[float] | float) -> np.ndarray:
-    """Gaussian noise of zero mean and unit variance.
+    """Gaussian noise of zero mean and unit variance, which varies over ``lengths`` pixels, for all axes or for each.
 
-    Args:
-        rng: source of randomness.
-        shape: shape of the noise.
-        lengths: distance in pixels over which it varies, one for all axes or one for each.
-
-    Returns:
-        Array of the given shape.
+    It is a sum of bumps on a grid as coarse as they are wide, so that few numbers are drawn.
     """
     each = [float(lengths)] * len(shape) if isinstance(lengths, (int, float)) else [float(v) for v in lengths]
     sigmas = [length / 2 for length in each]
@@ -39,15 +32,9 @@ def smooth_noise(rng: np.random.Generator, shape: Sequence[int], lengths: Sequen
 
 
 def wobble(rng: np.random.Generator, angle: np.ndarray, strength: float) -> np.ndarray:
-    """A random factor about 1 for the radius of a closed outline, from Fourier terms of low order.
+    """A random factor about 1 for the radius of a closed outline at each polar angle, from Fourier terms of low order.
 
-    Args:
-        rng: source of randomness.
-        angle: polar angle in radians, of any shape.
-        strength: 0 for a circle; 0.1 is plainly irregular.
-
-    Returns:
-        The factor, of the shape of ``angle``.
+    A ``strength`` of 0 gives a circle; 0.1 is plainly irregular.
     """
     total = np.zeros_like(angle)
     for order in range(2, 8):
@@ -61,15 +48,7 @@ def soft_step(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def render_grid(size: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pixel centres of a fine grid over an image.
-
-    Args:
-        size: ``(height, width)`` of the image.
-
-    Returns:
-        Row and column coordinates of shape ``(height * factor, 1)`` and ``(1, width * factor)`` in units of the
-        shorter side, and the factor.
-    """
+    """Rows ``(H * factor, 1)`` and columns ``(1, W * factor)`` of a fine grid, in shorter sides, and the factor."""
     factor = math.ceil(RENDER_SIZE / min(size))
     rows, columns = [(np.arange(n * factor) + 0.5) / (min(size) * factor) for n in size]
     return rows[:, None], columns[None, :], factor

@@ -24,17 +24,7 @@ def _draw_vessel(
     turn: float,
     width: float,
 ) -> None:
-    """Draw a vessel, which tapers, and its branches.
-
-    Args:
-        rng: source of randomness.
-        canvas: what is drawn on.
-        unit: pixels in the unit of length, the image's shorter side.
-        start: ``(x, y)`` in units.
-        heading: direction in radians.
-        turn: mean change of direction in radians a step.
-        width: calibre in units.
-    """
+    """Draw a vessel, which tapers, and its branches; lengths are in units of the shorter side, angles in radians."""
     point, bend = start, 0.0
     while width > 0.002:
         bend = 0.8 * bend + rng.normal(0.0, 0.05)
@@ -49,17 +39,7 @@ def _draw_vessel(
 
 
 def _vessel_tree(rng: np.random.Generator, shape: Sequence[int], disc: np.ndarray, nasal: float) -> np.ndarray:
-    """Vessels that leave the optic disc.
-
-    Args:
-        rng: source of randomness.
-        shape: ``(H, W)`` of the fine grid.
-        disc: ``(x, y)`` of the disc's centre in units of the shorter side.
-        nasal: 1 where the nose is to the right, -1 where it is to the left.
-
-    Returns:
-        Density in [0, 1] of shape ``(H, W)``.
-    """
+    """Density in [0, 1] of the vessels of the optic disc, ``(H, W)``; ``nasal`` is 1 with the nose on the right."""
     picture = Image.new("L", (shape[1], shape[0]))
     canvas, unit = ImageDraw.Draw(picture), float(min(shape))
     for vertical in (-1.0, 1.0):
@@ -74,15 +54,9 @@ def _vessel_tree(rng: np.random.Generator, shape: Sequence[int], disc: np.ndarra
 
 
 def _disc_and_cup(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines of the optic disc and of the cup, which is within it everywhere.
+    """Approximate distances to the borders of optic disc and cup, positive within; the cup is in the disc everywhere.
 
-    Args:
-        rng: source of randomness.
-        dy: rows from the disc's centre in radii of the disc, of shape ``(H, 1)``.
-        dx: columns likewise, of shape ``(1, W)``.
-
-    Returns:
-        Approximate distances to the borders of disc and cup in radii of the disc, positive within, ``(H, W)``.
+    All are in radii of the disc: rows ``(H, 1)`` and columns ``(1, W)`` from its centre, and the distances ``(H, W)``.
     """
     dx = dx / rng.uniform(0.82, 1.0)  # discs are taller than wide
     disc = wobble(rng, np.arctan2(dy, dx), 0.02) - np.hypot(dy, dx)
@@ -96,17 +70,9 @@ def _disc_and_cup(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray) -> t
 def _paint_retina(
     rng: np.random.Generator, y: np.ndarray, x: np.ndarray, disc: np.ndarray, side: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Retina with choroid, fovea and what may be mistaken for the disc: a pale crescent beside it, bright deposits.
+    """Retina ``(H, W, 3)`` in [0, 1] with choroid, fovea, a pale crescent and bright deposits, and its mean colour.
 
-    Args:
-        rng: source of randomness.
-        y: row coordinates of shape ``(H, 1)``.
-        x: column coordinates of shape ``(1, W)``.
-        disc: distance to the disc's border, positive within, of shape ``(H, W)``.
-        side: columns from the disc's centre towards the temple in units of the shorter side, of shape ``(1, W)``.
-
-    Returns:
-        Picture of shape ``(H, W, 3)`` in [0, 1] and the retina's mean colour.
+    ``side`` is the distance from the disc's centre towards the temple, of shape ``(1, W)``.
     """
     unit = disc.shape[0] / (y.max() - y.min())
     retina = np.array([rng.uniform(0.55, 0.8), rng.uniform(0.24, 0.36), rng.uniform(0.08, 0.18)])

@@ -12,36 +12,30 @@ from scipy import ndimage
 
 from medsegdiff_monai.data.phantoms.drawing import reduce, render_grid, smooth_noise, soft_step, wobble
 
-__all__ = ["Nodule", "Scan", "draw_scan", "draw_ultrasound"]
+__all__ = ["LOBE_PROBABILITY", "SCALE_DEVIATION", "ReadScan", "Reading", "draw_readings", "draw_ultrasound"]
+
+SCALE_DEVIATION = 0.1
+LOBE_PROBABILITY = 0.35
+_FURTHEST = 3.0  # standard deviations
 
 
 @dataclass(frozen=True)
-class Nodule:
-    """A nodule in a frame of its own, in which it is about a circle of radius 1.
+class _Nodule:
+    """A nodule in a frame of its own, in which it is about a circle of radius 1; arrays are ``(H, W)``."""
 
-    Attributes:
-        radius: mean of its half axes in units of the image's shorter side.
-        v: coordinate along its short axis, of shape ``(H, W)``.
-        u: coordinate along its long axis, of shape ``(H, W)``.
-        outline: distance of its border from its centre in the direction of each point, of shape ``(H, W)``.
-    """
-
-    radius: float
-    v: np.ndarray
-    u: np.ndarray
-    outline: np.ndarray
+    radius: float  # mean of its half axes in units of the image's shorter side
+    v: np.ndarray  # coordinate along its short axis
+    u: np.ndarray  # coordinate along its long axis
+    outline: np.ndarray  # distance of its border from its centre in the direction of each point
 
     def distance(self, scale: float = 1.0) -> np.ndarray:
-        """Approximate distance to the border, scaled about the centre, in units of the shorter side, ``(H, W)``.
-
-        Positive is within.
-        """
+        """Approximate distance to the scaled border, positive within, in units of the shorter side, ``(H, W)``."""
         return self.radius * (scale * self.outline - np.hypot(self.u, self.v))
 
 
 def _nodule(
     rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gland: tuple[float, float], largest: float
-) -> Nodule:
+) -> _Nodule:
     height, width = y.max(), x.max()
     radius = rng.uniform(0.14, largest)
     aspect = rng.uniform(0.8, 1.5)  # wider than tall, as most nodules are
@@ -54,23 +48,20 @@ def _nodule(
     dy, dx = y - centre_y, x - centre_x
     v = (dy * math.cos(tilt) - dx * math.sin(tilt)) / tall
     u = (dy * math.sin(tilt) + dx * math.cos(tilt)) / wide
-    return Nodule(radius, v, u, wobble(rng, np.arctan2(v, u), rng.uniform(0.05, 0.16)))
+    return _Nodule(radius, v, u, wobble(rng, np.arctan2(v, u), rng.uniform(0.05, 0.16)))
 
 
-def _lobe_distance(rng: np.random.Generator, nodule: Nodule) -> np.ndarray:
-    """Approximate distance to the border of a lobe that buds from a nodule, positive within, ``(H, W)``.
-
-    Of several directions it takes the one in which most of it is in the image.
-    """
+def _lobe_distance(rng: np.random.Generator, nodule: _Nodule) -> np.ndarray:
+    """Approximate distance to the border of a lobe that buds from a nodule where most of it is visible, ``(H, W)``."""
     size = rng.uniform(0.5, 0.65)
     angle = np.arctan2(nodule.v, nodule.u)
-    found = []
+    distances = []
     for direction in rng.uniform(-math.pi, math.pi, 12):
         border = nodule.outline.flat[np.argmax(np.cos(angle - direction))]
         away = border + 0.4 * size
         dv, du = nodule.v - away * math.sin(direction), nodule.u - away * math.cos(direction)
-        found.append(nodule.radius * (size - np.hypot(dv, du)))
-    return max(found, key=lambda distance: np.count_nonzero(distance > 0))
+        distances.append(nodule.radius * (size - np.hypot(dv, du)))
+    return max(distances, key=lambda distance: np.count_nonzero(distance > 0))
 
 
 def _tissue_layers(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gland: tuple[float, float]) -> np.ndarray:
@@ -100,17 +91,7 @@ def _tissue_layers(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, gland
 def _distractors(
     rng: np.random.Generator, y: np.ndarray, x: np.ndarray, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vessels and dark patches beside a nodule, none of them labelled.
-
-    Args:
-        rng: source of randomness.
-        y: row coordinates of shape ``(H, 1)``.
-        x: column coordinates of shape ``(1, W)``.
-        inside: membership of the nodule in [0, 1], of shape ``(H, W)``, which stays as it is.
-
-    Returns:
-        Change of the echo level in dB and presence of fluid in [0, 1], each of shape ``(H, W)``.
-    """
+    """Change of the echo level in dB, and fluid in [0, 1], by vessels and dark patches beside a nodule, ``(H, W)``."""
     echo, fluid = np.zeros_like(inside), np.zeros_like(inside)
     clutter = smooth_noise(rng, inside.shape, 0.05 * inside.shape[0] / y.max())
     for _ in range(rng.integers(0, 4)):
@@ -131,10 +112,7 @@ def _distractors(
 
 
 def _nodule_echo(rng: np.random.Generator, distance: np.ndarray, unit: float, dark: bool) -> np.ndarray:
-    """Change of the echo level in dB by a nodule: hypoechoic, isoechoic with a halo or hyperechoic, ``(H, W)``.
-
-    With ``dark`` it is hypoechoic in any case.
-    """
+    """Change of the echo level in dB by a nodule: hypoechoic (always if ``dark``), hyperechoic or isoechoic."""
     inside = soft_step(distance, rng.uniform(0.006, 0.025))
     pattern = 0 if dark else rng.choice(3, p=(0.62, 0.13, 0.25))
     level = (rng.uniform(-13.0, -7.0), rng.uniform(-2.0, 1.0), rng.uniform(5.5, 8.5))[pattern]
@@ -151,18 +129,10 @@ def _nodule_echo(rng: np.random.Generator, distance: np.ndarray, unit: float, da
 
 
 def _speckle(rng: np.random.Generator, echo: np.ndarray, unit: float) -> np.ndarray:
-    """Envelope of the sound scattered by a medium, in dB.
+    """Envelope of the sound scattered by a medium, in dB, from its mean echo level in dB.
 
     A point of the medium scatters as a complex Gaussian variable; the scanner blurs it along and, more so away from the
     focus, across the beam. The magnitude is Rayleigh distributed, and two looks are averaged (compounding).
-
-    Args:
-        rng: source of randomness.
-        echo: mean echo level in dB, of shape ``(H, W)``.
-        unit: pixels in the shorter side.
-
-    Returns:
-        Level in dB, of shape ``(H, W)``.
     """
     axial, lateral = rng.uniform(0.0035, 0.006) * unit, rng.uniform(0.007, 0.013) * unit
     focus = rng.uniform(0.3, 0.7)
@@ -178,18 +148,14 @@ def _speckle(rng: np.random.Generator, echo: np.ndarray, unit: float) -> np.ndar
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A B-mode image and what is in it.
+class _Scan:
+    """A B-mode image, uint8 of shape ``(H, W)``, and what is in it, on a grid ``factor`` times as fine.
 
-    Attributes:
-        image: uint8 of shape ``(H, W)``.
-        nodule: the nodule, on a grid ``factor`` times as fine as the image.
-        lobe: distance to the border of its ambiguous lobe, positive within, on that grid; None without one.
-        factor: that factor.
+    The lobe is the distance to its border, positive within; None without one.
     """
 
     image: np.ndarray
-    nodule: Nodule
+    nodule: _Nodule
     lobe: np.ndarray | None
     factor: int
 
@@ -198,14 +164,10 @@ class Scan:
         return (reduce(inside.astype(float), self.factor) >= 0.5).astype(np.uint8)
 
 
-def draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = False) -> Scan:
-    """Draw a B-mode image of a gland with a nodule.
+def _draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = False) -> _Scan:
+    """Draw a B-mode image of a gland with a nodule, from which a lobe may bud that is doubtful.
 
-    Args:
-        rng: source of randomness.
-        size: ``(height, width)`` of the image.
-        with_lobe: whether a lobe buds from the nodule, of which it is doubtful whether it belongs to it. Both are
-            then hypoechoic: what is doubtful is in plain sight, and no lobe can be taken for a vessel beside it.
+    Both are then hypoechoic: what is doubtful is in plain sight, and no lobe can be taken for a vessel beside it.
     """
     y, x, factor = render_grid(size)
     unit, height = float(min(size) * factor), y.max()
@@ -227,10 +189,52 @@ def draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = F
     level = _speckle(rng, echo, unit)
     grey = rng.uniform(80.0, 125.0) + rng.uniform(4.0, 5.5) * level
     grey = reduce(np.clip(grey, 0.0, 255.0), factor)
-    return Scan(np.round(grey).astype(np.uint8), nodule, lobe, factor)
+    return _Scan(np.round(grey).astype(np.uint8), nodule, lobe, factor)
 
 
 def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """B-mode image of a gland, uint8 of shape ``(H, W)``, and its nodule (1), uint8 of shape ``(H, W)``."""
-    scan = draw_scan(rng, size)
+    scan = _draw_scan(rng, size)
     return scan.image, scan.on_pixels(scan.nodule.distance() > 0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The drawing of one reader: the nodule (1), uint8 of shape ``(H, W)``."""
+
+    label: np.ndarray
+    scale: float  # factor by which the border is scaled about the nodule's centre
+    lobe: bool  # whether the ambiguous lobe is included
+
+
+@dataclass(frozen=True)
+class ReadScan:
+    """An ultrasound image as several readers see it, uint8 of shape ``(H, W)``.
+
+    ``lobe`` (1) is the part of the lobe beyond the largest border that a reader draws: a mask holds all of it, or none.
+    """
+
+    image: np.ndarray
+    readings: list[Reading]
+    lobe: np.ndarray
+
+
+def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -> ReadScan:
+    """An ultrasound image whose readers differ by a known rule.
+
+    A lobe buds from the nodule, as dark as it. Each reader draws the nodule's border scaled about its centre by
+    ``s ~ N(1, SCALE_DEVIATION)``, held within 3 standard deviations. With probability ``LOBE_PROBABILITY`` the lobe is
+    taken in. These draws are independent of one another and of the image, so that nothing in it tells them. Further
+    readers change neither the image nor those before them.
+    """
+    scan = _draw_scan(rng, size, with_lobe=True)
+    assert scan.lobe is not None  # it was asked for
+    lobe: np.ndarray = scan.lobe > 0
+    readings = []
+    for _ in range(readers):
+        scale = 1.0 + SCALE_DEVIATION * float(np.clip(rng.standard_normal(), -_FURTHEST, _FURTHEST))
+        taken = bool(rng.random() < LOBE_PROBABILITY)
+        inside = scan.nodule.distance(scale) > 0
+        readings.append(Reading(scan.on_pixels(inside | lobe if taken else inside), scale, taken))
+    largest = scan.on_pixels(scan.nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) > 0)
+    return ReadScan(scan.image, readings, scan.on_pixels(lobe) * (1 - largest))

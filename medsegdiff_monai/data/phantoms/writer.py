@@ -19,8 +19,7 @@ from medsegdiff_monai.data.datalists import read_datalist
 from medsegdiff_monai.data.phantoms.brain import BRAIN_CONTRASTS, draw_brain
 from medsegdiff_monai.data.phantoms.drawing import FIELD_OF_VIEW_MM
 from medsegdiff_monai.data.phantoms.fundus import draw_fundus
-from medsegdiff_monai.data.phantoms.readers import LOBE_PROBABILITY, SCALE_DEVIATION, draw_readings
-from medsegdiff_monai.data.phantoms.ultrasound import draw_ultrasound
+from medsegdiff_monai.data.phantoms.ultrasound import LOBE_PROBABILITY, SCALE_DEVIATION, draw_readings, draw_ultrasound
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["PHANTOM_KINDS", "make_phantom", "write_phantoms"]
@@ -29,45 +28,40 @@ __all__ = ["PHANTOM_KINDS", "make_phantom", "write_phantoms"]
 @dataclass(frozen=True)
 class _Kind:
     draw: Callable[[np.random.Generator, Sequence[int]], tuple[np.ndarray, np.ndarray]]
-    spatial_dims: int
-    min_size: int
-    suffix: str
     title: str
     modality: dict[str, str]
     labels: dict[str, str]
+    spatial_dims: int = 2
+    min_size: int = 32
+    suffix: str = ".png"
 
 
 _KINDS = {
     "ultrasound": _Kind(
         draw_ultrasound,
-        2,
-        32,
-        ".png",
         "thyroid ultrasound",
         {"0": "simulated B-mode ultrasound (8 bit grey)"},
         {"0": "background", "1": "nodule"},
     ),
     "fundus": _Kind(
         draw_fundus,
-        2,
-        32,
-        ".png",
         "optic disc",
         {"0": "simulated colour fundus photograph (RGB)"},
         {"0": "background", "1": "optic disc rim", "2": "optic cup"},
     ),
     "brain": _Kind(
         draw_brain,
-        3,
-        16,
-        ".nii.gz",
         "brain tumour",
         {str(i): f"simulated {name}" for i, name in enumerate(BRAIN_CONTRASTS)},
         {"0": "background", "1": "necrotic core", "2": "oedema", "4": "enhancing tumour"},
+        spatial_dims=3,
+        min_size=16,
+        suffix=".nii.gz",
     ),
 }
 
 PHANTOM_KINDS = tuple(_KINDS)
+_LICENCE = "made up by medsegdiff_monai; free to use"
 
 
 def _check(kind: str, size: int | Sequence[int]) -> tuple[_Kind, tuple[int, ...]]:
@@ -85,93 +79,28 @@ def _check(kind: str, size: int | Sequence[int]) -> tuple[_Kind, tuple[int, ...]
 
 
 def make_phantom(kind: str, rng: np.random.Generator, size: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one made-up case.
+    """Draw one made-up case: image and label (uint8).
 
     ========== ========================== ================================================================
-    kind       image                      label (uint8)
+    kind       image                      label
     ========== ========================== ================================================================
     ultrasound uint8 grey ``(H, W)``      ``(H, W)``: 1 nodule
     fundus     uint8 RGB ``(H, W, 3)``    ``(H, W)``: 1 rim of the optic disc, 2 optic cup (disc: both)
     brain      int16 ``(X, Y, Z, 4)``     ``(X, Y, Z)``: 1 necrotic core, 2 oedema, 4 enhancing tumour (BraTS)
     ========== ========================== ================================================================
 
-    The brain's axes are RAS. Its channels are FLAIR, T1w, T1gd and T2w, in the order of the Medical Segmentation
-    Decathlon.
+    The brain's axes are RAS. Its channels are FLAIR, T1w, T1gd and T2w, as in the Medical Segmentation Decathlon.
 
     Args:
         kind: ``"ultrasound"``, ``"fundus"`` or ``"brain"``.
         rng: source of randomness; one state gives one case.
         size: size of every axis, or ``(height, width)`` or ``(x, y, z)``; at least 32 in 2D and 16 in 3D.
 
-    Returns:
-        Image and label.
-
     Raises:
         InputError: when the kind is unknown or the size does not fit it.
     """
     known, shape = _check(kind, size)
     return known.draw(rng, shape)
-
-
-def _save(array: np.ndarray, path: Path) -> None:
-    if path.suffix == ".png":
-        replace_atomically(path, Image.fromarray(array).save)
-        return
-    spacing = [FIELD_OF_VIEW_MM / n for n in array.shape[:3]]
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [(v - FIELD_OF_VIEW_MM) / 2 for v in spacing]  # world origin in the middle, RAS
-    volume = nib.Nifti1Image(array, affine)
-    volume.header.set_xyzt_units("mm")
-    replace_atomically(path, lambda partial: nib.save(volume, partial))
-
-
-def _clear_datalist(path: Path, name: str) -> None:
-    """Take away the datalist of an earlier run, so that a broken run leaves none that names a mixture of cases."""
-    if not path.exists():
-        return
-    try:
-        found = read_datalist(path).get("name", "")
-    except InputError:
-        found = ""
-    if not str(found).startswith("Phantoms of"):
-        raise InputError(f"{path} belongs to another dataset, which {name} would overwrite: choose an empty folder.")
-    path.unlink()
-
-
-def _check_counts(counts: dict[str, int], seed: int) -> None:
-    for what, number in [*((f"num_{section}", n) for section, n in counts.items()), ("seed", seed)]:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise InputError(f"{what} must be a whole number not below 0, got {number!r}.")
-    if sum(counts.values()) == 0:
-        raise InputError("No phantoms were asked for: give at least one training, validation or test case.")
-
-
-def _check_readers(kind: str, readers: int) -> None:
-    if not isinstance(readers, int) or isinstance(readers, bool) or readers < 1:
-        raise InputError(f"readers must be a whole number from 1 on, got {readers!r}.")
-    if readers > 1 and kind != "ultrasound":
-        raise InputError(f"Phantoms of kind {kind!r} have one reader: choose ultrasound, or leave readers out.")
-
-
-def _write_readings(
-    rng: np.random.Generator, size: Sequence[int], readers: int, folder: Path, case: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write a case of several readers; gives its entry in the datalist and what the readers have drawn."""
-    scan = draw_readings(rng, size, readers)
-    entry: dict[str, Any] = {"image": f"images/{case}.png", "label": []}
-    _save(scan.image, folder / entry["image"])
-    for number, reading in enumerate(scan.readings, start=1):
-        entry["label"].append(f"labels/{case}_reader{number}.png")
-        _save(reading.label, folder / entry["label"][-1])
-    lobe = f"lobes/{case}.png"
-    _save(scan.lobe, folder / lobe)
-    return entry, {"lobe": lobe, "readers": [{"scale": r.scale, "lobe": r.lobe} for r in scan.readings]}
-
-
-def _write_rule(path: Path, cases: dict[str, Any]) -> None:
-    rule = {"scale_deviation": SCALE_DEVIATION, "lobe_probability": LOBE_PROBABILITY}
-    text = json.dumps({"rule": rule, "cases": cases}, indent=1) + "\n"
-    replace_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_phantoms(
@@ -190,15 +119,13 @@ def write_phantoms(
     change no others. The datalist is written last: where it exists, all its files do.
 
     With several readers the label of a case is a list of files, one for each, who differ by the rule of
-    :func:`~medsegdiff_monai.data.phantoms.readers.draw_readings`. ``readers.json`` has the rule and what each reader
-    has drawn, and ``lobes/`` the part of each image by which a mask shows whether it holds the ambiguous lobe.
+    :func:`~medsegdiff_monai.data.phantoms.draw_readings`. ``readers.json`` has the rule and what each reader has drawn.
+    ``lobes/`` has the part of each image by which a mask shows whether it holds the ambiguous lobe.
 
     Args:
         root: folder of the dataset, which is made as needed. An earlier dataset of phantoms in it is replaced.
         kind: ``"ultrasound"``, ``"fundus"`` (both PNG) or ``"brain"`` (NIfTI, channels last).
-        num_training: number of training cases.
-        num_validation: number of validation cases.
-        num_test: number of test cases.
+        num_training: number of training cases, as are ``num_validation`` and ``num_test`` of the others.
         size: as for :func:`make_phantom`.
         seed: a number not below 0; one seed gives one dataset.
         readers: number of readers of each case; more than one for ``"ultrasound"`` only.
@@ -212,15 +139,11 @@ def write_phantoms(
     """
     known, shape = _check(kind, size)
     counts = {"training": num_training, "validation": num_validation, "test": num_test}
-    _check_counts(counts, seed)
-    _check_readers(kind, readers)
-    folder = check_writable(root)
-    name = f"Phantoms of {known.title}"
-    datalist = folder / "datalist.json"
-    _clear_datalist(datalist, name)
+    _check_numbers(kind, counts, seed, readers)
+    folder, name = check_writable(root), f"Phantoms of {known.title}"
+    _clear_datalist(folder / "datalist.json", name)
     for part in ("images", "labels", *(["lobes"] if readers > 1 else [])):
         check_writable(folder / part)
-
     sections: dict[str, list[dict[str, Any]]] = {section: [] for section in counts}
     drawn: dict[str, Any] = {}
     jobs = [(code, section, i) for code, section in enumerate(counts) for i in range(counts[section])]
@@ -230,19 +153,74 @@ def write_phantoms(
         if readers > 1:
             entry, drawn[case] = _write_readings(rng, shape, readers, folder, case)
         else:
-            image, label = known.draw(rng, shape)
             entry = {part: f"{part}s/{case}{known.suffix}" for part in ("image", "label")}
-            _save(image, folder / entry["image"])
-            _save(label, folder / entry["label"])
+            for path, array in zip(entry.values(), known.draw(rng, shape)):
+                _save(array, folder / path)
         sections[section].append(entry)
     if readers > 1:
-        _write_rule(folder / "readers.json", drawn)
-    content: dict[str, Any] = {"name": name, "modality": known.modality, "labels": known.labels}
-    content |= {
-        "licence": "made up by medsegdiff_monai; free to use",
-        "tensorImageSize": "4D" if kind == "brain" else "2D",
+        rule = {"scale_deviation": SCALE_DEVIATION, "lobe_probability": LOBE_PROBABILITY}
+        _write_json(folder / "readers.json", {"rule": rule, "cases": drawn})
+    content = {"name": name, "modality": known.modality, "labels": known.labels, "licence": _LICENCE}
+    numbers = {f"num{section.capitalize()}": number for section, number in counts.items()}
+    size_of_tensors = {"tensorImageSize": "4D" if kind == "brain" else "2D"}
+    return _write_json(folder / "datalist.json", {**content, **size_of_tensors, **sections, **numbers})
+
+
+def _check_numbers(kind: str, counts: dict[str, int], seed: int, readers: int) -> None:
+    for what, number in [*((f"num_{section}", n) for section, n in counts.items()), ("seed", seed)]:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise InputError(f"{what} must be a whole number not below 0, got {number!r}.")
+    if sum(counts.values()) == 0:
+        raise InputError("No phantoms were asked for: give at least one training, validation or test case.")
+    if not isinstance(readers, int) or isinstance(readers, bool) or readers < 1:
+        raise InputError(f"readers must be a whole number from 1 on, got {readers!r}.")
+    if readers > 1 and kind != "ultrasound":
+        raise InputError(f"Phantoms of kind {kind!r} have one reader: choose ultrasound, or leave readers out.")
+
+
+def _clear_datalist(path: Path, name: str) -> None:
+    """Take away the datalist of an earlier run, so that a broken run leaves none that names a mixture of cases."""
+    if not path.exists():
+        return
+    try:
+        earlier = read_datalist(path).get("name", "")
+    except InputError:
+        earlier = ""
+    if not str(earlier).startswith("Phantoms of"):
+        raise InputError(f"{path} belongs to another dataset, which {name} would overwrite: choose an empty folder.")
+    path.unlink()
+
+
+def _write_readings(
+    rng: np.random.Generator, size: Sequence[int], readers: int, folder: Path, case: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write a case of several readers; gives its entry in the datalist and what the readers have drawn."""
+    scan = draw_readings(rng, size, readers)
+    labels = [f"labels/{case}_reader{number}.png" for number in range(1, readers + 1)]
+    image, lobe = f"images/{case}.png", f"lobes/{case}.png"
+    _save(scan.image, folder / image)
+    _save(scan.lobe, folder / lobe)
+    for path, reading in zip(labels, scan.readings):
+        _save(reading.label, folder / path)
+    return {"image": image, "label": labels}, {
+        "lobe": lobe,
+        "readers": [{"scale": r.scale, "lobe": r.lobe} for r in scan.readings],
     }
-    content |= sections | {f"num{section.capitalize()}": number for section, number in counts.items()}
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    if path.suffix == ".png":
+        replace_atomically(path, Image.fromarray(array).save)
+        return
+    spacing = [FIELD_OF_VIEW_MM / n for n in array.shape[:3]]
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [(v - FIELD_OF_VIEW_MM) / 2 for v in spacing]  # world origin in the middle, RAS
+    volume = nib.Nifti1Image(array, affine)
+    volume.header.set_xyzt_units("mm")
+    replace_atomically(path, volume.to_filename)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> Path:
     text = json.dumps(content, indent=1) + "\n"
-    replace_atomically(datalist, lambda partial: partial.write_text(text, encoding="utf-8"))
-    return datalist
+    replace_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return path

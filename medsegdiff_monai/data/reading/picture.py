@@ -10,12 +10,26 @@ from typing import Any
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, JPEG_RATIO, FileHeader, check_declared
-from medsegdiff_monai.data.reading.orientation import ORIENTATION_TAG, shown_size, valid_orientation
-from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
+from medsegdiff_monai.data.reading.header import (
+    DEFLATE_RATIO,
+    JPEG_RATIO,
+    TRANSPARENT,
+    FileHeader,
+    UnreadableFileError,
+    check_declared,
+)
 
-__all__ = ["picture_header", "read_picture"]
+__all__ = [
+    "ORIENTATION_TAG",
+    "as_shown",
+    "picture_header",
+    "read_picture",
+    "shown_size",
+    "turned",
+    "valid_orientation",
+]
 
+ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -26,12 +40,40 @@ _BMP_PADDING = 3  # bytes at most, which the last row may lack
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
-def picture_header(path: Path, kind: str) -> FileHeader:
-    """The header of a PNG, JPEG or BMP file.
+def valid_orientation(value: Any) -> int | None:
+    """An orientation as a file states it, or None where it is none of the eight."""
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else None
+
+
+def shown_size(size: tuple[int, int], orientation: int | None) -> tuple[int, int]:
+    """Columns and rows of a picture as it is shown, from those that are stored (or the reverse)."""
+    return size if orientation is None or orientation < 5 else (size[1], size[0])
+
+
+def turned(pixels: np.ndarray, orientation: int | None) -> np.ndarray:
+    """A view of a stored picture as it is shown.
 
     Args:
-        path: the file.
-        kind: which of the three it is.
+        pixels: stored pixels, of shape ``(columns, rows, ...)``.
+        orientation: tag 0x0112 of EXIF 2.32, section 4.6.4: which sides the first row and column are shown at.
+
+    Returns:
+        The picture as it is shown, of shape ``(columns, rows, ...)``.
+    """
+    flips = {2: (0,), 3: (0, 1), 4: (1,), 6: (0,), 7: (0, 1), 8: (1,)}
+    shown = np.swapaxes(pixels, 0, 1) if orientation is not None and orientation >= 5 else pixels
+    return np.flip(shown, flips.get(orientation or 1, ()))
+
+
+def as_shown() -> Image.Exif:
+    """EXIF that says that a picture is stored as it is to be shown."""
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 1
+    return exif
+
+
+def picture_header(path: Path, kind: str) -> FileHeader:
+    """The header of a PNG, JPEG or BMP file, whichever of them ``kind`` says.
 
     Raises:
         UnreadableFileError: when it holds several pictures, or declares a size that it cannot have.
@@ -47,7 +89,7 @@ def picture_header(path: Path, kind: str) -> FileHeader:
 
 
 def _needed_bytes(picture: ImageFile.ImageFile, path: Path) -> float:
-    """Number of bytes that the file of a picture of this size has at least."""
+    """Least number of bytes of the file of a picture of this size."""
     pixels = picture.width * picture.height
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
         return pixels / JPEG_RATIO
@@ -70,13 +112,10 @@ def _png_depth(path: Path) -> tuple[int, int]:
 def _orientation(picture: ImageFile.ImageFile, path: Path) -> int | None:
     """EXIF orientation; None where there is none or EXIF is damaged, which viewers pass over as well."""
     if isinstance(picture, PngImagePlugin.PngImageFile) and "exif" not in picture.info:
-        exif = _png_exif(path)
-        if exif is not None:
-            picture.info["exif"] = exif
+        picture.info |= {"exif": exif} if (exif := _png_exif(path)) else {}
     try:
         # Not the method of PNG files, which decodes all pixels.
-        exif_tags = Image.Image.getexif(picture)
-        return valid_orientation(exif_tags.get(ORIENTATION_TAG))
+        return valid_orientation(Image.Image.getexif(picture).get(ORIENTATION_TAG))
     except Exception:  # the parser raises anything
         return None
 
@@ -96,13 +135,7 @@ def _png_exif(path: Path) -> bytes | None:
 def read_picture(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
     """Pixels of a PNG, JPEG or BMP file as they are stored.
 
-    The numbers of a palette picture are places in its palette and those of a black-and-white picture are bits: as an
-    image they become RGB and grey, as a label they stay.
-
-    Args:
-        path: the file.
-        header: its header.
-        is_label: whether its numbers are label values.
+    As an image, a palette picture becomes RGB and a black-and-white one grey. As a label, both keep their numbers.
 
     Returns:
         An array of shape ``(rows, columns)`` or ``(rows, columns, 3)``.
@@ -111,19 +144,13 @@ def read_picture(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
         UnreadableFileError: when the colours are no intensities of grey or RGB, or are partly transparent.
     """
     with _OPENERS[header.kind](path) as picture:
-        if picture.mode == "CMYK":
+        mode = picture.mode
+        if mode == "CMYK":
             raise UnreadableFileError("is in CMYK, the colours of a printer: save it in RGB or grey.")
-        if is_label and header.kind == "PNG" and picture.mode in ("RGB", "RGBA") and _png_depth(path)[0] == 16:
+        if is_label and header.kind == "PNG" and mode in ("RGB", "RGBA") and _png_depth(path)[0] == 16:
             raise UnreadableFileError("is a label in colour of 16 bits: save it as grey.")
-        return np.asarray(_standard_mode(picture, is_label))
-
-
-def _standard_mode(picture: Any, is_label: bool) -> Any:
-    """A picture in a mode whose numbers are what is asked for, without an alpha channel."""
-    if picture.mode in ("LA", "RGBA"):
-        if picture.getchannel("A").getextrema() != (255, 255):
-            raise UnreadableFileError("is partly transparent: save it without transparency.")
-        return picture.convert(picture.mode[:-1])
-    if is_label:
-        return picture
-    return picture.convert({"P": "RGB", "1": "L"}.get(picture.mode, picture.mode))
+        if mode in ("LA", "RGBA"):
+            if picture.getchannel("A").getextrema() != (255, 255):
+                raise UnreadableFileError(TRANSPARENT)
+            return np.asarray(picture.convert(mode[:-1]))
+        return np.asarray(picture if is_label else picture.convert({"P": "RGB", "1": "L"}.get(mode, mode)))

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medsegdiff_monai.data.reading.header import FileHeader
-from medsegdiff_monai.data.reading.kinds import NIFTI, file_kind
-from medsegdiff_monai.data.reading.labels import label_map
+from medsegdiff_monai.data.reading.header import NIFTI, FileHeader, UnreadableFileError, file_kind, naming
 from medsegdiff_monai.data.reading.nifti import nifti_header, read_nifti
-from medsegdiff_monai.data.reading.orientation import turned
-from medsegdiff_monai.data.reading.picture import picture_header, read_picture
+from medsegdiff_monai.data.reading.picture import picture_header, read_picture, shown_size, turned
 from medsegdiff_monai.data.reading.tiff import read_tiff, tiff_header
-from medsegdiff_monai.data.reading.unreadable import naming
 
-__all__ = ["read_header", "read_image", "read_label"]
+__all__ = ["label_turn", "read_header", "read_image", "read_label"]
+
+_ROUNDING = 1e-3
 
 
 def read_header(path: str | os.PathLike[str], which: str | None = None) -> FileHeader:
@@ -37,9 +35,7 @@ def read_header(path: str | os.PathLike[str], which: str | None = None) -> FileH
 def read_image(path: str | os.PathLike[str], which: str | None = None) -> tuple[np.ndarray, FileHeader]:
     """The intensities of an image file, a picture as it is shown.
 
-    Args:
-        path: PNG, JPEG, BMP, TIFF or NIfTI file, whatever its name.
-        which: the file as the subject of a sentence; None for ``The file <path>``.
+    The arguments are those of :func:`read_header`.
 
     Returns:
         The image of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
@@ -56,10 +52,7 @@ def read_label(path: str | os.PathLike[str], which: str | None = None) -> tuple[
     """The label values of a file, a picture as its own EXIF orientation says that it is shown.
 
     Palettes are not applied. Colours that are equal are one channel, and values that are whole up to 0.001 are whole.
-
-    Args:
-        path: PNG, JPEG, BMP, TIFF or NIfTI file, whatever its name.
-        which: the file as the subject of a sentence; None for ``The file <path>``.
+    The arguments are those of :func:`read_header`.
 
     Returns:
         The label of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
@@ -69,7 +62,33 @@ def read_label(path: str | os.PathLike[str], which: str | None = None) -> tuple[
     """
     with naming(which or f"The file {path}"):
         pixels, header = _pixels(Path(path), is_label=True)
-        return _channel_first(label_map(pixels)), header
+        if pixels.shape[-1] == 3 and all(np.array_equal(pixels[..., 0], pixels[..., c]) for c in (1, 2)):
+            pixels = pixels[..., :1].copy()
+        with np.errstate(invalid="ignore"):  # of infinite values, which stay as they are
+            whole = all(np.abs(part - np.rint(part)).max() <= _ROUNDING for part in pixels)
+        return _channel_first(np.rint(pixels, out=pixels) if whole else pixels), header
+
+
+def label_turn(label: FileHeader, image: FileHeader) -> int:
+    """The EXIF orientation by which a label, as it was read, is turned to lie on its image as that is shown.
+
+    A label that states an orientation lies as it says. One that states none was drawn on the image as it is shown or as
+    it is stored, and its size has to tell which.
+
+    Raises:
+        UnreadableFileError: when it may have been either.
+    """
+    orientation = image.orientation or 1
+    if orientation == 1 or label.orientation is not None:
+        return 1
+    size, shown = label.shape[:2], (image.shape[0], image.shape[1])
+    stored = shown_size(shown, orientation)
+    if size == shown == stored:
+        raise UnreadableFileError(
+            f"may lie on its image as it is shown or as it is stored, which differ by the EXIF orientation "
+            f"{orientation}: give the label that orientation too, or 1 where it lies on the image as shown."
+        )
+    return orientation if size == stored else 1
 
 
 def _header(path: Path) -> FileHeader:

@@ -14,32 +14,34 @@ from typing import Any
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
-from tifffile import TiffFile
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
 
-from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, JPEG_RATIO, MAX_VALUES, FileHeader, check_declared
-from medsegdiff_monai.data.reading.orientation import ORIENTATION_TAG, shown_size, valid_orientation
-from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
+from medsegdiff_monai.data.reading.header import (
+    DEFLATE_RATIO,
+    JPEG_RATIO,
+    MAX_VALUES,
+    TRANSPARENT,
+    FileHeader,
+    UnreadableFileError,
+    check_declared,
+)
+from medsegdiff_monai.data.reading.picture import ORIENTATION_TAG, shown_size, valid_orientation
 
 __all__ = ["read_tiff", "tiff_header"]
 
 _MAX_DIRECTORIES = 64  # a page and its smaller copies are fewer
 _SMALLER_COPY, _MASK = 1, 4  # bits of NewSubfileType
-_JPEG = 7
 # Compressions that are read, and the bytes that one of theirs stands for at most (None: any number).
 _RATIOS = {
-    1: 1,  # none
-    2: None,  # CCITT, modified Huffman
-    3: None,  # CCITT, group 3
-    4: None,  # CCITT, group 4
-    5: 4096,  # LZW: a code stands for a string of the table
-    _JPEG: None,  # see JPEG_RATIO
-    8: DEFLATE_RATIO,
-    32946: DEFLATE_RATIO,  # deflate, as it was numbered first
-    32773: 64,  # PackBits: two bytes stand for 128
-    34925: None,  # LZMA
-    50000: 32768,  # Zstandard: a block of 2**17 equal bytes takes four
+    **dict.fromkeys((COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6, COMPRESSION.LZMA)),
+    COMPRESSION.NONE: 1,
+    COMPRESSION.JPEG: None,  # see JPEG_RATIO
+    COMPRESSION.LZW: 4096,  # a code stands for a string of the table
+    COMPRESSION.ADOBE_DEFLATE: DEFLATE_RATIO,
+    COMPRESSION.DEFLATE: DEFLATE_RATIO,
+    COMPRESSION.PACKBITS: 64,  # two bytes stand for 128
+    COMPRESSION.ZSTD: 32768,  # a block of 2**17 equal bytes takes four
 }
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ALPHA = (1, 2)  # of ExtraSamples, with the colours multiplied by it or not
 _BYTE = 8
 
@@ -47,16 +49,13 @@ _BYTE = 8
 def tiff_header(path: Path) -> FileHeader:
     """The header of a TIFF file.
 
-    Args:
-        path: the file.
-
     Raises:
         UnreadableFileError: when it holds several pages, is compressed or coloured in a way that is not read, or
             declares a size that it cannot have.
     """
     with _page(path) as page:
         orientation = valid_orientation(page.tags.valueof(ORIENTATION_TAG))
-        channels = 3 if page.photometric == _PALETTE else page.samplesperpixel - _has_alpha(page)
+        channels = 3 if page.photometric == PHOTOMETRIC.PALETTE else page.samplesperpixel - _has_alpha(page)
         return FileHeader("TIFF", shown_size((page.imagewidth, page.imagelength), orientation), channels, orientation)
 
 
@@ -93,12 +92,15 @@ def _check_form(page: Any) -> None:
     if page.compression not in _RATIOS:
         name = getattr(page.compression, "name", page.compression)
         raise UnreadableFileError(f"is compressed in a way that is not read ({name}): save it with LZW or deflate.")
-    converted = page.photometric == _YCBCR and page.compression == _JPEG
-    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE) and not converted:
-        known = {5: "CMYK", _YCBCR: "YCbCr", 8: "CIELab"}
+    converted = page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG
+    if (
+        page.photometric not in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
+        and not converted
+    ):
+        known = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.CIELAB: "CIELab"}
         name = known.get(page.photometric) or getattr(page.photometric, "name", "colours that are not stated")
         raise UnreadableFileError(f"is in {name}, not in grey or RGB: save it in one of these.")
-    if page.photometric == _WHITE_IS_ZERO and page.dtype is not None and page.dtype.kind not in "ub":
+    if page.photometric == PHOTOMETRIC.MINISWHITE and page.dtype is not None and page.dtype.kind not in "ub":
         raise UnreadableFileError("says that white is 0, of numbers without a largest one: save it with black as 0.")
     if page.dtype is not None and page.dtype.kind == "c":
         raise UnreadableFileError("holds complex numbers: save their magnitude.")
@@ -112,8 +114,8 @@ def _check_size(page: Any, file_bytes: int) -> None:
     bits = np.broadcast_to(page.bitspersample, page.samplesperpixel).sum()
     pixels = page.imagewidth * page.imagelength
     needed = 0 if ratio is None else pixels * int(bits) / 8 / ratio
-    needed = pixels / JPEG_RATIO if page.compression == _JPEG else needed
-    samples = 3 if page.photometric == _PALETTE else page.samplesperpixel
+    needed = pixels / JPEG_RATIO if page.compression == COMPRESSION.JPEG else needed
+    samples = 3 if page.photometric == PHOTOMETRIC.PALETTE else page.samplesperpixel
     check_declared((page.imagewidth, page.imagelength), pixels * samples, needed, file_bytes)
     if page.is_tiled and page.tilewidth * page.tilelength * page.samplesperpixel > MAX_VALUES:
         raise UnreadableFileError("is in tiles that are larger than any picture that is read: save it in strips.")
@@ -126,15 +128,7 @@ def _check_size(page: Any, file_bytes: int) -> None:
 
 
 def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
-    """Pixels of a TIFF file as they are stored, as its tags say what they mean.
-
-    Args:
-        path: the file.
-        header: its header.
-        is_label: whether its numbers are label values.
-
-    Returns:
-        An array of shape ``(rows, columns, channels)``, float32, black at the lowest value.
+    """Pixels of a TIFF file as they are stored, of shape ``(rows, columns, channels)``, float32, black lowest.
 
     Raises:
         UnreadableFileError: when it is partly transparent.
@@ -142,20 +136,21 @@ def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
     with _page(path) as page:
         alpha = _has_alpha(page)
         meaning = _meaning(page, is_label)
-        channels = 1 if is_label and page.photometric == _PALETTE else header.channels
+        channels = 1 if is_label and page.photometric == PHOTOMETRIC.PALETTE else header.channels
         # Columns first in memory, as the image will be, so that turning the axes makes no copy.
         pixels = np.empty((page.imagewidth, page.imagelength, channels), np.float32).swapaxes(0, 1)
         _check_parts(page)
         for part, (sample, _, row, column, _), _ in page.segments(maxworkers=1):
             area = part[0, : page.imagelength - row, : page.imagewidth - column]
             if sample + area.shape[-1] > page.samplesperpixel - alpha:
-                _check_opaque(area[..., -1], page)
+                opaque = 1.0 if area.dtype.kind == "f" else 2**page.bitspersample - 1
+                if not (area[..., -1] == opaque).all():
+                    raise UnreadableFileError(TRANSPARENT)
                 area = area[..., :-1]
             rows, columns, count = area.shape
             if count:
                 values = meaning(area)
-                place = slice(sample, sample + values.shape[-1])
-                pixels[row : row + rows, column : column + columns, place] = values
+                pixels[row : row + rows, column : column + columns, sample : sample + values.shape[-1]] = values
         return pixels
 
 
@@ -164,15 +159,9 @@ def _has_alpha(page: Any) -> bool:
     return len(page.extrasamples) == 1 and page.extrasamples[0] in _ALPHA
 
 
-def _check_opaque(alpha: np.ndarray, page: Any) -> None:
-    opaque = 1.0 if alpha.dtype.kind == "f" else 2**page.bitspersample - 1
-    if not (alpha == opaque).all():
-        raise UnreadableFileError("is partly transparent: save it without transparency.")
-
-
 def _check_parts(page: Any) -> None:
     """Refuse strips and tiles in JPEG that are larger than they have a right to be, which the decoder would obey."""
-    if page.compression != _JPEG:
+    if page.compression != COMPRESSION.JPEG:
         return
     strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
     width, length = (page.tilewidth, page.tilelength) if page.is_tiled else strip
@@ -189,13 +178,13 @@ def _meaning(page: Any, is_label: bool) -> Callable[[np.ndarray], np.ndarray]:
     """A function from stored numbers ``(rows, columns, samples)`` to intensities or label values."""
     bits = int(np.max(page.bitspersample))
     largest = 2**bits - 1
-    if page.photometric == _PALETTE:
+    if page.photometric == PHOTOMETRIC.PALETTE:
         colours = page.colormap if page.colormap.max() < 2**_BYTE else page.colormap >> _BYTE
         return (lambda part: part) if is_label else (lambda part: np.moveaxis(colours[:, part[..., 0]], 0, -1))
-    if page.photometric == _RGB and page.dtype.kind == "u" and bits > _BYTE and not is_label:
+    if page.photometric == PHOTOMETRIC.RGB and page.dtype.kind == "u" and bits > _BYTE and not is_label:
         return lambda part: part >> (bits - _BYTE)  # colour has bytes, as in every other kind of file
     # As in PNG, grey of fewer bits reaches as far as a byte does. A label of one bit has the values 0 and 1.
     step = (2**_BYTE - 1) // largest if bits in (2, 4) or (bits == 1 and not is_label) else 1
-    if page.photometric == _WHITE_IS_ZERO:
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
         return lambda part: (largest - part.astype(np.uint64)) * step
     return lambda part: part.astype(np.float32) * step if step > 1 else part

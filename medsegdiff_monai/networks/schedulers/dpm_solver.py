@@ -18,6 +18,13 @@ class DPMSolverScheduler(LinearStepScheduler):
     ancestral ones do. The first step and the last one, which ends at ``sigma = 0``, are of first order.
 
     See :class:`LinearStepScheduler` for the arguments.
+
+    Example:
+        >>> scheduler = DPMSolverScheduler(num_train_timesteps=1000, prediction_type="sample")
+        >>> scheduler.spread(4)
+        [999, 603, 73, 0]
+        >>> scheduler.step_coefficients([999, 0]).shape  # of each step, four numbers
+        torch.Size([2, 4])
     """
 
     def _coefficients(self, alpha: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,6 @@ from medsegdiff_monai.data.layouts.files import (
     files_below,
     grid_difference,
     label_values,
-    picture_size,
-    volume_header,
 )
 from medsegdiff_monai.utils import InputError
 
@@ -36,11 +34,6 @@ def volume(path: Path, shape: tuple[int, ...], dtype: type = np.uint8) -> Path:
     values = np.arange(np.prod(shape)).reshape(shape) % 3
     nib.save(nib.Nifti1Image(values.astype(dtype), np.eye(4), dtype=dtype), path)
     return path
-
-
-def test_size_of_a_picture_is_that_which_is_shown(tmp_path: Path) -> None:
-    assert picture_size(picture(tmp_path / "a.png", (9, 7))) == (9, 7)
-    assert picture_size(picture(tmp_path / "a.png", (9, 7), 6)) == (7, 9)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +64,6 @@ def test_label_that_may_lie_in_two_ways_is_refused_by_its_name(tmp_path: Path) -
 def test_one_slice_is_on_the_grid_of_a_2d_image(tmp_path: Path) -> None:
     image, label = volume(tmp_path / "image.nii", (5, 4)), volume(tmp_path / "label.nii.gz", (5, 4, 1))
     assert grid_difference(label, image) is None
-
-
-@pytest.mark.parametrize(
-    ("stored", "shape"),
-    [((5, 4, 3), (5, 4, 3)), ((5, 4, 3, 1), (5, 4, 3)), ((5, 4, 3, 2), (5, 4, 3, 2)), ((5, 4, 3, 1, 2), (5, 4, 3, 2))],
-)
-def test_channels_are_the_last_axis(tmp_path: Path, stored: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    assert volume_header(volume(tmp_path / "a.nii.gz", stored))[0] == shape
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])

@@ -68,7 +68,7 @@ def test_task_is_read_with_its_own_meaning_of_the_labels(task: Path) -> None:
         (lambda i, _: i.unlink(), "imagesTr/BRATS_002.nii.gz, which dataset.json names, is missing"),
         (lambda i, _: i.write_bytes(b""), "BRATS_002.nii.gz cannot be read"),
         (lambda _, s: s.unlink(), "labelsTr/BRATS_002.nii.gz is missing"),
-        (lambda _, s: volume(s, (5, 6, 4), (4,)), "labelsTr/BRATS_002.nii.gz has the values 4, .* are 0, 1, 2, 3"),
+        (lambda _, s: volume(s, (5, 6, 4), (4,)), "The label of BRATS_002 has the values 4, .* are 0, 1, 2, 3"),
         (lambda _, s: volume(s, (5, 6, 3)), "The label of BRATS_002 is 5 x 6 x 3 voxels and .* 5 x 6 x 4"),
         (
             lambda _, s: volume(s, (5, 6, 4), spacing=2.0),

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.colours import CURVE_COLOURS
-from medsegdiff_monai.visualize.drawing import new_figure, save_figure
+from medsegdiff_monai.visualize.drawing import CURVE_COLOURS, new_figure, save_figure
 
 __all__ = ["save_curve"]
 
@@ -30,8 +29,8 @@ def save_curve(
         path: file to write; its suffix gives the format, such as ``.png``.
         steps: abscissae, common to all series.
         series: ordinates by name, as many as ``steps``; a NaN leaves a gap.
-        xlabel: what the abscissa is, with its unit.
-        ylabel: what the ordinate is, with its unit.
+        xlabel: name of the abscissa, with its unit.
+        ylabel: name of the ordinate, with its unit.
 
     Returns:
         The path.

@@ -7,9 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
-
-from medsegdiff_monai.metrics import AreaUnderRiskCoverage, area_under_risk_coverage, risk_coverage
+from harness.risk_coverage import risk_coverage
 
 RISK = [0.0, 0.2, 0.4, 1.0]
 # Mean risk of the best 1, 2, 3 and 4 of them.
@@ -29,7 +27,7 @@ def test_confidence_in_the_reversed_order_is_worst() -> None:
     curve = risk_coverage([1, 2, 3, 4], RISK)
     assert curve.risk.tolist() == pytest.approx(WORST)
     assert curve.excess == pytest.approx(np.mean(WORST) - np.mean(BEST))
-    assert curve.area == max(area_under_risk_coverage(order, RISK) for order in itertools.permutations(range(4)))
+    assert curve.area == max(risk_coverage(order, RISK).area for order in itertools.permutations(range(4)))
 
 
 def test_tied_cases_count_as_the_mean_over_their_orders() -> None:
@@ -37,20 +35,7 @@ def test_tied_cases_count_as_the_mean_over_their_orders() -> None:
     orders = [risk_coverage([4, *o], [0.5, 0.0, 0.3, 0.9]) for o in itertools.permutations((1, 2, 3))]
     np.testing.assert_allclose(tied.risk, np.mean([o.risk for o in orders], axis=0))
     assert tied.area == pytest.approx(np.mean([o.area for o in orders]))
-    assert area_under_risk_coverage([7] * 4, RISK) == pytest.approx(np.mean(RISK))
-
-
-def test_metric_gathers_batches() -> None:
-    metric = AreaUnderRiskCoverage()
-    confidence, risk = torch.tensor([0.9, 0.1, 0.5, 0.5]), torch.tensor(RISK)
-    metric(confidence[:3], risk[:3])
-    metric(confidence[3:], risk[3:])
-    assert metric.aggregate() == pytest.approx(area_under_risk_coverage(confidence.numpy(), RISK), rel=1e-6)
-    metric.reset()
-    with pytest.raises(ValueError, match="No case"):
-        metric.aggregate()
-    with pytest.raises(ValueError, match="one number a case"):
-        metric(confidence[:, None], risk[:, None])
+    assert risk_coverage([7] * 4, RISK).area == pytest.approx(np.mean(RISK))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from medsegdiff_monai.visualize.drawing import draw_image, new_figure, pixels_of
-from medsegdiff_monai.visualize.marks import draw_letters, draw_scale_bar, round_length
-from medsegdiff_monai.visualize.views import views_of
+from medsegdiff_monai.visualize import REFERENCE_COLOUR, REGION_COLOURS, region_colour, rgb, views_of
+from medsegdiff_monai.visualize.drawing import (
+    draw_image,
+    draw_letters,
+    draw_scale_bar,
+    new_figure,
+    pixels_of,
+    round_length,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,7 @@ def test_right_is_on_the_left_of_axial_and_coronal_slices() -> None:
         figure = new_figure(3.0, 3.0)
         axes = figure.add_subplot()
         draw_image(axes, view.of(image))
-        draw_letters(axes, view)
+        draw_letters(axes, view.plane.letters)
         places = {text.get_text(): text.get_position() for text in axes.texts}
         assert places["R"][0] < 0.1
         assert places["L"][0] > 0.9
@@ -63,6 +71,21 @@ def test_right_is_on_the_left_of_axial_and_coronal_slices() -> None:
 
 def test_slices_of_unknown_directions_have_no_letters() -> None:
     (view, *_) = views_of(np.ones((8, 8, 8), bool), None, None)
-    axes = new_figure(2.0, 2.0).add_subplot()
-    draw_letters(axes, view)
-    assert len(axes.texts) == 0
+    assert view.plane.letters is None
+
+
+def test_regions_have_colours_in_order_and_again_from_the_first() -> None:
+    assert [region_colour(i) for i in range(7)] == [*REGION_COLOURS, REGION_COLOURS[0]]
+    assert rgb(region_colour(0)) == (230, 159, 0)  # orange as Okabe and Ito give it
+
+
+def test_neighbours_differ_for_readers_without_red_or_green_cones() -> None:
+    """Simulated as by Viénot, Brettel and Mollon (1999), the first four regions and the reference stay apart."""
+    colours = [[(v / 255.0) ** 2.2 for v in rgb(c)] for c in (*REGION_COLOURS[:4], REFERENCE_COLOUR)]
+    for mixing in (
+        [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]],
+        [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]],
+    ):
+        seen = [[max(sum(m * v for m, v in zip(row, c)), 0.0) ** (1 / 2.2) for row in mixing] for c in colours]
+        for a, b in itertools.combinations(seen, 2):
+            assert max(abs(x - y) for x, y in zip(a, b)) > 0.15

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from harness.curve import save_curve
 from support.pictures import pixels_of, size_of
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize import save_curve
 
 
 def test_plots_do_not_touch_the_state_of_pyplot(tmp_path: Path) -> None:

@@ -10,16 +10,94 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics import (
+    CumulativeIterationMetric,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_iou,
+    compute_surface_dice,
+)
+from monai.metrics.utils import do_metric_reduction
 from monai.utils import MetricReduction
 
-from .region_metric import RegionMetric, binary_masks
+__all__ = ["RegionDice", "RegionHausdorffDistance", "RegionIoU", "RegionMetric", "RegionSurfaceDice", "binary_masks"]
 
-__all__ = ["RegionHausdorffDistance", "RegionSurfaceDice"]
+
+def binary_masks(y_pred: torch.Tensor, y: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prediction and reference, both of shape ``(B, C, *spatial)``, as boolean tensors without metadata.
+
+    Raises:
+        ValueError: when there is no reference, the shapes differ, or a value is neither 0 nor 1.
+    """
+    if y is None or y.shape != y_pred.shape or y.ndim < 3:
+        shapes = f"{tuple(y_pred.shape)} and {None if y is None else tuple(y.shape)}"
+        raise ValueError(f"Prediction and reference must be masks of one shape (B, C, *spatial), got {shapes}.")
+    masks = []
+    for name, item in (("prediction", y_pred), ("reference", y)):
+        values = item.as_tensor() if isinstance(item, MetaTensor) else item
+        if values.dtype != torch.bool and not bool(((values == 0) | (values == 1)).all()):
+            raise ValueError(f"The {name} must be a binary mask, got values other than 0 and 1: threshold it first.")
+        masks.append(values.bool())
+    return masks[0], masks[1]
+
+
+class RegionMetric(CumulativeIterationMetric):
+    """Base of the metrics that give each case one finite number for each region, whichever of its masks are empty.
+
+    It is called with binary masks of shape ``(B, C, *spatial)``, or lists of masks ``(C, *spatial)``, unless the
+    subclass says otherwise, and returns values of shape ``(B, C)``. A subclass defines ``_compute_tensor``.
+
+    Args:
+        reduction: result of ``aggregate``: ``"mean"`` is one number, ``"mean_batch"`` one for each region; see
+            ``monai.utils.MetricReduction`` for others.
+    """
+
+    def __init__(self, reduction: MetricReduction | str = MetricReduction.MEAN) -> None:
+        super().__init__()
+        self.reduction = MetricReduction(reduction)
+
+    def aggregate(self, reduction: MetricReduction | str | None = None) -> Any:
+        """The values of all cases, of all processes, reduced.
+
+        Args:
+            reduction: in place of the metric's own.
+
+        Raises:
+            ValueError: when no case has been scored.
+        """
+        values = self.get_buffer()
+        if values is None:
+            raise ValueError(f"{self} has scored no case.")
+        return do_metric_reduction(values, reduction or self.reduction)[0]
+
+
+class RegionDice(RegionMetric):
+    """Dice coefficient of each region of each case, with BraTS' convention for empty masks.
+
+    Two empty masks agree: 1. Where one of them alone is empty: 0. See :class:`RegionMetric` for the arguments.
+
+    >>> label = torch.zeros(1, 1, 8, 8)
+    >>> label[..., 2:4, 2:4] = 1
+    >>> RegionDice()(label.roll(1, dims=-1), label).item()
+    0.5
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        return compute_dice(*binary_masks(y_pred, y), ignore_empty=False)
+
+
+class RegionIoU(RegionMetric):
+    """Intersection over union of each region of each case, with the convention of :class:`RegionDice`.
+
+    See :class:`RegionMetric` for the arguments.
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        return compute_iou(*binary_masks(y_pred, y), ignore_empty=False)
 
 
 def _spacings(references: Any) -> list[list[float]]:
-    """Distances in mm between neighbours along the spatial axes, for each case of a batch; 1 where it has no affine."""
+    """Spacing in mm along the spatial axes, for each case of a batch; 1 where it has no affine."""
     dims = references.ndim - 2
     if not isinstance(references, MetaTensor):
         return [[1.0] * dims] * len(references)
@@ -28,10 +106,9 @@ def _spacings(references: Any) -> list[list[float]]:
 
 
 class _SurfaceMetric(RegionMetric):
-    """Base of the metrics of two masks' edges, which know the distance between neighbouring voxels."""
+    """Base of the metrics of two masks' edges."""
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Values ``(B, C)`` of masks ``(B, C, *spatial)``; see :func:`binary_masks` for what is refused."""
         pred, label = binary_masks(y_pred, y)
         values = [
             [self._of_two(p, r, spacing) for p, r in zip(case, reference)]
@@ -69,11 +146,9 @@ class RegionHausdorffDistance(_SurfaceMetric):
         self.percentile = percentile
 
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        found, there = bool(pred.any()), bool(label.any())
-        if not found and not there:
-            return 0.0
-        if not found or not there:
-            return math.hypot(*(n * s for n, s in zip(label.shape, spacing)))
+        empty = [not mask.any() for mask in (pred, label)]
+        if any(empty):
+            return 0.0 if all(empty) else math.hypot(*(n * s for n, s in zip(label.shape, spacing)))
         return compute_hausdorff_distance(
             pred[None, None], label[None, None], include_background=True, percentile=self.percentile, spacing=spacing
         ).item()
@@ -101,9 +176,9 @@ class RegionSurfaceDice(_SurfaceMetric):
         self.tolerance = tolerance
 
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        found, there = bool(pred.any()), bool(label.any())
-        if not found or not there:
-            return float(found == there)
+        empty = [not mask.any() for mask in (pred, label)]
+        if any(empty):
+            return float(all(empty))
         return compute_surface_dice(
             pred[None, None], label[None, None], [self.tolerance], include_background=True, spacing=spacing
         ).item()

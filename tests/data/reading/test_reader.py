@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medsegdiff_monai.data.reading import FileHeader, label_turn, read_label
-from medsegdiff_monai.data.reading.unreadable import UnreadableFileError
+from medsegdiff_monai.data.reading.header import UnreadableFileError
 
 VALUES = np.random.default_rng(0).integers(0, 3, (5, 7)).astype(np.uint8)
 
