@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Orientationd, Resized, Spacingd
 
 from medsegdiff_monai.transforms import LoadCased, SaveInvertedd, SaveSegmentationd
-from medsegdiff_monai.transforms.inverted import groups_on_image_grid, on_image_grid
+from medsegdiff_monai.transforms.save import groups_on_image_grid, on_image_grid
 
 AFFINE = np.array([[-0.7, 0, 0, 10], [0, 0, 1.5, -20], [0, 1.2, 0, 5], [0, 0, 0, 1.0]])
 
