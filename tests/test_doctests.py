@@ -22,7 +22,7 @@ MODULES = [
     "medsegdiff_monai.networks.blocks.ff_parser",
     "medsegdiff_monai.networks.nets.dce_unet",
     "medsegdiff_monai.networks.nets.medsegdiff",
-    "medsegdiff_monai.networks.schedulers.dpm_solver",
+    "medsegdiff_monai.networks.schedulers.samplers",
 ]
 
 

@@ -17,8 +17,8 @@ from nibabel.orientations import apply_orientation, io_orientation
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
-from medsegdiff_monai.transforms.inverted import on_image_grid
 from medsegdiff_monai.transforms.load import LoadCased, in_dims
+from medsegdiff_monai.transforms.save import on_image_grid
 from medsegdiff_monai.utils import check_writable
 from medsegdiff_monai.visualize import PicturedCase, save_overlay
 

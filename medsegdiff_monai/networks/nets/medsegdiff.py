@@ -89,7 +89,8 @@ class MedSegDiff(nn.Module):
         self.coefficients: list[list[float]] = scheduler.step_coefficients(self.timesteps).tolist()
         self.alphas_cumprod: list[float] = scheduler.alphas_cumprod.double().tolist()
         if channels_last:
-            self.denoiser.to(memory_format=torch.channels_last)
+            dims = max(p.dim() for p in self.denoiser.parameters())
+            self.denoiser.to(memory_format=torch.channels_last_3d if dims == 5 else torch.channels_last)
 
     @torch.jit.export
     def encode_image(self, image: torch.Tensor) -> list[torch.Tensor]:
