@@ -28,9 +28,7 @@ __all__ = [
 
 _BYTES_A_VALUE = 6 * 4  # an image with its reading, preparing and results takes at most six of 32-bit numbers
 _GROUP = Path("/sys/fs/cgroup")
-
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _KEPT_BYTES = 2**31 - 4096
 
 
@@ -98,11 +96,9 @@ def _free_in_container() -> list[int]:
 
 
 def check_memory(which: str, elements: int) -> None:
-    """Refuse an image whose results would not fit into the memory, before any work on it starts.
+    """Refuse an image of so many elements, in all channels, whose results would not fit into the memory.
 
-    Args:
-        which: the image, as the beginning of a sentence.
-        elements: number of its values, in all channels; six times as many 32-bit numbers have to fit.
+    ``which`` begins the sentence. It takes six 32-bit numbers an element.
     """
     needed, free = _BYTES_A_VALUE * elements, free_memory()
     if needed > free:

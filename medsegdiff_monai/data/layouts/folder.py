@@ -30,15 +30,11 @@ def read_folder(
 
     Args:
         root: the folder that holds both.
-        regions: label values of each region, as ``"disc=1+2,cup=2"``; None states none. Where it is given, labels
-            with other values are left out.
+        regions: label values of each region, as ``"disc=1+2,cup=2"``; labels with other values are left out.
         background: label values of no region, as ``"0"`` or ``"0+3"``; None is 0, or nothing where 0 is in a region.
-        patient: regular expression that finds the patient in an image's stem, with one group; None takes every
-            image as a patient of its own.
+        patient: regular expression with one group, which is the patient in an image's stem; None takes every image
+            as a patient of its own.
         labels_dir: folder that united labels are written to; None makes ``united_labels`` in the root.
-
-    Raises:
-        InputError: when a folder is missing or there are two of a kind, there are no images, or an option is wrong.
     """
     values = _parse_regions(regions) if regions is not None else {}
     rest = _parse_background(background, values)
@@ -81,9 +77,8 @@ def _parse_background(text: Any, regions: dict[str, list[int]]) -> list[int]:
         return [0] if regions and 0 not in used else []
     values = _whole_numbers(str(text))
     if not regions or not values or used & set(values):
-        raise InputError(
-            f"--background must be label values as in 0+3 that are in none of the --regions, got {text!r}."
-        )
+        rule = "must be label values as in 0+3 that are in none of the --regions"
+        raise InputError(f"--background {rule}, got {text!r}.")
     return values
 
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -24,7 +22,7 @@ from medsegdiff_monai.data.cases import (
     results_among,
 )
 from medsegdiff_monai.data.layouts.files import files_below, grid_difference, single_channel, words
-from medsegdiff_monai.data.reading import NIFTI, FileHeader, as_shown, read_header
+from medsegdiff_monai.data.reading import NIFTI, as_shown, read_header
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
 
 __all__ = ["UNITED_LABELS", "Pair", "find_pairs", "unite_masks"]
@@ -37,31 +35,17 @@ _DEPTH = 2  # Dataset_BUSI_with_GT/benign
 
 @dataclass
 class Pair:
-    """An image and its masks, as their names tell.
+    """An image and its masks, as their names tell."""
 
-    Attributes:
-        name: name of the case.
-        images: the image; several where files have one name, and none where masks have no image.
-        labels: its masks.
-    """
-
-    name: str
-    images: list[Path]
+    name: str  # of the case
+    images: list[Path] = field(default_factory=list)  # several where files have one name; none where masks lack one
     labels: list[Path] = field(default_factory=list)
 
 
 def find_pairs(root: Path) -> tuple[list[Pair], list[tuple[str, str]]]:
     """The images of a data set with their masks: in two folders side by side, or together as in BUSI.
 
-    Args:
-        root: folder that holds a folder of images and one of masks, or images with masks beside them, at most two
-            levels down.
-
-    Returns:
-        The pairs, those without an image last, and name and reason for what cannot be read.
-
-    Raises:
-        InputError: when there are neither, or two folders of one kind.
+    Pairs without an image come last. With the pairs come name and reason for what cannot be read.
     """
     images_folder, labels_folder = (_only_folder(root, names) for names in (_IMAGE_FOLDERS, _LABEL_FOLDERS))
     if images_folder is not None and labels_folder is not None:
@@ -99,7 +83,7 @@ def _paired(images: Iterable[Path], labels: Iterable[Path]) -> list[Pair]:
     pairs: dict[str, Pair] = {}
     for path in images:
         if path.name.lower().endswith(IMAGE_SUFFIXES):
-            pairs.setdefault(case_name(path), Pair(case_name(path), [])).images.append(path)
+            pairs.setdefault(case_name(path), Pair(case_name(path))).images.append(path)
     stems = {*pairs}
     for path in labels:
         if path.name.lower().endswith(IMAGE_SUFFIXES):
@@ -107,7 +91,7 @@ def _paired(images: Iterable[Path], labels: Iterable[Path]) -> list[Pair]:
             mask = mask_of(stem)
             bare = mask.image if mask else re.sub(r"[_-]\d+$", "", stem)  # a number may come without a word for a mask
             name = bare if stem not in stems and bare in stems else stem
-            pairs.setdefault(name, Pair(name, [])).labels.append(path)
+            pairs.setdefault(name, Pair(name)).labels.append(path)
     return list(pairs.values())
 
 
@@ -134,20 +118,9 @@ def _is_drawn(path: Path, paths: list[Path]) -> bool:
 
 
 def unite_masks(masks: Sequence[Path], folder: Path, name: str, background: Sequence[int] = ()) -> Path:
-    """Write one label map of several masks of an image, each of which holds a part, as BUSI gives its lesions.
+    """Write ``<name>.png``, or ``.nii.gz`` of volumes: the union of masks that hold parts of a label, as in BUSI.
 
-    Args:
-        masks: the masks, on one grid.
-        folder: folder of the label map, made where it is missing.
-        name: name of the label map without suffix; a file of this name is replaced.
-        background: label values of no region; without any, 0.
-
-    Returns:
-        Path of the label map: PNG, or NIfTI where the masks are volumes.
-
-    Raises:
-        InputError: when the masks are on different grids or hold different values at one place, or the label map
-            cannot be written.
+    ``background`` are label values of no region; without any, 0.
     """
     rest = list(background) or [0]
     union = single_channel(masks[0]).astype(np.int32)
@@ -160,19 +133,15 @@ def unite_masks(masks: Sequence[Path], folder: Path, name: str, background: Sequ
             raise InputError(f"{mask.name} has another value than a further mask at one place: give one label map.")
         union = np.where(drawn, part, union)
     header = read_header(masks[0], masks[0].name)
-    is_volume = header.kind == NIFTI
-    path = check_writable(folder) / f"{name}{'.nii.gz' if is_volume else '.png'}"
-    replace_atomically(path, (_volume if is_volume else _picture)(union, header))
+    if header.kind == NIFTI:
+        path = check_writable(folder) / f"{name}.nii.gz"
+        volume = nib.Nifti1Image(union, header.affine)
+        volume.header["xyzt_units"] = header.metadata["xyzt_units"]
+        replace_atomically(path, volume.to_filename)
+    else:
+        path = check_writable(folder) / f"{name}.png"
+        picture = Image.fromarray(np.ascontiguousarray(union.T).astype(np.uint8 if union.max() < 256 else np.uint16))
+        # Masks that stated how they are to be turned have been turned.
+        exif = as_shown() if header.orientation else None
+        replace_atomically(path, lambda partial: picture.save(partial, exif=exif))
     return path
-
-
-def _picture(label: np.ndarray, header: FileHeader) -> Any:
-    whole = Image.fromarray(np.ascontiguousarray(label.T).astype(np.uint8 if label.max() < 256 else np.uint16))
-    # Masks that stated how they are to be turned have been turned.
-    return partial(whole.save, exif=as_shown()) if header.orientation else whole.save
-
-
-def _volume(label: np.ndarray, header: FileHeader) -> Any:
-    image = nib.Nifti1Image(label, header.affine)
-    image.header["xyzt_units"] = header.metadata["xyzt_units"]
-    return image.to_filename

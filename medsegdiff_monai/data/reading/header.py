@@ -41,36 +41,32 @@ _READ = ("PNG", "JPEG", "BMP", "TIFF", NIFTI)
 _DICOM = "a DICOM file"
 _HEAD = 544  # bytes: those of a NIfTI-2 header and of what says whether extensions follow
 
-# Where the bytes begin, the bytes, and what they begin; the first that fits holds.
-_SIGNATURES = (
+# Where the bytes begin, the bytes (any of several), and what they begin; the first that fits holds.
+_SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str], ...] = (
     (12, b"CgBI", "a PNG file in Apple's own variant"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff\xf7", "a JPEG-LS file"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"BM", "BMP"),
-    *((0, magic, "TIFF") for magic in (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")),
+    (0, (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b"), "TIFF"),
     (344, b"n+1\x00", NIFTI),
     (4, b"n+2\x00", NIFTI),
     (344, b"ni1\x00", "a NIfTI file in two parts"),
-    (0, b"\x5c\x01\x00\x00", "an Analyze file"),
-    (0, b"\x00\x00\x01\x5c", "an Analyze file"),
+    (0, (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"), "an Analyze file"),
     # PS3.10's prefix after its preamble, or, without them, an element of group 0002 or 0008 in little endian.
-    *((at, magic, _DICOM) for at, magic in ((128, b"DICM"), (0, b"\x02\x00\x00\x00"), (0, b"\x08\x00\x05\x00"))),
-    (0, b"\x08\x00\x08\x00", _DICOM),
+    (128, b"DICM", _DICOM),
+    (0, (b"\x02\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00"), _DICOM),
     (8, b"WEBP", "a WebP file"),
     (0, b"GIF8", "a GIF file"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 file"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL file"),
-    (0, b"\xff\x0a", "a JPEG XL file"),
+    (0, (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"), "a JPEG 2000 file"),
+    (0, (b"\x00\x00\x00\x0cJXL ", b"\xff\x0a"), "a JPEG XL file"),
     (4, b"ftyp", "a HEIC, AVIF or video file"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"%PDF", "a PDF file"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
-    *((0, b"P%d" % i + space, "a PNM file") for i in range(1, 8) for space in (b"\n", b" ", b"\r", b"\t")),
+    (0, tuple(b"P%d%c" % (number, space) for number in range(1, 8) for space in b"\n \r\t"), "a PNM file"),
     (0, b"NRRD", "an NRRD file"),
-    (0, b"ObjectType", "a MetaImage file"),
-    (0, b"NDims", "a MetaImage file"),
+    (0, (b"ObjectType", b"NDims"), "a MetaImage file"),
     (0, b"\x93NUMPY", "a NumPy file"),
     (0, b"\x89HDF", "an HDF5, MATLAB or MINC file"),
     (0, b"MATLAB", "a MATLAB file"),
@@ -146,11 +142,7 @@ def is_gzip(head: bytes) -> bool:
 
 
 def file_kind(path: Path) -> str:
-    """The kind of an image file, as its first bytes and not its name tell: PNG, JPEG, BMP, TIFF or NIfTI.
-
-    Raises:
-        UnreadableFileError: when there is no such file, or it is of another kind.
-    """
+    """The kind of an image file, as its first bytes and not its name tell: PNG, JPEG, BMP, TIFF or NIfTI."""
     _check_is_file(path)
     with path.open("rb") as file:
         head = file.read(_HEAD)

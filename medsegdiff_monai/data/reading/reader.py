@@ -21,12 +21,7 @@ _ROUNDING = 1e-3
 def read_header(path: str | os.PathLike[str], which: str | None = None) -> FileHeader:
     """The statements of an image file about itself, checked against its size and against the limit on values.
 
-    Args:
-        path: PNG, JPEG, BMP, TIFF or NIfTI file, whatever its name.
-        which: the file as the subject of a sentence; None for ``The file <path>``.
-
-    Raises:
-        InputError: when the file is none of these, or declares a size that it cannot have or that is too large.
+    The arguments are those of :func:`read_image`.
     """
     with naming(which or f"The file {path}"):
         return _header(Path(path))
@@ -35,7 +30,9 @@ def read_header(path: str | os.PathLike[str], which: str | None = None) -> FileH
 def read_image(path: str | os.PathLike[str], which: str | None = None) -> tuple[np.ndarray, FileHeader]:
     """The intensities of an image file, a picture as it is shown.
 
-    The arguments are those of :func:`read_header`.
+    Args:
+        path: PNG, JPEG, BMP, TIFF or NIfTI file, whatever its name.
+        which: the file as the subject of a sentence; None for ``The file <path>``.
 
     Returns:
         The image of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
@@ -49,16 +46,9 @@ def read_image(path: str | os.PathLike[str], which: str | None = None) -> tuple[
 
 
 def read_label(path: str | os.PathLike[str], which: str | None = None) -> tuple[np.ndarray, FileHeader]:
-    """The label values of a file, a picture as its own EXIF orientation says that it is shown.
+    """The label values of a file, of the shape of :func:`read_image`; its own EXIF orientation says how it is shown.
 
     Palettes are not applied. Colours that are equal are one channel, and values that are whole up to 0.001 are whole.
-    The arguments are those of :func:`read_header`.
-
-    Returns:
-        The label of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
-
-    Raises:
-        InputError: when the file cannot be read, or not without guessing.
     """
     with naming(which or f"The file {path}"):
         pixels, header = _pixels(Path(path), is_label=True)
@@ -73,10 +63,7 @@ def label_turn(label: FileHeader, image: FileHeader) -> int:
     """The EXIF orientation by which a label, as it was read, is turned to lie on its image as that is shown.
 
     A label that states an orientation lies as it says. One that states none was drawn on the image as it is shown or as
-    it is stored, and its size has to tell which.
-
-    Raises:
-        UnreadableFileError: when it may have been either.
+    it is stored; its size has to tell which, or an ``UnreadableFileError`` is raised.
     """
     orientation = image.orientation or 1
     if orientation == 1 or label.orientation is not None:

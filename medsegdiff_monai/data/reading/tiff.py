@@ -47,12 +47,7 @@ _BYTE = 8
 
 
 def tiff_header(path: Path) -> FileHeader:
-    """The header of a TIFF file.
-
-    Raises:
-        UnreadableFileError: when it holds several pages, is compressed or coloured in a way that is not read, or
-            declares a size that it cannot have.
-    """
+    """The header of a TIFF file, checked."""
     with _page(path) as page:
         orientation = valid_orientation(page.tags.valueof(ORIENTATION_TAG))
         channels = 3 if page.photometric == PHOTOMETRIC.PALETTE else page.samplesperpixel - _has_alpha(page)
@@ -128,11 +123,7 @@ def _check_size(page: Any, file_bytes: int) -> None:
 
 
 def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
-    """Pixels of a TIFF file as they are stored, of shape ``(rows, columns, channels)``, float32, black lowest.
-
-    Raises:
-        UnreadableFileError: when it is partly transparent.
-    """
+    """Pixels of a TIFF file as they are stored, of shape ``(rows, columns, channels)``, float32, black lowest."""
     with _page(path) as page:
         alpha = _has_alpha(page)
         meaning = _meaning(page, is_label)
