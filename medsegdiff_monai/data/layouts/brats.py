@@ -87,13 +87,11 @@ def read_brats(root: Path) -> LayoutData:
         cases = _cases(names, convention)
         with data.reporting(next(iter(cases)) if len(cases) == 1 else folder.name):
             if not cases:
-                raise InputError(
-                    f"None of the files {words(names.values())} in {folder} is named as in BraTS: rename them."
-                )
+                shown = words(names.values())
+                raise InputError(f"None of the files {shown} in {folder} is named as in BraTS: rename them.")
             if len(cases) > 1:
-                raise InputError(
-                    f"{folder} holds files of several cases ({words(cases)}): give each case a folder of its own."
-                )
+                several = f"files of several cases ({words(cases)})"
+                raise InputError(f"{folder} holds {several}: give each case a folder of its own.")
             ((name, files),) = cases.items()
             others = [path for path in names if not any(path in group for group in files.values())]
             data.cases.append(_case(data, name, files, others, convention))

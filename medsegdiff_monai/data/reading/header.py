@@ -96,9 +96,8 @@ def naming(which: str) -> Iterator[None]:
     except Exception as e:  # decoders raise anything
         if isinstance(e, OSError) and e.errno:
             raise InputError(f"{which} cannot be read ({e.strerror}): mend its permissions or its disk.") from e
-        raise InputError(
-            f"{which} cannot be read: it is damaged, truncated or of a rare form that is not read; replace it."
-        ) from e
+        damage = "it is damaged, truncated or of a rare form that is not read"
+        raise InputError(f"{which} cannot be read: {damage}; replace it.") from e
 
 
 @dataclass(frozen=True)
@@ -125,15 +124,11 @@ def check_declared(shape: tuple[int, ...], values: int, needed_bytes: float, fil
     if min(shape) < 1:
         raise UnreadableFileError(f"has no pixels ({size}): replace it.")
     if needed_bytes > file_bytes:
-        raise UnreadableFileError(
-            f"cannot be read: it is damaged or truncated, as its {file_bytes} bytes cannot hold {size} pixels as it "
-            "declares; replace it."
-        )
+        damage = f"it is damaged or truncated, as its {file_bytes} bytes cannot hold {size} pixels as it declares"
+        raise UnreadableFileError(f"cannot be read: {damage}; replace it.")
     if values > MAX_VALUES:
-        raise UnreadableFileError(
-            f"is too large: it declares {size} pixels with {values} values in all, at most {MAX_VALUES} are read; "
-            "make it smaller."
-        )
+        excess = f"it declares {size} pixels with {values} values in all, at most {MAX_VALUES} are read"
+        raise UnreadableFileError(f"is too large: {excess}; make it smaller.")
 
 
 def is_gzip(head: bytes) -> bool:
