@@ -8,17 +8,6 @@ import os
 import torch
 import torch.distributed as dist
 
-__all__ = [
-    "default_device",
-    "is_main_process",
-    "process_rank",
-    "shared_draw",
-    "shared_mean",
-    "start_distributed",
-    "stop_distributed",
-    "world_size",
-]
-
 
 def process_rank() -> int:
     """Number of this process among those that work together; 0 where it works alone."""

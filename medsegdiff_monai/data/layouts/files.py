@@ -14,17 +14,6 @@ from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.data.reading import NIFTI, label_turn, naming, read_header, read_label, shown_size
 from medsegdiff_monai.utils import InputError
 
-__all__ = [
-    "check_label",
-    "existing_folder",
-    "files_below",
-    "grid_difference",
-    "label_values",
-    "natural_key",
-    "single_channel",
-    "words",
-]
-
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
     """The root of a data set, which has to be a folder that can be read."""
@@ -70,10 +59,10 @@ def files_below(root: Path, depth: int) -> tuple[list[Path], list[tuple[str, str
     return [path for path in paths if os.path.isfile(path)], problems
 
 
-def words(items: Iterable[object], limit: int = 5) -> str:
-    """Items for a sentence, the first few of many."""
+def words(items: Iterable[object]) -> str:
+    """Items for a sentence, the first five of many."""
     shown = [str(item) for item in items]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def grid_difference(path: Path, reference: Path) -> str | None:

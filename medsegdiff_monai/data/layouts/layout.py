@@ -120,13 +120,11 @@ def _best_change(
     best, change = cost({}, {}), {}
     for a, b in itertools.permutations(open_sections, 2):
         for size, p in first[a].items():
-            new = cost({a: -size, b: size}, {a: -1, b: 1})
-            if new < best:
-                best, change = new, {p: b}
-            for other, q in first[b].items():
-                new = cost({a: other - size, b: size - other}, {})
-                if new < best:
-                    best, change = new, {p: b, q: a}
+            options = [({a: -size, b: size}, {a: -1, b: 1}, {p: b})]
+            options += [({a: other - size, b: size - other}, {}, {p: b, q: a}) for other, q in first[b].items()]
+            for moved, patients, option in options:
+                if (new := cost(moved, patients)) < best:
+                    best, change = new, option
     return change
 
 

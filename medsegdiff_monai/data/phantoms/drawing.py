@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["FIELD_OF_VIEW_MM", "blend", "reduce", "reduce_mask", "render_grid", "smooth_noise", "soft_step", "wobble"]
+__all__ = ["FIELD_OF_VIEW_MM", "blend", "covered", "reduce", "render_grid", "smooth_noise", "soft_step", "wobble"]
 
 # 2D phantoms are drawn at least this fine and then averaged, so that small ones look like resized ones.
 _RENDER_SIZE = 224
@@ -58,6 +58,6 @@ def reduce(fine: np.ndarray, factor: int) -> np.ndarray:
     return fine.reshape(height, factor, width, factor, *fine.shape[2:]).mean(axis=(1, 3))
 
 
-def reduce_mask(inside: np.ndarray, factor: int) -> np.ndarray:
+def covered(inside: np.ndarray, factor: int) -> np.ndarray:
     """A boolean mask on the fine grid as uint8 on the image's, ``(H, W)``: 1 where it covers half of a pixel."""
     return (reduce(inside.astype(float), factor) >= 0.5).astype(np.uint8)

@@ -10,15 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from medsegdiff_monai.data.phantoms.drawing import (
-    blend,
-    reduce,
-    reduce_mask,
-    render_grid,
-    smooth_noise,
-    soft_step,
-    wobble,
-)
+from medsegdiff_monai.data.phantoms.drawing import blend, covered, reduce, render_grid, smooth_noise, soft_step, wobble
 
 __all__ = ["draw_fundus"]
 
@@ -108,5 +100,5 @@ def draw_fundus(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarr
     vessels = _vessel_tree(rng, disc.shape, centre, nasal)
     colour = blend(colour, colour * (1.0 - rng.uniform(0.7, 1.0) * np.array([0.38, 0.62, 0.5])), vessels)
     image = np.round(255.0 * reduce(_photograph(rng, y, x, colour), factor))
-    whole, inner = (reduce_mask(part > 0, factor) for part in (disc, cup))
+    whole, inner = (covered(part > 0, factor) for part in (disc, cup))
     return image.astype(np.uint8), whole + (whole & inner)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from medsegdiff_monai.data.phantoms.drawing import reduce, reduce_mask, render_grid, smooth_noise, soft_step, wobble
+from medsegdiff_monai.data.phantoms.drawing import covered, reduce, render_grid, smooth_noise, soft_step, wobble
 
 __all__ = ["LOBE_PROBABILITY", "SCALE_DEVIATION", "ReadScan", "Reading", "draw_readings", "draw_ultrasound"]
 
@@ -181,7 +181,7 @@ def _draw_scan(
 def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """B-mode image of a gland, uint8 of shape ``(H, W)``, and its nodule (1), uint8 of shape ``(H, W)``."""
     image, nodule, _, factor = _draw_scan(rng, size, with_lobe=False)
-    return image, reduce_mask(nodule.distance() > 0, factor)
+    return image, covered(nodule.distance() > 0, factor)
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,6 @@ def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -
         scale = 1.0 + SCALE_DEVIATION * float(np.clip(rng.standard_normal(), -_FURTHEST, _FURTHEST))
         taken = bool(rng.random() < LOBE_PROBABILITY)
         inside = nodule.distance(scale) > 0
-        readings.append(Reading(reduce_mask(inside | lobe if taken else inside, factor), scale, taken))
-    largest = reduce_mask(nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) > 0, factor)
-    return ReadScan(image, readings, reduce_mask(lobe, factor) * (1 - largest))
+        readings.append(Reading(covered(inside | lobe if taken else inside, factor), scale, taken))
+    largest = covered(nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) > 0, factor)
+    return ReadScan(image, readings, covered(lobe, factor) * (1 - largest))

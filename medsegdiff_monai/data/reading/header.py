@@ -18,25 +18,12 @@ import numpy as np
 
 from medsegdiff_monai.utils import InputError
 
-__all__ = [
-    "DEFLATE_RATIO",
-    "JPEG_RATIO",
-    "MAX_VALUES",
-    "NIFTI",
-    "TRANSPARENT",
-    "FileHeader",
-    "UnreadableFileError",
-    "check_declared",
-    "file_kind",
-    "is_gzip",
-    "naming",
-]
-
 MAX_VALUES = 2**29  # of one file, all channels together: 2 GiB as float32
 DEFLATE_RATIO = 1032  # bytes that a byte of deflate stands for at most
 JPEG_RATIO = 512  # pixels that a byte of JPEG stands for at most: a block of 8 x 8 takes one bit or more
 TRANSPARENT = "is partly transparent: save it without transparency."
 NIFTI = "NIfTI"
+GZIP = b"\x1f\x8b"  # the first bytes of a file that is compressed with it
 _READ = ("PNG", "JPEG", "BMP", "TIFF", NIFTI)
 _DICOM = "a DICOM file"
 _HEAD = 544  # bytes: those of a NIfTI-2 header and of what says whether extensions follow
@@ -131,11 +118,6 @@ def check_declared(shape: tuple[int, ...], values: int, needed_bytes: float, fil
         raise UnreadableFileError(f"is too large: {excess}; make it smaller.")
 
 
-def is_gzip(head: bytes) -> bool:
-    """Whether a file that begins so is compressed with gzip."""
-    return head.startswith(b"\x1f\x8b")
-
-
 def file_kind(path: Path) -> str:
     """The kind of an image file, as its first bytes and not its name tell: PNG, JPEG, BMP, TIFF or NIfTI."""
     _check_is_file(path)
@@ -143,7 +125,7 @@ def file_kind(path: Path) -> str:
         head = file.read(_HEAD)
     if not head:
         raise UnreadableFileError("cannot be read: it is empty; replace it.")
-    compressed = is_gzip(head)
+    compressed = head.startswith(GZIP)
     if compressed:
         try:
             with gzip.open(path, "rb") as unpacked:

@@ -18,12 +18,12 @@ from nibabel.arrayproxy import ArrayProxy
 from medsegdiff_monai.data.grids import grid_spacing
 from medsegdiff_monai.data.reading.header import (
     DEFLATE_RATIO,
+    GZIP,
     NIFTI,
     TRANSPARENT,
     FileHeader,
     UnreadableFileError,
     check_declared,
-    is_gzip,
 )
 
 __all__ = ["nifti_header", "read_nifti", "stated_header"]
@@ -35,7 +35,7 @@ _BYTES_AT_ONCE = 2**22
 
 def _is_compressed(path: Path) -> bool:
     with path.open("rb") as file:
-        return is_gzip(file.read(2))
+        return file.read(2) == GZIP
 
 
 def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:

@@ -19,16 +19,6 @@ from medsegdiff_monai.data.reading.header import (
     check_declared,
 )
 
-__all__ = [
-    "ORIENTATION_TAG",
-    "as_shown",
-    "picture_header",
-    "read_picture",
-    "shown_size",
-    "turned",
-    "valid_orientation",
-]
-
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
