@@ -13,6 +13,10 @@ LABEL_STAMP := $(LABEL_VENV)/.installed
 DEPLOY_VENV := .deploy-env
 DEPLOY_BIN := $(DEPLOY_VENV)/bin
 DEPLOY_STAMP := $(DEPLOY_VENV)/.installed
+# The site's tools read the sources without importing them: their environment needs no torch and is made in seconds.
+DOCS_VENV := .docs-env
+DOCS_BIN := $(DOCS_VENV)/bin
+DOCS_STAMP := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 
@@ -77,6 +81,24 @@ deploy-test: $(DEPLOY_STAMP)  ## Run the application of examples/deploy on each 
 	# The runtime recommends this size of the stack.
 	ulimit -s 32768; OMP_NUM_THREADS=1 $(DEPLOY_BIN)/python -m pytest tests/deploy
 
+$(DOCS_STAMP): constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	echo '*' > $(DOCS_VENV)/.gitignore
+	$(DOCS_BIN)/pip install --quiet -c constraints.txt mkdocs-material mkdocstrings-python latex2mathml ruff
+	touch $@
+
+docs: $(DOCS_STAMP)  ## Build the documentation's site with the API reference into site/, which no warning may pass.
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --quiet --strict
+
+stats: $(STAMP)  ## Count lines, functions, complexity and the README's words, and fail where a limit is passed.
+	$(BIN)/python tools/stats.py
+
+bundles: $(STAMP)  ## Write a zip of each bundle, as the model zoo hands it out, and their hashes into dist/.
+	$(BIN)/python tools/bundle_archives.py
+
+wheel: $(STAMP)  ## Write the package's wheel and source archive into dist/.
+	$(BIN)/python -m build --outdir dist
+
 clinical-programs:
 	@command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null || \
 		{ apt-get install -y -qq $(CLINICAL_PROGRAMS) && { service orthanc stop >/dev/null 2>&1 || true; }; } || \
@@ -86,6 +108,7 @@ test-clinical: $(STAMP) clinical-programs  ## Run the commands for DICOM against
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/clinical
 
 clean:  ## Remove the environments and what the demo made.
-	rm -rf $(VENV) $(LABEL_VENV) $(DEPLOY_VENV) demo
+	rm -rf $(VENV) $(LABEL_VENV) $(DEPLOY_VENV) $(DOCS_VENV) build demo dist site
 
-.PHONY: help install demo zoo-check lint test test-slow label-env label-test deploy-env deploy-test clinical-programs test-clinical clean
+.PHONY: help install demo zoo-check lint test test-slow label-env label-test deploy-env deploy-test docs stats bundles wheel \
+	clinical-programs test-clinical clean

@@ -92,7 +92,7 @@ def main(
         repeats: number of timed runs of each row.
         threads: number of threads; PyTorch's choice by default.
         onnx: file of the thyroid bundle's network for ONNX Runtime, which is else left out.
-        device: cpu or cuda; on a GPU without ONNX Runtime, with a row for CUDA graphs.
+        device: cpu or cuda; on a GPU without ONNX Runtime.
         minutes: time after which a row is given up.
         quick: small images, few steps and one repeat.
     """

@@ -165,9 +165,9 @@ def main(
     write_phantoms(data, "ultrasound", training, validation, test, size, seed, READERS)
     common: dict[str, Any] = {"dataset_dir": str(data), "image_size": [size, size]}
     bundles, epochs = [], []
-    for name, overlays, time in (("medsegdiff", ["readers"], minutes), ("unet", ["readers", "unet"], unet_minutes)):
+    for name, overlays, time in (("medsegdiff", [], minutes), ("unet", ["unet"], unet_minutes)):
         place = folder / name
-        epochs.append(train(overlays, place, time, **common, seed=seed))
+        epochs.append(train(["readers", *overlays], place, time, **common, seed=seed))
         bundles.append(TrainedBundle(overlays, place, **common))
     cases, shown = compare(data, bundles[0], bundles[1], size, seed)
     table = summarise(cases)

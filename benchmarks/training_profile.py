@@ -24,6 +24,7 @@ from monai.utils import set_determinism
 from torch.profiler import ProfilerActivity, profile
 
 from medsegdiff_monai.apps.bundle import read_config
+from medsegdiff_monai.utils import InputError
 
 # The first kind whose mark is in an operator's name.
 KINDS = {
@@ -130,4 +131,7 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    try:
+        fire.Fire(main)
+    except InputError as error:
+        raise SystemExit(f"Error: {error}") from None

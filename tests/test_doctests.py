@@ -13,8 +13,15 @@ import pytest
 import torch
 
 MODULES = [
+    "medsegdiff_monai.data.regions",
+    "medsegdiff_monai.inferers.diffusion_segmentation",
+    "medsegdiff_monai.inferers.ensemble",
     "medsegdiff_monai.metrics.regions",
     "medsegdiff_monai.metrics.reliability",
+    "medsegdiff_monai.networks.blocks.ff_parser",
+    "medsegdiff_monai.networks.nets.dce_unet",
+    "medsegdiff_monai.networks.nets.medsegdiff",
+    "medsegdiff_monai.networks.schedulers.samplers",
 ]
 
 

@@ -78,7 +78,7 @@ def _parser(row: Row, cell: Cell, weights: Path, data: Path, output: Path) -> Co
         members = members if row.passes is None else row.passes[len(dataset.size) - 2]
         parser.update({"checkpoint": str(weights), "num_inference_steps": steps, "num_ensemble": members})
     parser["postprocessing#transforms"] = without_files(parser)
-    parser["evaluator#details"] = True
+    parser["ensemble#scores"] = True
     return parser
 
 

@@ -105,7 +105,7 @@ def medsegdiff(row: Row) -> Workload:
 
     def run() -> Any:
         with torch.autocast(torch.device(row.device).type, getattr(torch, dtype), enabled=dtype != "float32"):
-            return inferer.predict(image, network)
+            return inferer.predict(image, network).uncertainty
 
     return Workload(run, meter=meter, dtype=dtype, **common)
 

@@ -23,7 +23,7 @@ from torch import nn
 from medsegdiff_monai.handlers.checkpoint import load_weights
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.transforms import NestRegionsd
-from medsegdiff_monai.transforms.inverted import on_image_grid
+from medsegdiff_monai.transforms.save import on_image_grid
 from medsegdiff_monai.utils import InputError, checked_device, find_input_error
 
 __all__ = ["Bundle", "SegmentationResult", "parsed", "read_config"]

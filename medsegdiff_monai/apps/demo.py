@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medsegdiff_monai.apps.bundle import read_config
 from medsegdiff_monai.data import case_name, load_cases
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import INTERRUPTED, InputError, check_writable, printable
@@ -37,8 +38,8 @@ def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: 
     """
     start = time.monotonic()
     configs = Path(bundle) / "configs"
-    if not (configs / "train.json").is_file():
-        raise InputError(f"There is no bundle in {bundle}: run from the repository's root or give --bundle.")
+    for name in ("train.json", "inference.json"):
+        read_config(bundle, [name, "small.json"])  # refuses what is no bundle, or one without that overlay
     folder = check_writable(out)
     dataset = Path(data) if data is not None else folder / "data"
     if data is None:

@@ -40,6 +40,11 @@ class Regions(dict[str, list[int]]):
     Raises:
         InputError: when no region has a value, a value is no whole number or both in a region and background, or the
             datalist states none of the regions.
+
+    Example:
+        >>> regions = Regions({"disc": [1, 2], "cup": [2]})
+        >>> regions.containing("cup"), regions.own_values, regions.background
+        (['disc'], {'disc': 1, 'cup': 2}, [0])
     """
 
     def __init__(

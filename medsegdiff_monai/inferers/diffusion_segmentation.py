@@ -12,7 +12,7 @@ from monai.utils import convert_to_dst_type
 from torch import nn
 from tqdm import tqdm
 
-from medsegdiff_monai.inferers.prediction import SegmentationPrediction
+from medsegdiff_monai.inferers.ensemble import SegmentationPrediction
 from medsegdiff_monai.inferers.windows import WindowPredictor
 from medsegdiff_monai.networks.fusion import FUSIONS, check_temperature, scale_temperature
 from medsegdiff_monai.networks.nets import ContextDenoiser, MedSegDiff

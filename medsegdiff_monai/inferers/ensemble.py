@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from monai.utils import convert_to_dst_type
 from scipy import ndimage
 
-from medsegdiff_monai.networks.fusion import staple_of_patterns
+from medsegdiff_monai.networks.fusion import fuse_members, staple_of_patterns
 
-__all__ = ["EnsembleScores", "EnsembleStatistics", "binary_entropy"]
+__all__ = ["EnsembleScores", "EnsembleStatistics", "SegmentationPrediction", "binary_entropy"]
 
 BAND = 2
 # Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that
@@ -56,6 +59,12 @@ class EnsembleStatistics:
 
     Args:
         members: probabilities of shape ``(B, N, C, *spatial)`` in [0, 1].
+
+    Example:
+        >>> members = torch.tensor([1.0, 0.0, 0.5, 0.5]).reshape(1, 2, 1, 2).transpose(1, 3)
+        >>> statistics = EnsembleStatistics(members)  # two members of two pixels: 1 and 0, and both 0.5
+        >>> statistics.mutual_information.flatten().tolist(), statistics.expected_entropy.flatten().tolist()
+        ([1.0, 0.0], [0.0, 1.0])
     """
 
     def __init__(self, members: torch.Tensor) -> None:
@@ -223,3 +232,62 @@ def _columns(votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     values, place, counts = torch.unique(code, return_inverse=True, return_counts=True)
     some = torch.empty_like(values).scatter_(0, place, torch.arange(len(code)))
     return votes[:, some], counts
+
+
+@dataclass(frozen=True)
+class SegmentationPrediction:
+    """Fused probability of an image and the members behind it. It unpacks into probability, uncertainty and members.
+
+    Everything else is calculated from the members when it is asked for.
+
+    Attributes:
+        probability: fused probability of shape ``(B, C, *spatial)`` in [0, 1].
+        statistics: maps and scores of the members.
+    """
+
+    probability: torch.Tensor
+    statistics: EnsembleStatistics
+
+    @classmethod
+    def from_members(cls, members: torch.Tensor, fusion: str = "mean") -> SegmentationPrediction:
+        """Fuse members of shape ``(B, N, C, *spatial)``, see :func:`~medsegdiff_monai.networks.fusion.fuse_members`."""
+        statistics = EnsembleStatistics(members)
+        return cls(statistics.mean if fusion == "mean" else fuse_members(members, fusion), statistics)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter((self.probability, self.uncertainty, self.members))
+
+    @property
+    def members(self) -> torch.Tensor:
+        """Probability of each member, of shape ``(B, N, C, *spatial)``."""
+        return self.statistics.members
+
+    @property
+    def uncertainty(self) -> torch.Tensor:
+        """Entropy of the mean probability, ``(B, C, *spatial)``, in bits: 0 is certain, 1 is not."""
+        return self._like_probability(self.statistics.entropy)
+
+    @property
+    def deviation(self) -> torch.Tensor | None:
+        """Standard deviation over the members, of shape ``(B, C, *spatial)``; None with a single member."""
+        return self._like_probability(self.statistics.deviation)
+
+    @property
+    def mutual_information(self) -> torch.Tensor | None:
+        """Uncertainty that is due to differences between members, in bits; None with a single member."""
+        return self._like_probability(self.statistics.mutual_information)
+
+    @property
+    def expected_entropy(self) -> torch.Tensor:
+        """Uncertainty that each member has by itself, on average, in bits."""
+        return self._like_probability(self.statistics.expected_entropy)
+
+    @cached_property
+    def scores(self) -> EnsembleScores:
+        """Scores of each image as a whole."""
+        probability: Any = self.probability
+        return self.statistics.scores(probability.as_tensor() if hasattr(probability, "as_tensor") else probability)
+
+    def _like_probability(self, item: Any) -> Any:
+        """A map with the metadata that the probability has."""
+        return None if item is None else convert_to_dst_type(item, self.probability, dtype=item.dtype)[0]

@@ -4,13 +4,11 @@
 
 from .background import CropBackgroundd, SubtractBackgroundd, SubtractMinimumd, background_value
 from .checks import CheckImaged, LabelToRegionsd
-from .ensemble import EnsembleMapsd
-from .inverted import SaveInvertedd, on_image_grid
+from .ensemble import EnsembleMapsd, MeasureRegionsd
 from .load import LoadCased, grid_difference, in_dims
-from .measure import MeasureRegionsd
 from .overlay import SaveOverlayd, ShownImage
 from .regions import NestRegionsd, RegionsToLabelMapd, SampleReaderd
-from .save import SaveSegmentationd
+from .save import SaveInvertedd, SaveSegmentationd, on_image_grid
 from .spatial import (
     AntialiasedResized,
     CropFieldOfViewd,

@@ -17,8 +17,8 @@ from nibabel.orientations import apply_orientation, io_orientation
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
-from medsegdiff_monai.transforms.inverted import on_image_grid
 from medsegdiff_monai.transforms.load import LoadCased, in_dims
+from medsegdiff_monai.transforms.save import on_image_grid
 from medsegdiff_monai.utils import check_writable
 from medsegdiff_monai.visualize import PicturedCase, save_overlay
 
@@ -79,12 +79,7 @@ class SaveOverlayd(MapTransform):
         self.load = LoadCased("image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with masks as ``MetaTensor`` under the key.
-
-        Returns:
-            The case unchanged.
+        """The case unchanged.
 
         Raises:
             InputError: when the image's file is gone, or a picture cannot be written.

@@ -32,13 +32,7 @@ class NestRegionsd(MapTransform):
         self.regions = Regions.from_values(regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with probabilities under the keys.
-
-        Returns:
-            The case with probabilities of the same shape, each at most that of every region around it.
-        """
+        """The case with probabilities of the same shape, each at most that of every region around it."""
         d = dict(data)
         names = list(self.regions)
         around = [[names.index(outer) for outer in self.regions.containing(name)] for name in names]
@@ -88,13 +82,7 @@ class RegionsToLabelMapd(MapTransform):
             )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with binary masks under the keys.
-
-        Returns:
-            The case with, in addition, label maps of shape ``(1, *spatial)`` and type uint8.
-        """
+        """The case with, in addition, label maps of shape ``(1, *spatial)`` and type uint8."""
         d = dict(data)
         channels = list(self.regions)
         for key, name in self.key_iterator(d, self.names):
@@ -135,13 +123,7 @@ class SampleReaderd(Randomizable, MapTransform):
         self.reader = int(self.R.randint(readers))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with masks under the keys.
-
-        Returns:
-            The case with the masks of one reader, ``(len(regions), *spatial)``, the same one under each key.
-        """
+        """The case with the masks of one reader, ``(len(regions), *spatial)``, the same one under each key."""
         d = dict(data)
         drawn: int | None = None
         for key in self.key_iterator(d):

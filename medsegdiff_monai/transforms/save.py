@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
-from monai.utils import ensure_tuple
+from monai.transforms import Invertd, InvertibleTransform, MapTransform
+from monai.utils import convert_to_dst_type, ensure_tuple
 from PIL import Image
 
 from medsegdiff_monai.data.cases import name_in_metadata
@@ -24,7 +24,7 @@ from medsegdiff_monai.data.regions import Regions
 from medsegdiff_monai.utils import check_writable, replace_atomically
 from medsegdiff_monai.visualize import region_colour, rgb
 
-__all__ = ["SaveSegmentationd"]
+__all__ = ["SaveInvertedd", "SaveSegmentationd", "groups_on_image_grid", "on_image_grid"]
 
 _FULL_SCALE = 65535
 _BLACK = (0, 0, 0)
@@ -77,12 +77,7 @@ class SaveSegmentationd(MapTransform):
         self.output_dir = None if output_dir is None else check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with results as ``MetaTensor`` under the keys.
-
-        Returns:
-            The case unchanged.
+        """The case unchanged.
 
         Raises:
             InputError: when a file cannot be written.
@@ -183,3 +178,62 @@ def _map_picture(array: np.ndarray) -> Image.Image:
     """A map in [0, 1] of shape ``(X, Y)`` as a 16-bit grey image of width X and height Y."""
     scaled = np.rint(np.clip(array.T, 0.0, 1.0) * _FULL_SCALE).astype(np.uint16)
     return Image.fromarray(np.ascontiguousarray(scaled))
+
+
+_LARGEST_GROUP = 2**22  # elements that are resampled at a time: more save no time and cost memory
+
+
+def groups_on_image_grid(
+    case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any, unit: int = 1
+) -> Iterator[Any]:
+    """Maps of a case, put from the network's grid onto that of the image's file, some channels at a time.
+
+    Resampling takes several times the memory of what it makes, and the image may be far larger than what the network
+    has seen. The case is not changed.
+
+    Args:
+        case: case with the preprocessed ``image`` and the maps.
+        key: key of the maps, of shape ``(C, *spatial)``.
+        preprocessing: the invertible transform that the image has gone through; None where they are on its grid.
+        unit: number of channels that must stay together.
+    """
+    maps, image = case[key], case["image"]
+    sizes = [o["orig_size"] for o in getattr(image, "applied_operations", ()) if "orig_size" in o]
+    elements = max(math.prod(int(s) for s in size) for size in [*sizes, maps.shape[1:]])
+    invert = None
+    if preprocessing is not None:
+        invert = Invertd(key, preprocessing, "image", nearest_interp=False, to_tensor=True)
+    for group in maps.split(unit * max(1, _LARGEST_GROUP // (elements * unit))):
+        yield group if invert is None else invert({"image": image, key: group})[key]
+
+
+def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any) -> Any:
+    """Maps of a case on the grid of the image's file, of shape ``(C, *spatial)``, see :func:`groups_on_image_grid`."""
+    whole: Any = None
+    first = 0
+    for group in groups_on_image_grid(case, key, preprocessing):
+        if whole is None:
+            if len(group) == len(case[key]):
+                return group
+            empty = group.as_tensor().new_empty((len(case[key]), *group.shape[1:]))
+            whole = convert_to_dst_type(empty, group)[0]
+        whole[first : first + len(group)] = group
+        first += len(group)
+    return whole
+
+
+class SaveInvertedd(SaveSegmentationd):
+    """Write maps that are still on the network's grid, each channel put onto the image's grid for its file alone.
+
+    Args:
+        preprocessing: what the image has gone through, which is inverted.
+        args: those of :class:`SaveSegmentationd`.
+        kwargs: those of :class:`SaveSegmentationd`.
+    """
+
+    def __init__(self, *args: Any, preprocessing: InvertibleTransform, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.preprocessing = preprocessing
+
+    def _result(self, case: Mapping[Hashable, Any], key: Hashable, channel: Any) -> Any:
+        return on_image_grid({"image": case["image"], key: channel}, key, self.preprocessing)

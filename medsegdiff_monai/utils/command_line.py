@@ -30,7 +30,7 @@ def _typed_options() -> dict[str, str]:
     for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""]):
         if argument.startswith("--"):
             name, equals, value = argument.removeprefix("--").partition("=")
-            options[name.replace("-", "_")] = value if equals else following
+            options[name.replace("-", "_")] = value if equals else "" if following.startswith("--") else following
     return options
 
 

@@ -117,7 +117,6 @@ def test_job_that_fails_ends_with_one_line(tmp_path: Path, capsys: Any) -> None:
         ({"minutes": 0}, "minutes must be a number of at least 0.1, got 0."),
         ({"threads": 100_000}, "This machine has "),
         ({"device": "tpu"}, "device must be cpu or cuda, got 'tpu'."),
-        ({"only": "onnx_gpu"}, "There is no row onnx_gpu: choose from "),
         ({"onnx": "none.onnx"}, "There is no file none.onnx: export"),
     ],
 )

@@ -20,6 +20,8 @@ from peer_harness.rows import CASES, Row, table_rows
 from peer_harness.workload import Workload
 from torch import nn
 
+from medsegdiff_monai.networks.nets import MedSegDiff
+
 
 class Network(nn.Module):
     """A network of two convolutions: one of the image, one of each evaluation."""
@@ -241,6 +243,32 @@ def test_our_default_answer_costs_what_its_network_costs() -> None:
 def test_evaluations_of_our_options(key: str, evaluations: int) -> None:
     chosen = row("2d", key)
     assert measure(METHODS[chosen.method](chosen), 1, (64,))["evaluations"] == evaluations
+
+
+def test_reduced_precision_is_that_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    decode = MedSegDiff.decode
+    monkeypatch.setattr(
+        MedSegDiff, "decode", lambda net, x: seen.append(torch.is_autocast_enabled("cpu")) or decode(net, x)
+    )
+    for key in ("bf16", "default"):
+        chosen = row("2d", key)
+        workload = METHODS[chosen.method](chosen)
+        workload.run()
+        assert workload.dtype == ("bfloat16" if key == "bf16" else "float32")
+    assert seen == [True, False]
+
+
+def test_rows_differ_in_their_networks_layout() -> None:
+    kept = [
+        bundle_config(row("2d", key)).get_parsed_content("network_def").denoiser.parameters()
+        for key in ("default", "channels_first")
+    ]
+    layouts = [
+        all(p.is_contiguous(memory_format=torch.channels_last) for p in of_row if p.dim() == 4 and min(p.shape) > 1)
+        for of_row in kept
+    ]
+    assert layouts == [True, False]
 
 
 TINY_PEER = {"dim": 8, "dim_mults": (1, 2), "full_self_attn": (False, True)}

@@ -1,7 +1,7 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The picture of a case as the last step of each bundle's inference."""
+"""The picture of a case as the last step of each bundle's inference with details."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def test_inference_draws_each_case(
     parse: Callable[..., ConfigParser],
     tmp_path: Path,
 ) -> None:
-    settings = {"num_inference_steps": 1, "num_ensemble": members, "details": True, "with_labels": True}
+    settings = {"num_inference_steps": 1, "num_ensemble": members, "with_labels": True}
     places = {"dataset_dir": str(phantoms_of(bundle)), "output_dir": str(tmp_path)}
     checkpoint = str(untrained_of(bundle))
-    parser = parse(bundle, "inference.json", **small_of(bundle), **settings, **places, checkpoint=checkpoint)
+    configs = ("inference.json", "details.json")
+    parser = parse(bundle, *configs, **small_of(bundle), **settings, **places, checkpoint=checkpoint)
     volumes = parser.get("contrasts") is not None
     assert isinstance(parser.get_parsed_content("postprocessing").transforms[-1], SaveOverlayd)
     parser.get_parsed_content("run")

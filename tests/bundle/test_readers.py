@@ -34,7 +34,7 @@ def test_training_and_evaluation_with_several_readers(
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 2
     assert "Best val_energy_distance so far" in result.stdout + result.stderr
 
-    files = ["inference.json", "evaluate.json", "readers.json"]
+    files = ["inference.json", "readers_evaluate.json"]
     fewer = {"num_ensemble": 3, "num_inference_steps": 2, "checkpoint": tmp_path / "model.pt"}
     result = run_bundle(thyroid_bundle, files, **common, **fewer)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -54,7 +54,7 @@ def test_readers_are_refused_without_the_overlay(
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("Error: None of the 4 cases can be used.")
-    assert "--several_readers true" in last
+    assert "readers.json" in last
 
 
 def test_overlay_is_the_recipe_for_samples_that_vary(thyroid_bundle: Path, read_phantoms: Path, parse: Any) -> None:
@@ -66,5 +66,8 @@ def test_overlay_is_the_recipe_for_samples_that_vary(thyroid_bundle: Path, read_
     assert loss.dice_weight == 0.0  # Dice rewards the likeliest mask, not a likely one
     case = train.get_parsed_content("train#dataset")[0]
     assert case["label"].shape == (1, *case["image"].shape[1:])
-    sampler = parse(thyroid_bundle, "inference.json", "readers.json").get_parsed_content("inferer")
+    evaluate = parse(thyroid_bundle, "inference.json", "readers_evaluate.json", section="test", **places)
+    sampler = evaluate.get_parsed_content("inferer")
     assert (len(sampler.timesteps), sampler.num_ensemble, sampler.signal_scale) == (10, 16, 0.5)
+    assert sampler.temperature == 1.0
+    assert evaluate.get_parsed_content("dataset")[0]["label"].shape[0] == 3

@@ -67,6 +67,20 @@ def test_perfect_probabilities_of_a_single_region(tmp_path: Path) -> None:
     assert table[["ece", "ace", "brier"]].to_numpy().tolist() == [[0, 0, 0]] * 2
 
 
+def test_cases_without_a_label_do_not_count(tmp_path: Path) -> None:
+    every = cases(0, 3)
+    for nothing in ({}, {"label": None}):
+        unlabelled = {"probability": torch.rand(3, 4, 4), **nothing}
+        table = evaluate(tmp_path / str(len(nothing)), [[every[0], unlabelled], every[1:]], REGIONS)
+        pd.testing.assert_frame_equal(table, evaluate(tmp_path / "expected", [every], REGIONS))
+
+
+def test_nothing_is_written_where_no_case_has_a_label(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"calibration\.csv"):
+        evaluate(tmp_path / "out", [[{"probability": torch.rand(3, 4, 4), "label": None}]], REGIONS)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_folder_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Cannot write"):

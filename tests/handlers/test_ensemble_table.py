@@ -14,18 +14,20 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from medsegdiff_monai.handlers import EnsembleTable
-from medsegdiff_monai.inferers import CaseScores, DiffusionSegmentationInferer
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer, EnsembleScores
 from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
 
 NAN = float("nan")
 REGIONS = {"disc": [1, 2], "rim": [], "cup": [2]}
-SCORES = CaseScores(
-    [0.25, 0.5, NAN], [0.9, 0.8, 1.0], [1 / 3, 0.7, 1.0], [[1.0, 0.5, NAN], [0.75, 0.5, NAN]], [[1.0, 1.0, 1.0]] * 2
+SCORES = EnsembleScores(
+    *(torch.tensor([values]) for values in ([0.25, 0.5, NAN], [0.9, 0.8, 1.0], [1 / 3, 0.7, 1.0])),
+    sensitivity=torch.tensor([[[1.0, 0.5, NAN], [0.75, 0.5, NAN]]]),
+    specificity=torch.ones(1, 2, 3),
 )
-ALONE = CaseScores([0.25, 0.5, NAN], None, [0.5, 0.7, 1.0], None, None)
+ALONE = EnsembleScores(torch.tensor([[0.25, 0.5, NAN]]), None, torch.tensor([[0.5, 0.7, 1.0]]), None, None)
 
 
-def tables(folder: Path, **cases: CaseScores) -> tuple[list[str], Any]:
+def tables(folder: Path, **cases: EnsembleScores) -> tuple[list[str], Any]:
     """The lines of the table and the content of the JSON file of these cases."""
     items = [
         {"image": MetaTensor(torch.zeros(1, 2, 2), meta={"case": name}), "scores": scores}
@@ -71,7 +73,7 @@ def test_scores_are_those_of_the_inferer(tmp_path: Path) -> None:
     prediction = inferer.predict(
         torch.randn(1, 3, 12, 10, generator=generator), lambda x, timesteps, context: 3.0 * (context + 0.3 * x)
     )
-    _, entries = tables(tmp_path, a=prediction.scores.of_case(0))
+    _, entries = tables(tmp_path, a=prediction.scores)
     masks = prediction.members[0].numpy() >= 0.5
     for entry, channel in zip(entries, (0, 2), strict=True):
         m = masks[:, channel]

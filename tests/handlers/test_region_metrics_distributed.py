@@ -18,7 +18,7 @@ from monai.engines import SupervisedEvaluator
 from torch import nn
 
 from medsegdiff_monai.handlers import EnsembleTable, MeasurementsTable, MetricsTable, RegionMetricHandler
-from medsegdiff_monai.inferers import CaseScores
+from medsegdiff_monai.inferers import EnsembleScores
 from medsegdiff_monai.measurements import Measurement
 from medsegdiff_monai.metrics import CupToDiscRatio, RegionDice
 
@@ -37,9 +37,10 @@ def cases() -> list[dict[str, torch.Tensor]]:
 
 def described(case: dict[str, Any]) -> dict[str, Any]:
     """A case with scores and measurements, which follow from its prediction."""
-    share = case["pred"].flatten(1).mean(1).tolist()
-    scores = CaseScores(share, share, share, [share, share], [share, share])
-    return {**case, "scores": scores, "measurements": [Measurement("disc", "area", "mm2", 10 * share[0])]}
+    share = case["pred"].as_tensor().flatten(1).mean(1)[None]
+    rates = torch.stack([share, share], dim=1)
+    scores = EnsembleScores(share, share, share, rates, rates)
+    return {**case, "scores": scores, "measurements": [Measurement("disc", "area", "mm2", 10 * float(share[0, 0]))]}
 
 
 def evaluate(folder: Path) -> dict[str, float]:

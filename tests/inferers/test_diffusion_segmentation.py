@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from medsegdiff_monai.inferers import DiffusionSegmentationInferer, SegmentationPrediction, predictive_entropy
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer, SegmentationPrediction, member_noise
 from medsegdiff_monai.networks.fusion import fuse_members
 from medsegdiff_monai.networks.nets import DCEUNet, MedSegDiff
 from medsegdiff_monai.networks.schedulers import (
@@ -105,7 +105,7 @@ def test_prediction_holds_probability_uncertainty_and_members(dims):
 def test_entropy_of_certain_and_of_opposite_members():
     members = torch.tensor([[0.0, 1.0, 0.0, 0.5], [0.0, 1.0, 1.0, 0.5]]).reshape(1, 2, 1, 2, 2)
     expected = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).reshape(1, 1, 2, 2)
-    torch.testing.assert_close(predictive_entropy(members), expected)
+    torch.testing.assert_close(SegmentationPrediction.from_members(members).uncertainty, expected)
 
 
 @both_dims
@@ -145,6 +145,17 @@ def test_sampling_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     inferer(scheduler=scheduler(DDPMSubsequenceScheduler)).sample(images(1, 1, 8, 8), net)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_noise_of_a_member_and_a_step_is_its_own_whichever_members_are_drawn_with_it(step):
+    for members in (range(5), range(2, 4), range(4, 5)):
+        noise = member_noise(3, members, [2, 4], step)
+        assert noise.shape == (len(members), 2, 4)
+        for m, of_member in zip(members, noise, strict=True):
+            generator = torch.Generator().manual_seed((3 * 1_000_003 + m) * 1_009 + step)
+            assert torch.equal(of_member, torch.randn(2, 4, generator=generator))
+    assert not torch.equal(member_noise(None, range(1), [2, 4], step), member_noise(None, range(1), [2, 4], step))
 
 
 def test_starts_from_standard_normal_noise():
@@ -220,32 +231,41 @@ def test_windows_do_not_depend_on_their_batch(dims):
     assert (inferer().sample(image, net) - expected).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("mode", ["constant", "gaussian"])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
 @pytest.mark.parametrize(("size", "roi_size"), [((13, 22), (8, 8)), ((12, 9, 15), (6, 8, 10)), ((5, 20), (8, 6))])
-def test_windows_start_from_the_noise_of_the_whole_image(size, roi_size, overlap, mode):
+def test_windows_start_from_the_noise_of_the_whole_image(size, roi_size, overlap):
     """For a denoiser without a receptive field, windows change nothing."""
     image = images(2, 1, *size)
     padded = [max(s, r) for s, r in zip(size, roi_size)]
     padding = [p for s, t in zip(reversed(size), reversed(padded)) for p in (0, t - s)]
     whole = inferer().sample(torch.nn.functional.pad(image, padding, mode="replicate"), PointwiseDenoiser())
-    windowed = inferer(roi_size=roi_size, overlap=overlap, mode=mode).sample(image, PointwiseDenoiser())
+    windowed = inferer(roi_size=roi_size, overlap=overlap).sample(image, PointwiseDenoiser())
     expected = whole[(..., *(slice(s) for s in size))]
     torch.testing.assert_close(windowed, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["constant", "gaussian"])
+@pytest.mark.parametrize("overlap", [0.0, 0.4])
 @pytest.mark.parametrize("logit", [-100.0, 100.0])
-def test_windows_keep_certain_members_certain(mode, logit):
+def test_windows_keep_certain_members_certain(overlap, logit):
     """Blending rounds; a probability above 1 would have no entropy."""
     net = PointwiseDenoiser()
     net.denoise = lambda x, timesteps, features: torch.full_like(x, logit)
-    prediction = inferer(roi_size=16, overlap=0.4, mode=mode).predict(images(1, 1, 37, 41), net)
+    prediction = inferer(roi_size=16, overlap=overlap).predict(images(1, 1, 37, 41), net)
     for values in prediction:
         assert torch.isfinite(values).all()
         assert values.min() >= 0
         assert values.max() <= 1
     assert prediction.uncertainty.max() < 1e-4
+
+
+@pytest.mark.parametrize("roi_size", [None, 8])
+def test_reduced_precision_of_the_caller_stays_near_full_precision_and_answers_in_it(roi_size):
+    image, net = images(1, 1, 16, 16), denoiser(2)
+    full = inferer(roi_size=roi_size)(image, net)
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = inferer(roi_size=roi_size)(image, net)
+    assert reduced.dtype == torch.float32
+    assert 0 < (full - reduced).abs().max() < 0.05
 
 
 @both_dims

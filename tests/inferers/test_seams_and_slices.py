@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medsegdiff_monai.inferers import DiffusionSegmentationInferer
+from medsegdiff_monai.inferers import DiffusionSegmentationInferer, diffusion_segmentation
 from medsegdiff_monai.networks.nets import DCEUNet
 from medsegdiff_monai.networks.schedulers import DDPMSubsequenceScheduler, DPMSolverScheduler
 
@@ -42,11 +42,37 @@ def test_windows_leave_no_seams(denoiser: DCEUNet) -> None:
     smooth = torch.nn.functional.avg_pool2d(torch.randn(1, 1, 72, 72, generator=torch.Generator().manual_seed(1)), 9, 1)
     image = smooth / smooth.std()
     steps = {}
-    for mode, overlap in (("constant", 0.0), ("gaussian", 0.25)):
-        windows = inferer(num_ensemble=8, roi_size=(WINDOW, WINDOW), mode=mode, overlap=overlap)
-        steps[mode] = step_at_borders(windows(image, denoiser), round(WINDOW * (1 - overlap)))
-    assert steps["constant"] > 1.8  # windows side by side: the network does show borders where nothing is done
-    assert steps["gaussian"] < 1.2
+    for overlap in (0.0, 0.25):
+        windows = inferer(num_ensemble=8, roi_size=(WINDOW, WINDOW), overlap=overlap)
+        steps[overlap] = step_at_borders(windows(image, denoiser), round(WINDOW * (1 - overlap)))
+    assert steps[0.0] > 1.8  # windows side by side: the network does show borders where nothing is done
+    assert steps[0.25] < 1.2
+
+
+@pytest.mark.parametrize("scheduler_class", [DPMSolverScheduler, DDPMSubsequenceScheduler])
+@pytest.mark.parametrize("member_batch_size", [1, 2, None])
+def test_members_in_windows_are_the_same_however_few_are_blended_at_a_time(
+    denoiser: DCEUNet, monkeypatch: pytest.MonkeyPatch, member_batch_size: int | None, scheduler_class: type
+) -> None:
+    image = torch.randn(2, 1, 24, 28, generator=torch.Generator().manual_seed(1))
+    settings = {"num_ensemble": 5, "roi_size": (WINDOW, WINDOW), "temperature": 1.7}
+    expected = inferer(scheduler_class, **settings).sample(image, denoiser)
+    assert expected.std(1).max() > 0.01
+    one_member = 2 * 24 * 28  # elements, in two images
+    blended = diffusion_segmentation.sliding_window_inference
+    for members, chunks in ((1, 5), (2, 3), (3, 2), (100, 1)):
+        calls: list[int] = []
+        monkeypatch.setattr(diffusion_segmentation, "_LARGEST_CHUNK", members * one_member)
+        monkeypatch.setattr(
+            diffusion_segmentation,
+            "sliding_window_inference",
+            lambda *args, calls=calls, **kwargs: calls.append(kwargs["condition"].shape[1]) or blended(*args, **kwargs),
+        )
+        run = inferer(scheduler_class, **settings, member_batch_size=member_batch_size)
+        torch.testing.assert_close(run.sample(image, denoiser), expected, atol=1e-5, rtol=0)
+        assert sum(calls) == 5
+        at_least = member_batch_size or 5  # a batch runs whole
+        assert len(calls) == min(chunks, -(-5 // at_least))
 
 
 @pytest.mark.parametrize("scheduler_class", [DPMSolverScheduler, DDPMSubsequenceScheduler])

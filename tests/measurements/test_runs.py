@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medsegdiff_monai.measurements.runs import MaskRuns
+from medsegdiff_monai.measurements.shape import MaskRuns
 
 
 def test_levels_by_hand() -> None:

@@ -151,6 +151,14 @@ def test_volume_of_several_contrasts_becomes_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
 
 
+def test_image_that_a_host_has_in_memory_stays_as_it_is(tmp_path: Path) -> None:
+    image = MetaTensor(torch.rand(1, WIDTH, HEIGHT), affine=torch.from_numpy(AFFINE), meta={"filename_or_obj": "gone"})
+    case = LoadCased(["image", "label"])({"image": image, "label": save_png(tmp_path / "a.png", pixels(top=2))})
+    assert case["image"] is image
+    assert case["label"].shape == image.shape
+    assert load(MetaTensor(torch.ones(1, 2, 2)), "label").sum() == 4
+
+
 def test_absent_key_is_an_error_unless_allowed(tmp_path: Path) -> None:
     case = {"image": save_png(tmp_path / "a.png", pixels())}
     assert list(LoadCased(["image", "label"], allow_missing_keys=True)(case)) == ["image"]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, Spacingd
 
-from medsegdiff_monai.engines import MemberMeasurements
-from medsegdiff_monai.measurements import Measurement
-from medsegdiff_monai.transforms import MeasureMembersd, MeasureRegionsd
+from medsegdiff_monai.measurements import Measurement, measure_ensemble
+from medsegdiff_monai.transforms import MeasureRegionsd, save
 
 EYE = {"disc": [1, 2], "cup": [2]}
 
@@ -30,11 +30,9 @@ def square(size: int, shape: tuple[int, ...] = (20, 16), value: float = 1.0) -> 
 
 
 def measured(members: list[MetaTensor], pred: MetaTensor, regions: Any = EYE, ratio: Any = None) -> list[Measurement]:
-    """What is measured of the fused masks, after the members went through their own transform."""
-    batch = MetaTensor(torch.cat([m.as_tensor() for m in members]), meta=members[0].meta)
-    items = MeasureMembersd("members", regions, ratio)({"members": batch})["measured"]
-    assert len(items) == len(members)
-    case = {"pred": pred, "member_measurements": MemberMeasurements(items)}
+    """What is measured of the fused masks and the members behind them."""
+    every = MetaTensor(torch.cat([m.as_tensor() for m in members]), meta=members[0].meta)
+    case = {"image": pred, "pred": pred, "members": every}
     return MeasureRegionsd("pred", regions, ratio)(case)["measurements"]
 
 
@@ -77,17 +75,38 @@ def test_single_member_has_no_interval() -> None:
     assert found[0].value == 100.0
 
 
-def test_case_whose_members_were_not_measured_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no member_measurements: give the evaluator a member_postprocessing"):
-        MeasureRegionsd("pred", EYE)({"pred": maps(square(3), square(2))})
+@pytest.mark.parametrize("largest_group", [1, 2**22], ids=["one member at a time", "together"])
+def test_members_are_measured_nested_and_on_the_grid_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, largest_group: int
+) -> None:
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    image = MetaTensor(torch.rand(1, 24, 20, 10), affine=affine, meta={"spacing": np.array([0.5, 0.5, 2.0])})
+    preprocessing = Compose([Spacingd("image", pixdim=(1.0, 1.0, 2.0))])
+    prepared = preprocessing({"image": image})["image"]
+    generator = torch.Generator().manual_seed(0)
+    members = MetaTensor(torch.rand(6, *prepared.shape[1:], generator=generator), meta=prepared.meta)
+    pred = MetaTensor((torch.rand(2, *image.shape[1:], generator=generator) > 0.5).float(), meta=image.meta)
+    case = {"image": prepared, "pred": pred, "members": members}
+    monkeypatch.setattr(save, "_LARGEST_GROUP", largest_group)
+    found = MeasureRegionsd("pred", EYE, preprocessing=preprocessing)(case)["measurements"]
+
+    large = Invertd("members", preprocessing, "image", nearest_interp=False)(case)["members"].as_tensor().numpy()
+    assert large.shape == (6, 24, 20, 10)
+    by_region = [{"disc": large[i], "cup": np.minimum(large[i], large[i + 1])} for i in (0, 2, 4)]
+    fused = {"disc": pred.numpy()[0] > 0.5, "cup": pred.numpy()[1] > 0.5}
+    assert found == measure_ensemble(fused, by_region, (0.5, 0.5, 2.0))
+    assert len({m.low for m in found}) > 1
+    assert case["members"] is members
 
 
 def test_other_channels_than_regions_are_an_error() -> None:
+    pred = maps(square(3), square(2))
+    case = {"image": pred, "pred": pred, "members": maps(square(3), square(2), square(1))}
     with pytest.raises(ValueError, match="2 channels, one for each region, got 3 in all"):
-        MeasureMembersd("members", EYE)({"members": maps(square(3), square(2), square(1))})
+        MeasureRegionsd("pred", EYE)(case)
     masks = maps(square(3), square(2), square(3), square(2))
     with pytest.raises(ValueError, match="2 channels, one for each region, got 4"):
-        MeasureRegionsd("pred", EYE)({"pred": masks, "member_measurements": MemberMeasurements()})
+        MeasureRegionsd("pred", EYE)({**case, "pred": masks})
 
 
 @pytest.mark.parametrize("ratio", [["cup"], ["cup", "rim"]])

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from PIL import Image, ImageOps
 
-from medsegdiff_monai.inferers import CaseScores
+from medsegdiff_monai.inferers import EnsembleScores
 from medsegdiff_monai.transforms import AntialiasedResized, LoadCased, SaveOverlayd, ShownImage, in_dims, overlay
 from medsegdiff_monai.utils import InputError
 from medsegdiff_monai.visualize import PicturedCase
@@ -43,6 +43,12 @@ def case_of(image: MetaTensor, **parts: Any) -> dict[str, Any]:
     masks[0, :3] = 1.0
     results = {"pred": masks, "probability": 0.8 * masks, "uncertainty": 0.3 * masks, **parts}
     return {k: MetaTensor(v, meta=image.meta) if torch.is_tensor(v) else v for k, v in results.items()}
+
+
+def scores_of(pairwise: list[float] | None, predicted: list[float]) -> EnsembleScores:
+    """Scores of a case of two regions."""
+    pairs = None if pairwise is None else torch.tensor([pairwise])
+    return EnsembleScores(torch.tensor([[0.1, 0.2]]), pairs, torch.tensor([predicted]), None, None)
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ def test_a_real_file_is_written(tmp_path: Path) -> None:
 
 def test_scores_go_into_the_title_and_regions_that_are_not_labelled_are_left_out(tmp_path: Path, drawn: list) -> None:
     image = loaded(picture(tmp_path / "scan.png"))
-    scores = CaseScores([0.1, 0.2], [0.91, 0.5], [0.87, 0.4], None, None)
+    scores = scores_of([0.91, 0.5], [0.87, 0.4])
     label = torch.ones(2, *image.shape[1:])
     case = case_of(image, scores=scores, label=label, mutual_information=0.1 * label)
     SaveOverlayd("pred", tmp_path, {"disc": [1, 2], "cup": []})(case)
@@ -101,7 +107,7 @@ def test_scores_go_into_the_title_and_regions_that_are_not_labelled_are_left_out
 
 
 def test_a_single_member_has_no_uncertainty(tmp_path: Path, drawn: list) -> None:
-    scores = CaseScores([0.1, 0.2], None, [0.87, 0.4], None, None)
+    scores = scores_of(None, [0.87, 0.4])
     SaveOverlayd("pred", tmp_path, REGIONS)(case_of(loaded(picture(tmp_path / "scan.png")), scores=scores))
     shown = drawn[0][1]
     assert shown.uncertainty is None

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Compose
 from PIL import Image
 
 from medsegdiff_monai.data import ScreenedDataset
-from medsegdiff_monai.transforms import LabelToRegionsd, LoadCased, MembersToChannelsd, SampleReaderd
+from medsegdiff_monai.transforms import LabelToRegionsd, LoadCased, SampleReaderd
 from medsegdiff_monai.utils import InputError
 
 EYE = {"disc": [1, 2], "cup": [2]}
@@ -74,14 +73,6 @@ def test_a_seed_and_an_epoch_give_one_reader_and_the_files_are_read_once(case: d
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert len({item.numpy().tobytes() for item in first}) > 1
-
-
-def test_members_become_channels_member_by_member() -> None:
-    members = MetaTensor(torch.rand(3, 2, 4, 5))
-    channels = MembersToChannelsd("members", allow_missing_keys=True)({"members": members})["members"]
-    assert channels.shape == (6, 4, 5)
-    assert torch.equal(channels[3], members[1, 1])
-    assert MembersToChannelsd("members", allow_missing_keys=True)({}) == {}
 
 
 def test_readers_are_refused_where_one_is_expected(case: dict) -> None:

@@ -113,6 +113,13 @@ def test_case_is_returned_unchanged_and_absent_results_are_skipped(tmp_path: Pat
         SaveSegmentationd(["pred", "uncertainty"], ["seg", "unc"], tmp_path, "pred")(data)
 
 
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = {"pred": from_picture(label_pixels())}
+    assert SaveSegmentationd("pred", ["seg"], None, "pred")(data) == data
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_result_of_several_channels_is_refused(tmp_path: Path) -> None:
     two = MetaTensor(torch.zeros(2, 4, 5), meta={"filename_or_obj": "/data/case.png"})
     with pytest.raises(ValueError, match="one channel to be saved, got 2"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_folder_has_the_name_that_was_typed(folder: str, tmp_path: Path, monkeyp
 
 
 def test_value_that_was_not_typed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_by_fire(monkeypatch, "--dataset_dir", "2024", "--details", "--output_dir", "1")
+    read_by_fire(monkeypatch, "--dataset_dir", "2024", "--amp", "--output_dir", "1")
     for value, option in ((2025, "dataset_dir"), ("2024", "dataset_dir"), (2024, "checkpoint"), (True, "output_dir")):
         assert typed_text(value, option) is value
     assert typed_text(Path("2024"), "dataset_dir") == Path("2024")
@@ -57,3 +58,44 @@ def test_folder_that_is_lost_before_any_code_of_ours_is_refused_with_the_way_to_
     else:
         with pytest.raises(InputError, match=f"{refused} is not read as .*: write ./{refused.split(' ', 1)[1]}"):
             start_run(keep_memory=False)
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A start of a run with the given command line."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *arguments])
+        start_run(keep_memory=False)
+
+    return run
+
+
+@pytest.mark.parametrize("switch", ["amp", "resume", "resample_contrasts", "with_labels"])
+def test_word_that_python_takes_for_yes_is_no_switch(start: Callable[..., None], switch: str) -> None:
+    for value in ("true", "True", "False", "0"):
+        start(f"--{switch}", value)
+        start(f"--{switch}={value}")
+    start(f"--{switch}")
+    start(f"--{switch}", "--seed", "3")
+    for value in ("false", "no", "off"):
+        with pytest.raises(InputError, match=f"{switch} must be True or False, got '{value}': write --{switch} False"):
+            start(f"--{switch}={value}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("--details", "true"), r"details is no option any more: add the overlay, .*configs/details\.json"),
+        (("--details=false",), r"configs/details\.json"),
+        (("--several_readers", "true"), r"add the overlay configs/readers\.json to --config_file"),
+        (("--air", "0"), "write --background_value"),
+    ],
+)
+def test_option_of_an_earlier_version_says_what_to_write(
+    start: Callable[..., None], arguments: tuple[str, ...], advice: str
+) -> None:
+    with pytest.raises(InputError, match=advice):
+        start("--seed", "3", *arguments)

@@ -68,25 +68,6 @@ def test_error_of_input_is_shown_as_its_sentence(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "Error: The image a.png is constant: replace it.\n"
 
 
-def test_word_that_python_takes_for_yes_is_no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", "--amp", "False", "--resume", "true", "--with_labels", "True"])
-    start_run()
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", "--amp", "False", "--with_labels", "false"])
-    with pytest.raises(InputError, match="with_labels must be True or False, got 'false': write --with_labels False"):
-        start_run()
-
-
-@pytest.mark.parametrize(
-    ("option", "advice"), [("details", "add the overlay"), ("air", "write --background_value"), ("several_readers", "")]
-)
-def test_option_of_an_earlier_version_comes_with_what_to_write(
-    option: str, advice: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", f"--{option}", "true"])
-    with pytest.raises(InputError, match=f"--{option} is no option any more: .*{advice}"):
-        start_run()
-
-
 def test_cases_that_could_not_be_used_are_named_after_the_run(tmp_path: Path) -> None:
     calls: list[str] = []
     run_and_report(Recorder(calls, "engine"), [Recorder(calls, "training"), Recorder(calls, "validation")], tmp_path)

@@ -17,8 +17,7 @@ from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.calibrate import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
 from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
-from medsegdiff_monai.apps.report import ReportCase, ReportRegion
-from medsegdiff_monai.apps.report.reliability import ReportReliability
+from medsegdiff_monai.apps.report import ReportCase, ReportRegion, ReportReliability
 from medsegdiff_monai.data.grids import grid_spacing
 from medsegdiff_monai.measurements import Measurement
 

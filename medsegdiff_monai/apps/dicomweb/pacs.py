@@ -116,22 +116,18 @@ class Pacs:
             for number, one in enumerate(series, start=1):
                 place = folder / f"series_{number}"
                 place.mkdir()
-                left -= self._retrieve_series(study, one, place, left, bar)
+                lacking = set(one.instances)
+                with self._errors("retrieving the images"):
+                    for file in self._objects(_path(study, "series", one.uid), place, left):
+                        lacking.discard(str(read_file_meta_info(file).MediaStorageSOPInstanceUID))
+                        bar.update()
+                if lacking:  # a connection that closes early can look like the end
+                    raise PacsError(
+                        f"The PACS sent {len(one.instances) - len(lacking)} of the {len(one.instances)} objects of "
+                        f"series {uid_suffix(one.uid)}: run the command again."
+                    )
+                left -= sum(file.stat().st_size for file in place.iterdir())
         return total
-
-    def _retrieve_series(self, study: str, series: StoredSeries, folder: Path, left: float, bar: tqdm) -> int:
-        """Retrieve a series, which may have so many bytes; the number that it has."""
-        lacking = set(series.instances)
-        with self._errors("retrieving the images"):
-            for file in self._objects(_path(study, "series", series.uid), folder, left):
-                lacking.discard(str(read_file_meta_info(file).MediaStorageSOPInstanceUID))
-                bar.update()
-        if lacking:  # a connection that closes early can look like the end
-            raise PacsError(
-                f"The PACS sent {len(series.instances) - len(lacking)} of the {len(series.instances)} objects of "
-                f"series {uid_suffix(series.uid)}: run the command again."
-            )
-        return sum(file.stat().st_size for file in folder.iterdir())
 
     def _objects(self, path: str, folder: Path, left: float) -> Iterator[Path]:
         """Files of objects as they arrive, which may have so many bytes."""

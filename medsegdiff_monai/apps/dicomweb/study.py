@@ -211,9 +211,8 @@ def _read(
         if uid in by_source:
             chosen.append((case, by_source[uid]))
         elif uid not in listed:
-            left_out.append(
-                LeftOut(case.series[0].title, "is not what the PACS had listed: run the command again.", True)
-            )
+            reason = "is not what the PACS had listed: run the command again."
+            left_out.append(LeftOut(case.series[0].title, reason, counts=True))
     return chosen, [*unreadable, *left_out]
 
 

@@ -73,6 +73,12 @@ class FFParser(nn.Module):
 
     Raises:
         ValueError: when ``spatial_dims`` is not 2 or 3, or ``channels`` or a ``spatial_size`` is not positive.
+
+    Example:
+        >>> parser = FFParser(channels=8, spatial_size=(32, 48), spatial_dims=2)
+        >>> x = torch.rand(2, 8, 20, 33)  # any other size
+        >>> torch.allclose(parser(x), x, atol=1e-5)  # all-pass at construction
+        True
     """
 
     def __init__(self, channels: int, spatial_size: Sequence[int] | int, spatial_dims: int) -> None:

@@ -39,13 +39,13 @@ class SelfAttentionBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """The residual blocks of one resolution, with self-attention behind them where asked for.
+    """Residual blocks of one resolution; with none the input passes.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of channels of the input.
         out_channels: number of channels of the output.
-        num_blocks: number of residual blocks; with 0 the input passes.
+        num_blocks: number of residual blocks.
         time_channels: number of channels of the time embedding; None for blocks that do not see the time.
         attention: whether self-attention over all positions follows.
     """

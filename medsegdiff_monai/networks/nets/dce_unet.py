@@ -95,6 +95,12 @@ class DCEUNet(nn.Module):
     Raises:
         ValueError: when ``spatial_dims`` is not 2 or 3, the per-resolution tuples differ in length, or a number is too
             small or too large.
+
+    Example:
+        >>> net = DCEUNet(2, in_channels=1, out_channels=1, context_channels=3, channels=(8, 16, 16),
+        ...               num_res_blocks=1, fusion_levels=(False, True, False), spatial_size=64)
+        >>> net(torch.rand(2, 1, 64, 96), timesteps=torch.tensor([999, 10]), context=torch.rand(2, 3, 64, 96)).shape
+        torch.Size([2, 1, 64, 96])
     """
 
     def __init__(

@@ -49,6 +49,15 @@ class MedSegDiff(nn.Module):
 
     Raises:
         InputError: when the fusion is unknown, or the number of steps or members or the temperature is out of range.
+
+    Example:
+        >>> from medsegdiff_monai.networks.nets import DCEUNet
+        >>> from medsegdiff_monai.networks.schedulers import DPMSolverScheduler
+        >>> denoiser = DCEUNet(2, 1, 1, 3, channels=(8, 16), num_res_blocks=1, fusion_levels=(False, True))
+        >>> net = MedSegDiff(denoiser, DPMSolverScheduler(prediction_type="sample"), num_inference_steps=2)
+        >>> with torch.no_grad():
+        ...     net(torch.rand(1, 3, 32, 48)).shape
+        torch.Size([1, 1, 32, 48])
     """
 
     def __init__(
@@ -80,7 +89,8 @@ class MedSegDiff(nn.Module):
         self.coefficients: list[list[float]] = scheduler.step_coefficients(self.timesteps).tolist()
         self.alphas_cumprod: list[float] = scheduler.alphas_cumprod.double().tolist()
         if channels_last:
-            self.denoiser.to(memory_format=torch.channels_last)
+            dims = max(p.dim() for p in self.denoiser.parameters())
+            self.denoiser.to(memory_format=torch.channels_last_3d if dims == 5 else torch.channels_last)
 
     @torch.jit.export
     def encode_image(self, image: torch.Tensor) -> list[torch.Tensor]:

@@ -56,8 +56,9 @@ class Service:
                 client = self.listener.accept()[0]
             except OSError:  # closed
                 return
-            threading.Thread(target=self._talk, args=(client, self.asked), daemon=True).start()
-            self.asked += 1
+            number = self.asked
+            self.asked += 1  # before it is answered
+            threading.Thread(target=self._talk, args=(client, number), daemon=True).start()
 
     def _talk(self, client: socket.socket, number: int) -> None:
         with client:

@@ -211,3 +211,20 @@ def test_refuses_an_image_of_other_channels():
     model = MedSegDiff(denoiser(2), DPMSolverScheduler(prediction_type="sample"), 2, 1)
     with pytest.raises(ValueError, match="image must have 1 channels, got 3"):
         model(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("settings", [{}, {"roi_size": 8}], ids=["whole", "windows"])
+@forms
+@both_dims
+def test_layout_with_the_channels_last_changes_no_answer(dims, form, settings):
+    scheduler = DPMSolverScheduler(prediction_type="sample")
+    image = torch.randn(1, 1, *(12, 16, 8)[:dims], generator=torch.Generator().manual_seed(1))
+    run = DiffusionSegmentationInferer(scheduler, STEPS, MEMBERS, signal_scale=SCALE, **settings)
+    plain = MedSegDiff(denoiser(dims), scheduler, STEPS, MEMBERS, signal_scale=SCALE)
+    net = form(MedSegDiff(denoiser(dims), scheduler, STEPS, MEMBERS, signal_scale=SCALE, channels_last=True))
+    torch.testing.assert_close(run(image, net), run(image, plain), atol=1e-5, rtol=0)
+    weights = [p for p in net.denoiser.parameters() if p.dim() == dims + 2 and min(p.shape) > 1]
+    assert len(weights) > 3
+    net.load_state_dict(plain.state_dict())
+    layout = torch.channels_last if dims == 2 else torch.channels_last_3d
+    assert all(w.is_contiguous(memory_format=layout) for w in weights)

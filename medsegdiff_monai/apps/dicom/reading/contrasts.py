@@ -94,7 +94,7 @@ def recognise_contrast(header: Dataset) -> str | None:
     """
     description = f"{text(header, 'SeriesDescription')} {text(header, 'ProtocolName')}".lower()
     separated = re.sub(r"[_.,()-]+", " ", description)
-    said = {n for n, words_ in _TOKENS.items() if re.search(rf"(?<![a-z0-9])(?:{words_})(?![a-z0-9])", separated)}
+    said = {name for name, word in _TOKENS.items() if re.search(rf"(?<![a-z0-9])(?:{word})(?![a-z0-9])", separated)}
     if "other" in said or _DERIVED & set(words(header, "ImageType")[2:]):
         return None
     is_flair = "FLAIR" in said and not ("T1w" in said and "T2w" not in said)  # T1 FLAIR is T1-weighted
@@ -109,19 +109,16 @@ def recognise_contrast(header: Dataset) -> str | None:
 
 def _weighting_by_numbers(header: Dataset) -> str | None:
     """Weighting by echo, repetition and inversion time (ms)."""
-    timing = {k: number(header, k) for k in ("EchoTime", "RepetitionTime", "InversionTime")}
+    echo, repetition, inversion = (number(header, k) for k in ("EchoTime", "RepetitionTime", "InversionTime"))
     groups = header.get("SharedFunctionalGroupsSequence")
     if groups and "MRTimingAndRelatedParametersSequence" in groups[0]:
-        timing["RepetitionTime"] = number(groups[0].MRTimingAndRelatedParametersSequence[0], "RepetitionTime")
-    echo, repetition, inversion = timing["EchoTime"], timing["RepetitionTime"], timing["InversionTime"]
+        repetition = number(groups[0].MRTimingAndRelatedParametersSequence[0], "RepetitionTime")
     if echo is None or repetition is None:
         return None
     if echo >= _T2_ECHO:
-        return "FLAIR" if inversion is not None and inversion >= _FLAIR_INVERSION else "T2w"
-    inversion_prepared = (
-        inversion is not None and 0 < inversion < _FLAIR_INVERSION and "GR" in words(header, "ScanningSequence")
-    )
-    return "T1w" if echo < _T1_ECHO and (repetition < _T1_REPETITION or inversion_prepared) else None
+        return "FLAIR" if (inversion or 0.0) >= _FLAIR_INVERSION else "T2w"
+    prepared = 0 < (inversion or 0.0) < _FLAIR_INVERSION and "GR" in words(header, "ScanningSequence")
+    return "T1w" if echo < _T1_ECHO and (repetition < _T1_REPETITION or prepared) else None
 
 
 def choose_contrasts(

@@ -84,10 +84,7 @@ def find_dicom_cases(
         one.instances.append(instance)
     usable: list[Series] = []
     left_out: list[LeftOut] = []
-    for one in sorted(
-        series.values(),
-        key=lambda s: (text(s.header, "StudyInstanceUID"), number(s.header, "SeriesNumber") or 0.0, s.uid),
-    ):
+    for one in sorted(series.values(), key=_place_in_study):
         kept: dict[tuple[str, bool], list[Instance]] = {}
         for instance in one.instances:
             kept.setdefault(_refusal(instance.header, codes), []).append(instance)
@@ -103,6 +100,11 @@ def find_dicom_cases(
         return list(studies.values()), left_out
     ordered = [(one, sorted(one.instances, key=_place_in_series)) for one in usable]
     return [DicomCase([Series([i], one.place)]) for one, instances in ordered for i in instances], left_out
+
+
+def _place_in_study(series: Series) -> tuple[str, float, str]:
+    header = series.header
+    return text(header, "StudyInstanceUID"), number(header, "SeriesNumber") or 0.0, series.uid
 
 
 def _place_in_series(instance: Instance) -> tuple[float, str]:

@@ -160,7 +160,7 @@ def test_what_is_measured_piece_by_piece_is_what_is_measured_at_once(
         for _ in range(3)
     ]
     at_once = measure_members(members, (0.5, 2.0), ("cup", "disc"))
-    monkeypatch.setattr("medsegdiff_monai.measurements.quantities._MOST_STEPS", 20)
+    monkeypatch.setattr("medsegdiff_monai.measurements.ensemble._MOST_STEPS", 20)
     assert measure_members(members, (0.5, 2.0), ("cup", "disc")) == at_once
     assert measure_members(members[:1], (0.5, 2.0), ("cup", "disc")) == at_once[:1]
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 
 from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.networks.nets import DCEUNet, MedSegDiff
@@ -32,58 +31,6 @@ def denoiser(dims: int = 2) -> DCEUNet:
 
 def image(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-
-
-@both_samplers
-def test_streamed_windows_give_the_members_of_one_pass(sampler):
-    volume, net = image(1, 1, 12, 10), denoiser()
-    expected = inferer(sampler, roi_size=8).sample(volume, net)
-    streaming = inferer(sampler, roi_size=8, member_batch_size=2, stream_members=True)
-    batches = list(streaming.stream(volume, net))
-    assert [b.shape[1] for b in batches] == [2, 2, 1]
-    torch.testing.assert_close(torch.cat(batches, dim=1), expected, atol=1e-5, rtol=0)
-    assert expected.std(1).max() > 0.01
-
-
-@pytest.mark.parametrize("fusion", ["mean", "majority", "staple"])
-def test_prediction_without_members_says_what_one_with_them_says(fusion):
-    volume, net = MetaTensor(image(2, 1, 12, 10), meta={"filename_or_obj": "a.png"}), denoiser()
-    kept = inferer(roi_size=8, fusion=fusion).predict(volume, net)
-    streamed = inferer(roi_size=8, fusion=fusion, member_batch_size=2, stream_members=True).predict(
-        volume, net, keep_members=False
-    )
-    assert kept.members is not None
-    assert streamed.members is None
-    for name in ("probability", "uncertainty", "deviation", "mutual_information", "expected_entropy"):
-        ours, theirs = getattr(streamed, name), getattr(kept, name)
-        torch.testing.assert_close(ours.as_tensor(), theirs.as_tensor(), atol=1e-5, rtol=0)
-        assert ours.meta["filename_or_obj"] == "a.png"
-    for name in ("boundary_entropy", "pairwise_dice", "predicted_dice", "sensitivity", "specificity"):
-        torch.testing.assert_close(
-            getattr(streamed.scores, name), getattr(kept.scores, name), atol=1e-4, rtol=0, equal_nan=True
-        )
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"member_batch_size": 2}, {"roi_size": 8}], ids=["whole", "batches", "windows"]
-)
-def test_each_member_is_handed_out_once_and_in_order(settings):
-    seen: list[torch.Tensor] = []
-    prediction = inferer(**settings).predict(image(1, 1, 8, 8), denoiser(), on_members=seen.append)
-    assert torch.equal(torch.cat(seen, dim=1), prediction.members)
-
-
-def test_the_callers_precision_is_its_own_between_batches():
-    net = denoiser()
-    run = inferer(amp_dtype="bfloat16", member_batch_size=1)
-    for _ in run.stream(image(1, 1, 8, 8), net):
-        assert not torch.is_autocast_enabled("cpu")
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-
-
-def test_streaming_refuses_a_shared_start():
-    with pytest.raises(InputError, match="shared_start"):
-        inferer(stream_members=True, shared_start=True)
 
 
 @both_samplers
@@ -118,7 +65,7 @@ def test_trajectory_refuses_members_that_are_not_there():
         inferer().trajectory(image(1, 1, 8, 8), denoiser(), 5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"roi_size": 8}, {"roi_size": 8, "stream_members": True}])
+@pytest.mark.parametrize("settings", [{}, {"roi_size": 8}, {"roi_size": 8, "member_batch_size": 2}])
 def test_temperature_divides_the_logits_of_each_member(settings):
     x, net = image(1, 1, 8, 8), denoiser()
     members = inferer().sample(x, net).double().clamp(1e-6, 1 - 1e-6)
