@@ -119,8 +119,7 @@ class SegmentationResult:
         label_map: label values of shape ``(*spatial)``, uint8, the same as ``monai.bundle run`` writes.
         probability: of each region, of shape ``(regions, *spatial)`` in [0, 1].
         uncertainty: entropy in bits of each region, of shape ``(regions, *spatial)`` in [0, 1].
-        members: probability of each region in each member of the ensemble, of shape ``(members, regions, *spatial)``,
-            nested as the fused one is; None where they were not asked for.
+        members: probabilities ``(members, regions, *spatial)``, nested as the fused one is; None if not asked for.
     """
 
     label_map: np.ndarray
@@ -233,12 +232,9 @@ class Bundle:
         return torch.autocast(self.device.type, enabled=bool(self.get("amp")))
 
     def finish(self, batch: Mapping[str, Any], probability: torch.Tensor, members: torch.Tensor | None = None) -> Any:
-        """The case of a batch of one after the postprocessing.
+        """The case of :meth:`prepare`'s batch after the postprocessing.
 
-        Args:
-            batch: see :meth:`prepare`.
-            probability: of each region, of shape ``(1, C, *spatial)``.
-            members: those of the ensemble, of shape ``(1, N, C, *spatial)``; None where no map of them is needed.
+        The probability is of shape ``(1, C, *spatial)``; members, ``(1, N, C, *spatial)``, are for their maps alone.
         """
         output = {**batch, "pred": _like(probability, batch["image"])}
         if members is not None:

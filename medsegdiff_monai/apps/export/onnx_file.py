@@ -156,11 +156,9 @@ class OnnxNetwork:
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Fused probability of shape ``(B, C, *spatial)``.
+        """Fused probability ``(B, C, *spatial)`` of an image ``(B, context_channels, *spatial)``.
 
-        Args:
-            image: image of shape ``(B, context_channels, *spatial)``.
-            noise: start of each member, of shape ``(B, N, C, *spatial)``; drawn by the file where it is not given.
+        Noise, of shape ``(B, N, C, *spatial)``, is drawn by the file where it is not given.
         """
         feed = {"image": image.cpu().numpy()}
         if noise is not None:
