@@ -87,13 +87,11 @@ def calibrate_bundle(
     device: str | None = None,
     dry_run: bool = False,
 ) -> CalibrationRecord:
-    """Fit the temperature of a bundle to labelled cases, write it into the bundle and print its effect.
+    """Fit the temperature of a bundle to labelled cases, as the command does, and print its effect.
 
     The members are sampled at temperature 1 as the bundle's inference samples them. The cases are prepared as in the
     training's validation: on the network's own grid, where the members are tempered. Regions are not nested into one
     another. The record is written beside the configuration, as ``calibration.json`` or ``<overlay>_calibration.json``.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
 
     Raises:
         InputError: when something does not fit, no case has a label, or, after all else, some cases could not be used.

@@ -38,13 +38,7 @@ def write_datalist(
     seed: int = 0,
     **folder_options: Any,
 ) -> int:
-    """Write the datalist of a data set in its owners' layout, and print what is left out and why.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
-
-    Returns:
-        Number of cases, files and folders that are left out.
-    """
+    """Write a data set's datalist as the command does, and return how many cases, files and folders are left out."""
     if layout not in LAYOUTS:
         raise InputError(f"There is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}.")
     given = [f"--{name}" for name, value in folder_options.items() if value is not None]

@@ -27,10 +27,7 @@ _TRAINING_IMAGES = 6000  # images seen in training: about three minutes on two c
 
 
 def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: int) -> None:
-    """Run the main job from end to end: data, training, inference, evaluation, and a picture of the results.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
-    """
+    """Run the main job from end to end, as the command does: data, training, inference, evaluation, a picture."""
     start = time.monotonic()
     configs = Path(bundle) / "configs"
     for name in ("train.json", "inference.json"):

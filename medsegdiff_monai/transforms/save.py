@@ -187,8 +187,7 @@ def groups_on_image_grid(
 
 def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any) -> Any:
     """Maps of a case on the grid of the image's file, of shape ``(C, *spatial)``, see :func:`groups_on_image_grid`."""
-    whole: Any = None
-    first = 0
+    whole, first = None, 0
     for group in groups_on_image_grid(case, key, preprocessing):
         if whole is None:
             if len(group) == len(case[key]):
@@ -205,8 +204,7 @@ class SaveInvertedd(SaveSegmentationd):
 
     Args:
         preprocessing: what the image has gone through, which is inverted.
-        args: those of :class:`SaveSegmentationd`.
-        kwargs: those of :class:`SaveSegmentationd`.
+        args: those of :class:`SaveSegmentationd`, as are ``kwargs``.
     """
 
     def __init__(self, *args: Any, preprocessing: InvertibleTransform, **kwargs: Any) -> None:

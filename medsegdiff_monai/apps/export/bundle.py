@@ -34,18 +34,16 @@ def export_bundle(
     opset: int = 20,
     device: str = "cpu",
 ) -> Path:
-    """Write a bundle's network with its weights, sampler and fusion as one file, and compare the file with the network.
+    """Write a bundle's network with its weights, sampler and fusion as one file, as the command does.
 
     MONAI's ``ckpt_export`` and ``onnx_export`` skip weights whose names do not match; here all must, and a file whose
     answer differs from the network's by more than 1e-4 is not kept.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
     """
     path = Path(str(out))
     if path.suffix not in _FORMATS:
         raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
-    given = {"num_inference_steps": steps, "num_ensemble": members}
-    opened = Bundle(bundle, [overlay] if overlay else [], checkpoint, device, **given)
+    overlays = [overlay] if overlay else []
+    opened = Bundle(bundle, overlays, checkpoint, device, num_inference_steps=steps, num_ensemble=members)
     if path.suffix == ".onnx":
         refuse_onnx(opened.get("network_def"), opset)
     network: Any = opened.network

@@ -80,19 +80,6 @@ def export_onnx(network: MedSegDiff, path: Path, image_channels: int, spatial_di
     refuse_onnx(network, opset)
     import onnx
 
-    model = _traced(network.eval(), image_channels, spatial_dims, opset)
-    _make_noise_optional(model, network.num_ensemble, network.mask_channels, network.divisor)
-    del model.graph.value_info[:]  # sizes of what lies between are inferred by who needs them
-    model.doc_string = (
-        f"Image to probability of {network.mask_channels} masks: {len(network.timesteps)} steps of diffusion, "
-        f"{network.num_ensemble} members where no noise is given. Spatial sizes are divisible by {network.divisor}."
-    )
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: int) -> Any:
-    """The network as an ONNX model of image and noise."""
     device = next(network.parameters()).device
     spatial = [(i + 2) * network.divisor for i in range(spatial_dims)]
     image = torch.zeros(2, image_channels, *spatial, device=device)
@@ -103,7 +90,7 @@ def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: 
         "noise": {0: shared, 1: "members", **{i + 3: shared for i in range(spatial_dims)}},
     }
     program = torch.onnx.export(
-        network,
+        network.eval(),
         (image, noise),
         input_names=["image", "noise"],
         output_names=["probability"],
@@ -114,7 +101,15 @@ def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: 
     )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program.")
-    return program.model_proto
+    model = program.model_proto
+    _make_noise_optional(model, network.num_ensemble, network.mask_channels, network.divisor)
+    del model.graph.value_info[:]  # sizes of what lies between are inferred by who needs them
+    model.doc_string = (
+        f"Image to probability of {network.mask_channels} masks: {len(network.timesteps)} steps of diffusion, "
+        f"{network.num_ensemble} members where no noise is given. Spatial sizes are divisible by {network.divisor}."
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
 
 
 def _make_noise_optional(model: Any, members: int, channels: int, divisor: int) -> None:

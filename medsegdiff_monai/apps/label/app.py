@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,14 @@ class MedSegDiffLabelApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        self.bundles = _bundles(Path(app_dir) / "model", conf.get("models"))
+        models, names = Path(app_dir) / "model", conf.get("models")
+        present = sorted(p.parents[1].name for p in models.glob("*/configs/inference.json"))
+        asked = [name.strip() for name in names.split(",")] if names else present
+        missing = [name for name in asked if name not in present]
+        if missing or not asked:
+            wrong, others = ", ".join(missing) or "at all", ", ".join(present) or "none"
+            raise InputError(f"There is no bundle {wrong} in {models} (there are: {others}): prepare the app with it.")
+        self.bundles = {name: str(models / name) for name in asked}
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -173,13 +179,3 @@ class MedSegDiffLabelApp(MONAILabelApp):
         if hasattr(store, "fetch_new"):  # that of a PACS
             store.fetch_new()
         return super().next_sample(request)
-
-
-def _bundles(models: Path, names: str | None) -> dict[str, str]:
-    present = sorted(p.parents[1].name for p in models.glob("*/configs/inference.json"))
-    asked = [name.strip() for name in names.split(",")] if names else present
-    missing = [name for name in asked if name not in present]
-    if missing or not asked:
-        wrong, others = ", ".join(missing) or "at all", ", ".join(present) or "none"
-        raise InputError(f"There is no bundle {wrong} in {models} (there are: {others}): prepare the app with it.")
-    return {name: os.path.join(models, name) for name in asked}

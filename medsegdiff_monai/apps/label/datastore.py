@@ -9,9 +9,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from highdicom.seg import Segmentation
@@ -61,8 +60,7 @@ logger = logging.getLogger(__name__)
 _STUDY_UID = "0020000D"
 
 
-@dataclass(frozen=True)
-class StoredPicture:
+class StoredPicture(NamedTuple):
     """Study, Series and SOP Instance UID of an object in a PACS."""
 
     study: str
@@ -84,15 +82,14 @@ class PicturePacs(Pacs):
         for modality in modalities:
             with self._errors("listing the studies"):
                 studies |= set(self._pages("studies", _STUDY_UID, {**study_filter, "ModalitiesInStudy": modality}))
-        pictures = [
+        return sorted(
             StoredPicture(study, series.uid, instance)
             for study in studies
             for series in self.series_of(study).values()
             if series.modality in modalities
             for instance, kind in series.instances.items()
             if kind in classes
-        ]
-        return sorted(pictures, key=lambda p: (p.study, p.series, p.instance))
+        )
 
 
 def picture_name(instance: str) -> str:
@@ -187,7 +184,7 @@ class PacsDatastore(LocalDatastore):
         with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder:
             file = Path(folder) / f"{name}.png"
             _as_picture(image).save(file)
-            self.add_image(name, str(file), asdict(stored))
+            self.add_image(name, str(file), stored._asdict())
 
     def _source(self, stored: StoredPicture) -> PictureInput:
         """An object of the PACS, which is deleted here once it is read."""
