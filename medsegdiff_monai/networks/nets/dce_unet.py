@@ -35,17 +35,16 @@ VARIANTS: dict[str, dict[str, tuple]] = {
 }
 
 
-def _check_settings(
-    spatial_dims: int, levels: int, settings: Mapping[str, tuple[tuple, int]], patch: Sequence[int]
-) -> None:
-    """Refuse settings that do not fit together; each of ``settings`` is one number a level, and its least value."""
+def _check_settings(spatial_dims: int, levels: int, settings: Mapping[str, tuple], patch: Sequence[int]) -> None:
+    """Refuse settings that do not fit together; each of ``settings`` is one number a level."""
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
-    for name, (values, least) in settings.items():
+    for name, values in settings.items():
+        least = 1 if name.endswith("channels") else 0
         if len(values) != levels:
             raise ValueError(
                 f"{name} must have one entry for each entry of channels, got {name}={values} for "
-                f"channels={settings['channels'][0]}."
+                f"channels={settings['channels']}."
             )
         if min(values) < least:
             raise ValueError(f"{name} must not be less than {least}, got {values}.")
@@ -129,15 +128,10 @@ class DCEUNet(nn.Module):
         mask_widths = tuple(channels) if mask_channels is None else tuple(mask_channels)
         attention = (False,) * levels if attention_levels is None else tuple(attention_levels)
         patch = per_level(subpixel_factor, spatial_dims)
-        settings = {
-            "channels": (tuple(channels), 1),
-            "num_res_blocks": (blocks, 0),
-            "mask_channels": (mask_widths, 1),
-            "mask_num_res_blocks": (mask_blocks, 0),
-            "fusion_levels": (tuple(fusion_levels), 0),
-            "attention_levels": (attention, 0),
-        }
-        _check_settings(spatial_dims, levels, settings, patch)
+        widths = {"channels": tuple(channels), "mask_channels": mask_widths}
+        counts = {"num_res_blocks": blocks, "mask_num_res_blocks": mask_blocks}
+        switches = {"fusion_levels": tuple(fusion_levels), "attention_levels": attention}
+        _check_settings(spatial_dims, levels, {**widths, **counts, **switches}, patch)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.out_channels = out_channels
