@@ -66,10 +66,7 @@ def words(items: Iterable[object]) -> str:
 
 
 def grid_difference(path: Path, reference: Path) -> str | None:
-    """The difference between the grids of two files by their headers, in words; None where there is none.
-
-    Channels are not part of a grid. Pictures have a size, volumes a shape and an affine.
-    """
+    """The difference between the grids (size, or shape and affine) of two files, in words; None where there is none."""
     header, expected = read_header(path, path.name), read_header(reference, reference.name)
     if (header.kind == NIFTI) != (expected.kind == NIFTI):
         raise InputError(f"{path.name} and {reference.name} are a picture and a volume: give both in one kind of file.")

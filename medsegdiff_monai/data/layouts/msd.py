@@ -94,10 +94,8 @@ def _case(name: str, image: Path | None, label: Path | None) -> LayoutCase:
     header = read_header(image, image.name)
     if len(header.shape) != 3 or header.channels != len(CONTRASTS):
         shape = (*header.shape, header.channels) if header.channels > 1 else header.shape
-        raise InputError(
-            f"imagesTr/{image.name} has the shape {' x '.join(map(str, shape))}, not X x Y x Z x 4 "
-            f"({words(CONTRASTS)}): replace it."
-        )
+        sizes, expected = " x ".join(map(str, shape)), f"X x Y x Z x 4 ({words(CONTRASTS)})"
+        raise InputError(f"imagesTr/{image.name} has the shape {sizes}, not {expected}: replace it.")
     rule = f", but the labels of {_TASK} are {words(range(4))}: replace it."
     check_label(label, image, range(4), rule, f"The label of {name}")
     return LayoutCase(name, name, (image,), label)
