@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Spacingd
 
 from medsegdiff_monai.measurements import Measurement, measure_ensemble
-from medsegdiff_monai.transforms import MeasureRegionsd, inverted
+from medsegdiff_monai.transforms import MeasureRegionsd, save
 
 EYE = {"disc": [1, 2], "cup": [2]}
 
@@ -87,7 +87,7 @@ def test_members_are_measured_nested_and_on_the_grid_of_the_file(
     members = MetaTensor(torch.rand(6, *prepared.shape[1:], generator=generator), meta=prepared.meta)
     pred = MetaTensor((torch.rand(2, *image.shape[1:], generator=generator) > 0.5).float(), meta=image.meta)
     case = {"image": prepared, "pred": pred, "members": members}
-    monkeypatch.setattr(inverted, "_LARGEST_GROUP", largest_group)
+    monkeypatch.setattr(save, "_LARGEST_GROUP", largest_group)
     found = MeasureRegionsd("pred", EYE, preprocessing=preprocessing)(case)["measurements"]
 
     large = Invertd("members", preprocessing, "image", nearest_interp=False)(case)["members"].as_tensor().numpy()
