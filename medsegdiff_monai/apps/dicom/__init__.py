@@ -3,7 +3,7 @@
 
 """DICOM in, DICOM out: ``reading`` finds and reads images, ``writing`` makes objects, and here cases are run."""
 
-from .case import DicomSegmenter, SegmentedCase
+from .case import DicomObjects, DicomSegmenter, SegmentedCase, make_objects
 from .codes import BundleCodes, ImageKind, Measure, SegmentCodes, read_codes
 from .command import problem_of, run_dicom, segment_folders
 from .output import CaseResult, prepare_folder, write_case
@@ -15,5 +15,4 @@ from .reading.identity import Privacy, without_values_in_logs
 from .reading.images import PictureInput, VolumeInput, read_picture, read_volume
 from .reading.pixels import number_of_frames
 from .writing.grid import PictureGrid
-from .writing.objects import DicomObjects, make_objects
 from .writing.segmentation import Equipment, ObjectMaker, ResultUIDs, series_sizes

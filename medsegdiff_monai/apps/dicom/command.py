@@ -141,9 +141,8 @@ def run_dicom(
 ) -> int:
     """The command ``dicom``, whose help describes its options: DICOM in, DICOM SEG and SR out.
 
-    Returns:
-        Exit status: 0, or 1 where a case failed or a file was left out that may have been an image; 130 where the user
-        stopped it.
+    The exit status is 0, or 1 where a case failed or a file was left out that may have been an image, or 130 where the
+    user stopped it.
     """
     if not folders:
         raise InputError("No folder is given: name the folders that hold the DICOM objects.")

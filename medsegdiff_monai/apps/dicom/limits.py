@@ -62,10 +62,7 @@ def bounded_time(seconds: float | None, what: str) -> Iterator[None]:
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
-    """Let a block take no more memory than is free when it begins, so that it fails by itself and nothing is killed.
-
-    Only on Linux, where a process has such a limit, and in the main thread, for the limit is that of all threads.
-    """
+    """Let a block take no more memory than is free when it begins; on Linux, in the main thread, for all threads."""
     if sys.platform != "linux" or not _in_main_thread():
         yield
         return

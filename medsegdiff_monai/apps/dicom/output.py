@@ -12,17 +12,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from medsegdiff_monai.apps.dicom.case import DicomSegmenter
+from medsegdiff_monai.apps.dicom.case import DicomObjects, DicomSegmenter
 from medsegdiff_monai.apps.dicom.reading.attributes import text
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
-from medsegdiff_monai.apps.dicom.writing.objects import DicomObjects
 from medsegdiff_monai.apps.report import ReportCase, write_report
 from medsegdiff_monai.utils import PARTIAL, InputError, check_writable, replace_atomically
 
-__all__ = ["SUMMARY", "CaseResult", "RunRecord", "prepare_folder", "write_case", "write_summary"]
+__all__ = ["SUMMARY", "CaseResult", "RunRecord", "made_by", "prepare_folder", "write_case", "write_summary"]
 
 SUMMARY = "summary.json"
 _CASE, _CASE_NAME = re.compile(r"case_\d{3,}$"), "case_{:03d}"
@@ -88,28 +86,23 @@ class CaseResult:
     sources: str = ""  # tells its images from those of other cases, and names nobody
 
 
+def made_by(segmenter: DicomSegmenter, settings: str = "") -> dict[str, str]:
+    """The bundle and the settings of results, as entries of their summary."""
+    return {
+        "bundle": segmenter.equipment.model,
+        "bundle_version": segmenter.equipment.bundle_version,
+        "weights": segmenter.equipment.serial,
+        "settings": f"{segmenter.segmenter.settings}{settings}",
+    }
+
+
 def write_summary(
-    folder: Path,
-    segmenter: DicomSegmenter,
-    results: Sequence[CaseResult],
-    left_out: Sequence[LeftOut],
-    settings: str = "",
+    folder: Path, made_by: Mapping[str, str], results: Sequence[CaseResult], left_out: Sequence[LeftOut]
 ) -> None:
     """Write ``summary.json``: what made the results, the result of each case, and what was left out."""
     entries = {"cases": [asdict(result) for result in results], "left_out": [asdict(one) for one in left_out]}
-    content = _made_by(segmenter, settings) | entries
-    text = json.dumps(content, indent=1) + "\n"
+    text = json.dumps({**made_by, **entries}, indent=1) + "\n"
     replace_atomically(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def _made_by(segmenter: DicomSegmenter, settings: str) -> dict[str, Any]:
-    made_by = segmenter.equipment
-    return {
-        "bundle": made_by.model,
-        "bundle_version": made_by.bundle_version,
-        "weights": made_by.serial,
-        "settings": f"{segmenter.segmenter.settings}{settings}",
-    }
 
 
 class RunRecord:
@@ -129,8 +122,7 @@ class RunRecord:
         settings: str,
         resume: bool,
     ) -> None:
-        self._folder, self._segmenter, self._settings = folder, segmenter, settings
-        self.left_out = left_out
+        self._folder, self._made_by, self.left_out = folder, made_by(segmenter, settings), left_out
         self._results: dict[int, CaseResult] = {r.case: r for r in self._earlier()} if resume else {}
         by_sources = {r.sources: r.case for r in self._results.values()}
         self.cases: dict[int, DicomCase] = {}
@@ -159,7 +151,7 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
-        write_summary(self._folder, self._segmenter, self.results, self.left_out, self._settings)
+        write_summary(self._folder, self._made_by, self.results, self.left_out)
 
     def _earlier(self) -> list[CaseResult]:
         path = self._folder / SUMMARY
@@ -172,7 +164,7 @@ class RunRecord:
             earlier = [CaseResult(**case) for case in content["cases"]]
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"The file {path} is no summary that can be gone on with: give --overwrite.") from e
-        for entry, now in _made_by(self._segmenter, self._settings).items():
+        for entry, now in self._made_by.items():
             if content.get(entry) != now:
                 words = "version of the bundle" if entry == "bundle_version" else entry
                 raise InputError(

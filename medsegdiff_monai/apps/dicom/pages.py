@@ -32,10 +32,12 @@ def case_pages(segmented: SegmentedCase, segmenter: DicomSegmenter, title: str) 
     source = segmented.source
     if isinstance(source, VolumeInput):
         (result,) = segmented.results
-        affine = source.image.affine.numpy()
         arrays = [source.image.as_tensor().numpy(), result.label_map[None], result.probability, result.uncertainty]
-        (image, (label_map,), probability, uncertainty), turned = _to_ras(arrays, affine)
-        shown: dict[str, Any] = {"frame": "RAS", "spacing": grid_spacing(turned, 3)}
+        turn = Orientation(axcodes="RAS", labels=None)
+        tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in arrays]
+        turned: list[Any] = [turn(MetaTensor(t, affine=source.image.affine)) for t in tensors]
+        image, (label_map,), probability, uncertainty = (t.as_tensor().numpy() for t in turned)
+        shown: dict[str, Any] = {"frame": "RAS", "spacing": grid_spacing(turned[0].affine.numpy(), 3)}
         shown["images"] = dict(zip(segmenter.codes.contrasts, image, strict=True))
         in_ras = replace(result, label_map=label_map, probability=probability, uncertainty=uncertainty)
         return {"report.html": _page(title, segmenter, in_ras, segmented.measurements[0], **shown)}
@@ -70,20 +72,8 @@ def _page(
     )
 
 
-def _to_ras(arrays: Sequence[np.ndarray], affine: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Arrays ``(C, *spatial)`` with their axes exchanged and turned, and the affine that they then have."""
-    turn = Orientation(axcodes="RAS", labels=None)
-    matrix = torch.from_numpy(affine)
-    turned: list[Any] = [turn(MetaTensor(torch.from_numpy(np.ascontiguousarray(a)), affine=matrix)) for a in arrays]
-    return [t.as_tensor().numpy() for t in turned], turned[0].affine.numpy()
-
-
 def known_reliability(segmenter: DicomSegmenter) -> ReportReliability | None:
-    """Calibration of a bundle; None where no ``configs/calibration.json`` is of its weights and temperature.
-
-    Raises:
-        InputError: when the file is no record of a calibration.
-    """
+    """Calibration of a bundle; None where no ``configs/calibration.json`` is of its weights and temperature."""
     configs = segmenter.segmenter.folder / "configs"
     place = configs / "calibration.json"
     if not place.is_file():

@@ -91,10 +91,7 @@ def read_credentials(
     """Credentials from a file that its owner alone may read, or else from the environment.
 
     The file has the lines ``user = ...`` and ``password = ...``, or ``token = ...``, the environment the variables
-    ``MEDSEGDIFF_DICOMWEB_USER``, ``_PASSWORD`` and ``_TOKEN``, or none of them.
-
-    Raises:
-        InputError: when the file cannot be used, or they are incomplete or of two kinds; they are not quoted.
+    ``MEDSEGDIFF_DICOMWEB_USER``, ``_PASSWORD`` and ``_TOKEN``, or none of them. An :class:`InputError` quotes none.
     """
     if file is None:
         given = {key: environment.get(f"{_PREFIX}{key.upper()}", "") for key in _KEYS}

@@ -13,7 +13,7 @@ from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.dicom.command import problem_of
-from medsegdiff_monai.apps.dicom.output import CaseResult, prepare_folder, write_summary
+from medsegdiff_monai.apps.dicom.output import CaseResult, made_by, prepare_folder, write_summary
 from medsegdiff_monai.apps.dicom.reading.attributes import is_valid_uid, uid_suffix
 from medsegdiff_monai.apps.dicom.reading.contrasts import parse_contrasts
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
@@ -67,7 +67,7 @@ def segment_studies(
             left_out += others
             failed += any(case.problem is not None for case in cases)
             if options.out is not None:
-                write_summary(options.out, segmenter, results, left_out)
+                write_summary(options.out, made_by(segmenter), results, left_out)
     return failed, results, left_out
 
 
@@ -87,8 +87,7 @@ def run_dicomweb(
 ) -> int:
     """The command ``dicomweb``, whose help describes its options: images from a PACS, DICOM SEG and SR into it.
 
-    Returns:
-        Exit status: 0, or 1 where a study failed or an object was left out that may have been an image.
+    The exit status is 0, or 1 where a study failed or an object was left out that may have been an image.
     """
     address, limits = check_url(url), limits or Limits()
     for name, value in asdict(limits).items():
@@ -96,9 +95,8 @@ def run_dicomweb(
             raise InputError(f"--{name.replace('_', '-')} must be a number above 0, got {value!r}.")
     allowed = read_credentials(credentials)
     if allowed.given and exposes_credentials(address):
-        print(
-            "Warning: the credentials go over plain http, which others can read on the way: use https.", file=sys.stderr
-        )
+        warning = "Warning: the credentials go over plain http, which others can read on the way: use https."
+        print(warning, file=sys.stderr)
     segmenter = DicomSegmenter(bundle, steps, members, device)
     named = parse_contrasts(contrasts, segmenter.codes.contrasts)
     with nullcontext() if out is None else locked_folder(out):

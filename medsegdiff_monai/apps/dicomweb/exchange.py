@@ -106,14 +106,8 @@ class Exchange:
     ) -> Iterator[Answer]:
         """Ask for a path below the address of the service, with a connection of its own.
 
-        Args:
-            method: of HTTP.
-            path: below the address.
-            accept: media types that the answer may have.
-            params: the query.
-            body: content and media type, sent with its length, whose end a service knows.
-            deadline: see :meth:`deadline`; None for that of a request that begins now.
-            expected: further statuses than those of success that have an answer.
+        A body is content and media type, sent with its length, whose end a service knows; the deadline is by default
+        that of a request that begins now. Statuses other than success raise, but for the expected ones.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         content = None
@@ -121,19 +115,17 @@ class Exchange:
             content, headers["Content-Type"] = io.BytesIO(body[0]), body[1]
         options: dict[str, Any] = {"headers": headers, "params": params, "data": content, "stream": True}
         seconds = (self.deadline() if deadline is None else deadline) - time.monotonic()
-        try:
-            with (
-                _open_session(self._credentials, seconds) as session,
-                session.request(method, f"{self.url}/{path}", timeout=self.limits.timeout, **options) as response,
-            ):
-                if response.status_code not in expected:
-                    if 300 <= response.status_code < 400:
-                        raise requests.TooManyRedirects(response=response)
-                    response.raise_for_status()
-                yield Answer(response)
-        except _TimeOverError as e:
-            text = f"took longer than {self.limits.max_time:g} s"
-            raise LimitError(text, "try later, or give a longer --max-time", gone=True) from e
+        excess = f"took longer than {self.limits.max_time:g} s"
+        over = LimitError(excess, "try later, or give a longer --max-time", gone=True)
+        with (
+            _open_session(self._credentials, seconds, over) as session,
+            session.request(method, f"{self.url}/{path}", timeout=self.limits.timeout, **options) as response,
+        ):
+            if response.status_code not in expected:
+                if 300 <= response.status_code < 400:
+                    raise requests.TooManyRedirects(response=response)
+                response.raise_for_status()
+            yield Answer(response)
 
     def listing(self, path: str, params: Mapping[str, Any] | None = None, deadline: float | None = None) -> list[Any]:
         """The objects of DICOM JSON (PS3.18 F) in the answer to a question."""
@@ -152,37 +144,27 @@ class Exchange:
             raise self._explained(e, doing) from e
 
     def _explained(self, error: Exception, doing: str) -> InputError:
-        pacs = f"The PACS at {self.url}"
+        pacs = f"PACS at {self.url}"
         if isinstance(error, LimitError):
-            return PacsError(f"{pacs} {error.excess} ({doing}): {error.advice}.", error.gone)
+            return PacsError(f"The {pacs} {error.excess} ({doing}): {error.advice}.", error.gone)
         if isinstance(error, requests.exceptions.SSLError):
-            return PacsError(
-                f"There is no TLS connection to the PACS at {self.url} that can be trusted: check --url, or set "
-                "REQUESTS_CA_BUNDLE to the file of the authority that signed its certificate.",
-                gone=True,
-            )
+            advice = "check --url, or set REQUESTS_CA_BUNDLE to the file of the authority that signed its certificate"
+            return PacsError(f"There is no TLS connection to the {pacs} that can be trusted: {advice}.", gone=True)
         if isinstance(error, (requests.Timeout, ReadTimeoutError)):
-            waited = f"did not answer within {self.limits.timeout:g} s"
-            return PacsError(f"{pacs} {waited} ({doing}): try later, or give a longer --timeout.", gone=True)
+            waited = f"{self.limits.timeout:g} s ({doing}): try later, or give a longer --timeout"
+            return PacsError(f"The {pacs} did not answer within {waited}.", gone=True)
         if isinstance(error, requests.HTTPError) and error.response is not None:
-            return PacsError(f"{pacs} {self._refusal(error.response.status_code)} ({doing}).")
+            return PacsError(f"The {pacs} {self._refusal(error.response.status_code)} ({doing}).")
         if isinstance(error, requests.TooManyRedirects):
-            return PacsError(f"{pacs} sends on to another address: give that as --url.")
+            return PacsError(f"The {pacs} sends on to another address: give that as --url.")
         if isinstance(error, (requests.ConnectionError, HTTPError)) and not isinstance(error, DecodeError):
-            return PacsError(
-                f"The connection to the PACS at {self.url} failed ({doing}): check that it runs and that --url is "
-                "right.",
-                gone=True,
-            )
+            advice = "check that it runs and that --url is right"
+            return PacsError(f"The connection to the {pacs} failed ({doing}): {advice}.", gone=True)
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-            return InputError(
-                f"Cannot write what the PACS sends to the temporary folder ({error.strerror}): free space or set "
-                "TMPDIR."
-            )
-        return PacsError(
-            f"The answer of the PACS at {self.url} is not DICOMweb: give as --url the address of its DICOMweb service, "
-            "which often ends with /dicom-web."
-        )
+            where = f"the temporary folder ({error.strerror}): free space or set TMPDIR"
+            return InputError(f"Cannot write what the PACS sends to {where}.")
+        advice = "give as --url the address of its DICOMweb service, which often ends with /dicom-web"
+        return PacsError(f"The answer of the {pacs} is not DICOMweb: {advice}.")
 
     def _refusal(self, status: int) -> str:
         """Meaning of an HTTP status other than success."""
@@ -195,10 +177,6 @@ class Exchange:
             413: "takes no request of this size (413): raise its limit, or that of the web server before it",
         }
         return reasons.get(status, f"refuses the request ({status}): see its log")
-
-
-class _TimeOverError(Exception):
-    """A request has taken all the time that it may."""
 
 
 class _NoRedirects(requests.Session):
@@ -252,13 +230,13 @@ class _Cuttable(HTTPAdapter):
 
 
 @contextmanager
-def _open_session(credentials: Credentials, seconds: float) -> Iterator[requests.Session]:
+def _open_session(credentials: Credentials, seconds: float, over: LimitError) -> Iterator[requests.Session]:
     """A session for one request, with credentials that go to the address that the user gave and to no other.
 
-    It ends with a :class:`_TimeOverError` once the seconds are over, whatever arrives meanwhile.
+    It ends with the error ``over`` once the seconds are, whatever arrives meanwhile.
     """
     if seconds <= 0:
-        raise _TimeOverError
+        raise over
     adapter = _Cuttable()
     clock = Timer(seconds, adapter.cut)
     clock.daemon = True
@@ -271,9 +249,9 @@ def _open_session(credentials: Credentials, seconds: float) -> Iterator[requests
             yield session
         except Exception as e:
             if adapter.was_cut:
-                raise _TimeOverError from e
+                raise over from e
             raise
         finally:
             clock.cancel()
     if adapter.was_cut:  # what looked like the end of the answer was not
-        raise _TimeOverError
+        raise over

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -45,9 +45,8 @@ class Pacs:
     """A DICOMweb service (PS3.18, 8 and 10): queries, retrieves and stores.
 
     A request to store is sent whole, with its length: of one sent in chunks, Orthanc stores each object as soon as it
-    has arrived, so that a connection that breaks leaves some of them; of one with a length it stores none.
-
-    Every method raises a :class:`PacsError` when the PACS does not answer as it should.
+    has arrived, so that a connection that breaks leaves some of them; of one with a length it stores none. Every method
+    raises a :class:`PacsError` when the PACS does not answer as it should.
     """
 
     def __init__(self, url: str, credentials: Credentials, limits: Limits) -> None:
@@ -72,15 +71,15 @@ class Pacs:
 
     def _pages(self, path: str, key: str, params: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
         """All matches of a search, by a UID: a service may answer with some of them at a time (PS3.18 8.3.4.4)."""
-        found: dict[str, dict[str, Any]] = {}
+        matches: dict[str, dict[str, Any]] = {}
         deadline = self._exchange.deadline()
         for _ in range(_PAGES):
-            page = self._exchange.listing(path, {**(params or {}), "offset": len(found)}, deadline)
+            page = self._exchange.listing(path, {**(params or {}), "offset": len(matches)}, deadline)
             fresh = {_value(item, key): item for item in page}
-            if not fresh.keys() - found.keys():  # none more, or a service that knows no offset
-                return found
-            found.update(fresh)
-            if len(found) > _OBJECTS:
+            if not fresh.keys() - matches.keys():  # none more, or a service that knows no offset
+                return matches
+            matches.update(fresh)
+            if len(matches) > _OBJECTS:
                 break
         raise LimitError(
             f"lists more than {_OBJECTS} objects or {_PAGES} pages",
@@ -102,9 +101,8 @@ class Pacs:
                     header.update(Dataset.from_json({tag: element}, bulk_data_uri_handler=lambda *_: None))
             return header
 
-    def retrieve(self, study: str, series: Iterable[StoredSeries], folder: Path) -> int:
+    def retrieve(self, study: str, series: Collection[StoredSeries], folder: Path) -> int:
         """Retrieve series, each into a subfolder whose name tells nothing; the number of their objects."""
-        series = list(series)
         total = sum(len(s.instances) for s in series)
         left = self._exchange.limits.max_size * GIGABYTE
         with tqdm(total=total, desc="Retrieving", unit="object", leave=False, delay=_BAR_AFTER) as bar:

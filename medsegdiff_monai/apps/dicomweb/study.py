@@ -141,10 +141,8 @@ def segment_study(
 ) -> tuple[list[CaseResult], list[LeftOut]]:
     """Segment a study of a PACS and store the results in it, going on with the others where a case fails.
 
-    The images are in a temporary folder that nobody else can read (its mode is 0700) while that lasts.
-
-    Returns:
-        The result of each case that had none, and what was left out.
+    The images are in a temporary folder that nobody else can read (its mode is 0700) while that lasts. Returned are the
+    result of each case that had none, and what was left out.
     """
     stored = pacs.series_of(study)
     planned = plan_cases(pacs, study, stored, segmenter.codes, options.named)

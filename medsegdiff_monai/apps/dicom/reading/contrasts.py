@@ -34,10 +34,8 @@ _DERIVED = {"ADC", "PERFUSION", "DIFFUSION", "PROJECTION IMAGE", "PHASE", "P"}  
 def parse_contrasts(value: Any, contrasts: Sequence[str]) -> dict[str, str]:
     """Series that the user names, by folder, UID or number, for contrasts that the bundle takes.
 
-    The value is the command line's ``T1w=3,T1gd=4,...``, or the same as a mapping, or None.
-
-    Raises:
-        InputError: when it is something else, or names another contrast.
+    The value is the command line's ``T1w=3,T1gd=4,...``, or the same as a mapping, or None; an :class:`InputError` is
+    raised where it is something else, or names another contrast.
     """
     if isinstance(value, Mapping):
         value = [f"{name}={series}" for name, series in value.items()]

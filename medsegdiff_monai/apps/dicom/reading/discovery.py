@@ -79,7 +79,8 @@ def find_dicom_cases(
         by_uid.setdefault(uid, Series(place=privacy.shown(instance.path.parent))).instances.append(instance)
     usable: list[Series] = []
     left_out: list[LeftOut] = []
-    for series in sorted(by_uid.values(), key=_place_in_study):
+    by_number = sorted(by_uid.values(), key=lambda s: (number(s.header, "SeriesNumber") or 0.0, s.uid))
+    for series in sorted(by_number, key=lambda s: text(s.header, "StudyInstanceUID")):
         by_refusal: dict[tuple[str, bool], list[Instance]] = {}
         for instance in series.instances:
             by_refusal.setdefault(_refusal(instance.header, codes), []).append(instance)
@@ -89,21 +90,14 @@ def find_dicom_cases(
             else:
                 usable.append(Series(alike, series.place))
     if codes.kind is not ImageKind.VOLUME:
-        pictures = [(i, s.place) for s in usable for i in sorted(s.instances, key=_place_in_series)]
-        return [DicomCase([Series([instance], place)]) for instance, place in pictures], left_out
+        for series in usable:
+            series.instances.sort(key=lambda i: text(i.header, "SOPInstanceUID"))
+            series.instances.sort(key=lambda i: number(i.header, "InstanceNumber") or 0.0)
+        return [DicomCase([Series([i], s.place)]) for s in usable for i in s.instances], left_out
     studies: dict[str, DicomCase] = {}
     for series in usable:
         studies.setdefault(text(series.header, "StudyInstanceUID"), DicomCase([])).series.append(series)
     return list(studies.values()), left_out
-
-
-def _place_in_study(series: Series) -> tuple[str, float, str]:
-    header = series.header
-    return text(header, "StudyInstanceUID"), number(header, "SeriesNumber") or 0.0, series.uid
-
-
-def _place_in_series(instance: Instance) -> tuple[float, str]:
-    return number(instance.header, "InstanceNumber") or 0.0, text(instance.header, "SOPInstanceUID")
 
 
 def _refusal(header: Dataset, codes: BundleCodes) -> tuple[str, bool]:

@@ -46,14 +46,12 @@ def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) ->
     bar = tqdm(files, desc="Reading headers", unit="file", leave=False, disable=len(files) < _BAR_FROM)
     with bounded_memory():
         for file in bar:
-            try:
-                instance = _read(file)
-            except _UnreadableError as e:
-                problems.append((file, str(e)))
-                continue
-            if instance is not None:
+            instance = _read(file)
+            if isinstance(instance, Instance):
                 privacy.learn(instance.header)
                 instances.append(instance)
+            elif instance is not None:
+                problems.append((file, instance))
             elif file.suffix.lower() in _SUFFIXES or file in given:
                 problems.append((file, "is no DICOM file (or has lost its beginning)"))
             else:
@@ -67,10 +65,6 @@ def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) ->
         what, verb = (f"{len(others)} files", "are") if len(others) > 1 else ("1 file", "is")
         left_out.append(LeftOut(what, f"{verb} no DICOM ({named}{more})."))
     return unique, left_out
-
-
-class _UnreadableError(Exception):
-    """A file that may be an image and cannot be read; its text is the reason."""
 
 
 def _files(folder: Path, problems: list[tuple[Path, str]]) -> Iterator[Path]:
@@ -102,27 +96,27 @@ def _files(folder: Path, problems: list[tuple[Path, str]]) -> Iterator[Path]:
             problems.append((path, "is no file but a pipe, a socket or a device"))
 
 
-def _read(file: Path) -> Instance | None:
-    """A file's object; None where it is no DICOM, and :class:`_UnreadableError` where it is and cannot be read."""
+def _read(file: Path) -> Instance | str | None:
+    """A file's object, or why it cannot be read; None where it is no DICOM."""
     try:
         with file.open("rb") as f:
             start = f.read(_START)
     except OSError as e:
-        raise _UnreadableError(f"cannot be read ({e.strerror})") from e
+        return f"cannot be read ({e.strerror})"
     if not looks_like_dicom(start):
         return None
     try:
         header, has_pixels = read_header(file)
         notes = _completed(header, file)
-    except MemoryError as e:
-        raise _UnreadableError("has a header that is larger than any that describes an image") from e
-    except RecursionError as e:
-        raise _UnreadableError("has attributes that are nested too deeply") from e
-    except Exception as e:  # pydicom raises a dozen kinds of errors for damaged files
-        raise _UnreadableError("is damaged or truncated: copy or export it again") from e
+    except MemoryError:
+        return "has a header that is larger than any that describes an image"
+    except RecursionError:
+        return "has attributes that are nested too deeply"
+    except Exception:  # pydicom raises a dozen kinds of errors for damaged files
+        return "is damaged or truncated: copy or export it again"
     is_image = text(header, "SOPClassUID") in IMAGE_CLASSES or "Rows" in header or "Modality" not in header
     if is_image and not has_pixels:
-        raise _UnreadableError("is truncated or no image, for it has no pixels: copy or export it again")
+        return "is truncated or no image, for it has no pixels: copy or export it again"
     return Instance(file, header, notes)
 
 

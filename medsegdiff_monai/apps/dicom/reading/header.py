@@ -10,26 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom import config
+from pydicom import config, uid
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 from pydicom.valuerep import VR
 
 from medsegdiff_monai.apps.dicom.reading.attributes import decoded_text, python_encodings, value_of
 from medsegdiff_monai.apps.dicom.reading.identity import COPIED
 
-__all__ = ["PIXEL_DATA", "Instance", "LeftOut", "looks_like_dicom", "read_header", "read_with_pixels"]
+__all__ = ["Instance", "LeftOut", "looks_like_dicom", "read_header", "read_with_pixels"]
 
-PIXEL_DATA = Tag(0x7FE0, 0x0010)
+_PIXEL_DATA = Tag(0x7FE0, 0x0010)
 _FIRST_PIXELS = Tag(0x7FE0, 0x0008)  # of floating point, which no image of a bundle has
 _UNDEFINED = 0xFFFFFFFF
 _LARGEST_HEADER = 2**26  # bytes: ten thousand frames described in all details need about as much
@@ -57,8 +51,7 @@ _HEADER = (
 _PIXELS = (
     *_IMAGE,
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *(f"{c}PaletteColorLookupTableDescriptor" for c in ("Red", "Green", "Blue")),
-    *(f"{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+    *(f"{c}PaletteColorLookupTable{part}" for c in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 )
@@ -108,8 +101,7 @@ def looks_like_dicom(start: bytes) -> bool:
     if len(start) < 12:
         return False
     little, big = int.from_bytes(start[:2], "little"), int.from_bytes(start[:2], "big")
-    representation = start[4:6].decode("latin_1")
-    explicit = representation in {str(v) for v in VR}
+    explicit = start[4:6].decode("latin_1") in {str(v) for v in VR}
     if explicit and 8 in (little, big):
         return True
     implicit_length = int.from_bytes(start[4:8], "little")
@@ -133,12 +125,12 @@ def read_header(path: Path) -> tuple[Dataset, bool]:
         header = _read(_BoundedFile(stream), at_pixels, _HEADER)
     header.filename = str(path)
     if stream is not file:
-        header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        header.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
     _decode(header)
     if "TransferSyntaxUID" not in header.file_meta and lengths and lengths[0] != _UNDEFINED:
         implicit, little = header.original_encoding
-        native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        header.file_meta.TransferSyntaxUID = native if little else ExplicitVRBigEndian
+        native = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        header.file_meta.TransferSyntaxUID = native if little else uid.ExplicitVRBigEndian
     return header, bool(lengths)
 
 
@@ -146,7 +138,7 @@ def read_with_pixels(path: Path, pixel_bytes: int) -> FileDataset:
     """Read pixels and what decodes them; the bytes of pixels that the header declares bound what is inflated."""
     with path.open("rb") as file:
         stream = _inflated(file, _LARGEST_HEADER + pixel_bytes)
-        return _read(stream, lambda tag, representation, length: tag > PIXEL_DATA, _PIXELS)
+        return _read(stream, lambda tag, representation, length: tag > _PIXEL_DATA, _PIXELS)
 
 
 def _read(stream: Any, stop: Callable[..., bool], keywords: Iterable[str]) -> FileDataset:
@@ -162,19 +154,13 @@ def _inflated(file: BinaryIO, limit: int) -> BinaryIO:
     begins = len(start) if start[_MARK_AT:] == _MARK else 0
     file.seek(begins)
     bounded: Any = _BoundedFile(file)
-    meta = read_dataset(
-        bounded,
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, representation, length: tag >> 16 != 2,
-    )
+    meta = read_dataset(bounded, False, True, stop_when=lambda tag, representation, length: tag >> 16 != 2)
     ends = file.tell()
     file.seek(0)
     if str(meta.get("TransferSyntaxUID", "")).encode() != _DEFLATED:
         return file
     head = file.read(ends).replace(_DEFLATED, _NATIVE)
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = inflate.decompress(file.read(limit), limit)
+    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(limit), limit)
     return io.BytesIO(head + content)
 
 

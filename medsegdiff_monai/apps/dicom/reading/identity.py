@@ -189,8 +189,10 @@ def _date(value: str) -> str | None:
 
 
 _SHORTEST = 3  # shorter parts of a name or number occur in file names by chance
-_IDENTITY = ("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "IssuerOfPatientID")
-_NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName")
+_PERSONAL = (
+    *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName"),
+    *("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "IssuerOfPatientID"),
+)
 
 
 class Privacy:
@@ -201,7 +203,7 @@ class Privacy:
 
     def learn(self, ds: Dataset) -> None:
         """Take note of who a header is about."""
-        for keyword in (*_NAMES, *_IDENTITY):
+        for keyword in _PERSONAL:
             for value in words(ds, keyword):
                 parts = value.replace("^", " ").replace("=", " ").replace("_", " ").replace(",", " ").split()
                 self._words |= {part for part in (*parts, value) if len(part) >= _SHORTEST}
@@ -217,14 +219,13 @@ class Privacy:
 @contextmanager
 def without_values_in_logs(*more: str) -> Iterator[None]:
     """Silence pydicom, highdicom and further loggers, whose warnings quote the values of damaged attributes."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom", *more)]
-    levels = [one.level for one in loggers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("pydicom", "highdicom", *more))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            for one in loggers:
-                one.setLevel(logging.CRITICAL)
+            for logger in levels:
+                logger.setLevel(logging.CRITICAL)
             yield
         finally:
-            for one, level in zip(loggers, levels):
-                one.setLevel(level)
+            for logger, level in levels.items():
+                logger.setLevel(level)

@@ -20,13 +20,13 @@ from medsegdiff_monai.apps.dicom.reading.discovery import Series
 from medsegdiff_monai.apps.dicom.reading.header import Instance
 from medsegdiff_monai.apps.dicom.reading.identity import complete_header, reference_header
 from medsegdiff_monai.apps.dicom.reading.pixels import decode_frames
-from medsegdiff_monai.apps.dicom.reading.stack import Slice, Stack, stack_series
+from medsegdiff_monai.apps.dicom.reading.stack import Stack, stack_series
 from medsegdiff_monai.data.grids import grid_spacing
 from medsegdiff_monai.transforms.load import grid_difference, on_grid_of
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["PictureInput", "VolumeInput", "from_image_axes", "pixel_spacing", "placed_frame", "ras_affine"]
-__all__ += ["read_picture", "read_volume", "to_image_axes"]
+__all__ = ["PictureInput", "VolumeInput", "pixel_spacing", "placed_frame", "ras_affine"]
+__all__ += ["read_picture", "read_volume", "swap_image_axes"]
 
 _FAR = 1e6  # mm: where no slice is
 _CENTIMETRES = 3  # Physical Units X/Y Direction (PS3.3 C.8.5.5.1.15)
@@ -63,12 +63,9 @@ def ras_affine(geometry: VolumeGeometry) -> np.ndarray:
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine[:, [2, 1, 0, 3]]
 
 
-def to_image_axes(array: np.ndarray) -> np.ndarray:
-    """Array ``(..., slices, rows, columns)`` to ``(..., columns, rows, slices)``; no copy."""
+def swap_image_axes(array: np.ndarray) -> np.ndarray:
+    """Array ``(..., slices, rows, columns)`` to ``(..., columns, rows, slices)`` or back; no copy."""
     return np.swapaxes(array, -1, -3)
-
-
-from_image_axes = to_image_axes  # the exchange of two axes is its own inverse
 
 
 def read_volume(series: Sequence[Series], contrasts: Sequence[str], resample: bool = False) -> VolumeInput:
@@ -125,7 +122,7 @@ def _image(stack: Stack, which: str) -> MetaTensor:
     stacked: Any = np.ma.stack(planes) if any(isinstance(p, np.ma.MaskedArray) for p in planes) else np.stack(planes)
     if isinstance(stacked, np.ma.MaskedArray):  # padding is background: it has the lowest of the other values
         stacked = stacked.filled(0 if stacked.min() is np.ma.masked else stacked.min())
-    array = to_image_axes(stacked)
+    array = swap_image_axes(stacked)
     affine = torch.as_tensor(ras_affine(stack.geometry).astype(np.float32).astype(np.float64))
     return MetaTensor(torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
 
@@ -136,40 +133,27 @@ def _source_headers(stack: Stack) -> list[Dataset]:
     Frames of a multi-frame object that are no part of the volume, as of another kind, are put far away.
     """
     first = stack.slices[0]
-    if not first.instance.header.get("PerFrameFunctionalGroupsSequence"):
-        # What is copied of patient and study comes from the first.
-        made = [
-            complete_header(first.instance.header),
-            *(reference_header(s.instance.header) for s in stack.slices[1:]),
-        ]
-        for header, s in zip(made, stack.slices):
-            header.ImageOrientationPatient = decimals(first.orientation)
-            header.ImagePositionPatient = decimals(s.position)
-            header.PixelSpacing = decimals(first.spacing)
-            header.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
-        return made
-    by_object: dict[int, list[Slice]] = {}
-    for s in stack.slices:
-        by_object.setdefault(id(s.instance), []).append(s)
-    if len(by_object) > 1:
+    orientation, spacing = decimals(first.orientation), decimals(first.spacing)
+    (thickness,) = decimals([stack.geometry.spacing_between_slices])
+    made = complete_header(first.instance.header)
+    per_frame = first.instance.header.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame:  # patient and study are copied from the first
+        headers = [made, *(reference_header(s.instance.header) for s in stack.slices[1:])]
+        for header, s in zip(headers, stack.slices):
+            header.ImageOrientationPatient, header.ImagePositionPatient = orientation, decimals(s.position)
+            header.PixelSpacing, header.SliceThickness = spacing, thickness
+        return headers
+    if any(s.instance is not first.instance for s in stack.slices):
         raise InputError("A volume in several multi-frame objects cannot be segmented: export it as one object.")
-    return [_multiframe(next(iter(by_object.values())), stack)]
-
-
-def _multiframe(slices: Sequence[Slice], stack: Stack) -> Dataset:
-    header = complete_header(slices[0].instance.header)
     shared, measures, plane = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = decimals(slices[0].spacing)
-    measures.SliceThickness = decimals([stack.geometry.spacing_between_slices])[0]
-    measures.SpacingBetweenSlices = measures.SliceThickness
-    plane.ImageOrientationPatient = decimals(slices[0].orientation)
+    measures.PixelSpacing, plane.ImageOrientationPatient = spacing, orientation
+    measures.SliceThickness = measures.SpacingBetweenSlices = thickness
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-    header.SharedFunctionalGroupsSequence = [shared]
-    positions = {s.frame: s.position for s in slices}
-    frames = range(len(slices[0].instance.header.PerFrameFunctionalGroupsSequence))
-    places = [decimals(positions.get(i, (_FAR, _FAR, _FAR + i))) for i in frames]
-    header.PerFrameFunctionalGroupsSequence = [placed_frame(place) for place in places]
-    return header
+    made.SharedFunctionalGroupsSequence = [shared]
+    positions = {s.frame: s.position for s in stack.slices}
+    places = [decimals(positions.get(i, (_FAR, _FAR, _FAR + i))) for i in range(len(per_frame))]
+    made.PerFrameFunctionalGroupsSequence = [placed_frame(place) for place in places]
+    return [made]
 
 
 def placed_frame(position: Sequence[Any]) -> Dataset:
@@ -222,10 +206,7 @@ def read_picture(instance: Instance, kind: ImageKind) -> PictureInput:
 
 
 def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
-    """Spacing between rows and between columns, mm; None where an object does not state one for all of its pixels.
-
-    It is Pixel Spacing, or else that of the ultrasound regions (PS3.3 C.8.5.5) where all B-mode ones agree.
-    """
+    """Spacing between rows and between columns, mm, where stated or the same in all B-mode regions (PS3.3 C.8.5.5)."""
     stated = numbers(value_of(header, "PixelSpacing"), 2)
     if stated is not None and min(stated) > 0:
         return stated[0], stated[1]

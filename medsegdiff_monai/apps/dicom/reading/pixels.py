@@ -36,10 +36,7 @@ def decode_frames(instance: Instance, which: str, mask_padding: bool = False) ->
     """Pixels ``(frames, rows, columns)`` of an object, decompressed, or ``(frames, rows, columns, 3)`` in RGB.
 
     Modality values (PS3.3 C.11.1) are applied where the object states them at its top level; those of functional groups
-    are not. Padding (PS3.3 C.7.5.1.1.2) can be masked. Messages call the object ``which``.
-
-    Raises:
-        InputError: when no decoder is there for its compression, or its size or its pixels cannot be.
+    are not. Padding (PS3.3 C.7.5.1.1.2) can be masked. An :class:`InputError` calls the object ``which``.
     """
     _check_decoder(instance, which)
     pixel_bytes = _check_declared_size(instance.header, instance.path.stat().st_size, which)

@@ -79,13 +79,13 @@ def stack_series(series: Series, which: str) -> Stack:
     _check_spacing(distances[order], drift[order], which)
     spacing, places = get_volume_positions([s.position for s in slices], orientation, rtol=_UNEVEN)
     frame = text(series.header, "FrameOfReferenceUID")
-    if spacing is None or places is None or not frame:
-        if frame:
-            raise InputError(f"{which} has slices that do not make a regular volume: give the original series.")
+    if not frame:
         raise InputError(
             f"{which} has no Frame of Reference UID, so how it lies to other series is not known: give one that has it."
         )
-    ordered = tuple(s for _, s in sorted(zip(places, slices), key=lambda pair: pair[0]))
+    if spacing is None or places is None:
+        raise InputError(f"{which} has slices that do not make a regular volume: give the original series.")
+    ordered = tuple(slices[i] for i in np.argsort(places))
     header = ordered[0].instance.header
     geometry = VolumeGeometry.from_attributes(
         image_position=ordered[0].position,

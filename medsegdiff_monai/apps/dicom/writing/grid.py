@@ -33,7 +33,7 @@ class VolumeGrid:
 
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
         """Array ``(frames, rows, columns[, channels])`` as highdicom takes it for these sources."""
-        described: Any = None if channels is None else dict(channels)
+        described: Any = channels and dict(channels)
         return self.geometry.with_array(array, channels=described)
 
     def finish(self, made: Dataset) -> None:

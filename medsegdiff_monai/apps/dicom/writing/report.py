@@ -19,8 +19,9 @@ from medsegdiff_monai.apps.dicom.reading.pixels import number_of_frames
 from medsegdiff_monai.apps.dicom.writing.segmentation import ObjectMaker
 from medsegdiff_monai.measurements import Measurement, measure_ensemble, vertical_extent
 
-__all__ = ["make_report", "measure_regions"]
+__all__ = ["code_measurements", "make_report", "measure_regions"]
 
+CodedMeasurements = dict[str, list[sr.Measurement]]  # by the name of their segment
 _DIGITS = 6  # significant: more than a measurement on pixels can have
 _MEASURES = {  # of the report, in its order, by the quantity's name in the table of measurements
     "volume": (Measure.VOLUME, dictionary.SCT.Volume),
@@ -50,9 +51,9 @@ def measure_regions(
     return measure_ensemble(fused, members, spacing, ratio if ratio and set(ratio) <= set(channels) else None)
 
 
-def _by_segment(
+def code_measurements(
     result: SegmentationResult, codes: BundleCodes, spacing: Sequence[float] | None, regions: Sequence[Measurement]
-) -> dict[str, list[sr.Measurement]]:
+) -> CodedMeasurements:
     """Measurements of each segment: those of the regions, and without intervals what no member has a probability of."""
     masks = {s.name: np.isin(result.label_map, s.values) for s in codes.segments}
     others = {name: mask for name, mask in masks.items() if name not in {m.region for m in regions}}
@@ -60,7 +61,7 @@ def _by_segment(
     if Measure.VERTICAL_EXTENT in codes.measures:  # of pictures, whose second axis runs along their columns
         unit, row = ("pixels", 1.0) if spacing is None else ("mm", spacing[1])
         measured += [Measurement(n, "vertical extent", unit, vertical_extent(m.T, row)) for n, m in masks.items()]
-    coded: dict[str, list[sr.Measurement]] = {name: [] for name in masks}
+    coded: CodedMeasurements = {name: [] for name in masks}
     for quantity, (measure, concept) in _MEASURES.items():
         for m in measured:
             empty = measure is Measure.DIAMETERS and not m.value
@@ -93,18 +94,14 @@ def _rounded(value: float) -> float:
 
 
 def make_report(
-    maker: ObjectMaker,
-    segmentation: Dataset,
-    evidence: Sequence[Dataset],
-    results: Sequence[SegmentationResult],
-    spacing: Sequence[float] | None,
-    measurements: Sequence[Sequence[Measurement]],
+    maker: ObjectMaker, segmentation: Dataset, evidence: Sequence[Dataset], coded: Sequence[CodedMeasurements]
 ) -> sr.Comprehensive3DSR:
     """A measurement report (PS3.16 TID 1500), with a group for each segment (of each frame) that refers to it.
 
-    It is complete, but neither final nor verified: no person has looked at it. ``evidence`` are the source's headers.
+    It is complete, but neither final nor verified: no person has looked at it. ``evidence`` are the source's headers,
+    ``coded`` the measurements of the volume or of each frame.
     """
-    attributes, codes = maker.attributes("measurements"), maker.codes
+    attributes = maker.attributes("measurements")
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=UID(),
         name=attributes["manufacturer_model_name"],
@@ -113,10 +110,11 @@ def make_report(
         serial_number=attributes["device_serial_number"],
     )
     observer = sr.ObserverContext(observer_type=dictionary.DCM.Device, observer_identifying_attributes=device)
-    groups = []
-    for frame, (result, regions) in enumerate(zip(results, measurements, strict=True)):
-        coded = _by_segment(result, codes, spacing, regions)
-        groups += [_group(maker, s, frame, coded[s.name], segmentation, evidence[0]) for s in codes.segments]
+    groups = [
+        _group(maker, segment, frame, measured[segment.name], segmentation, evidence[0])
+        for frame, measured in enumerate(coded)
+        for segment in maker.codes.segments
+    ]
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=dictionary.SCT.ImagingProcedure,

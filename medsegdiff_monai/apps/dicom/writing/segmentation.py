@@ -37,16 +37,6 @@ class Equipment:
     bundle_version: str
     serial: str  # tells these weights from others, as a device's serial number does
 
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Arguments of highdicom's constructors."""
-        return {
-            "manufacturer": _MANUFACTURER,
-            "manufacturer_model_name": self.model,
-            "software_versions": [f"bundle {self.bundle_version}", f"{_PACKAGE} {version(_PACKAGE)}"],
-            "device_serial_number": self.serial,
-        }
-
 
 @dataclass(frozen=True)
 class ResultUIDs:
@@ -85,9 +75,12 @@ class ObjectMaker:
 
     def attributes(self, kind: str, index: int = 1) -> dict[str, Any]:
         """Arguments of highdicom's constructors for an object of a series, counted from 1."""
-        number = _SERIES[kind]
+        number, made_by = _SERIES[kind], self.equipment
         return {
-            **self.equipment.attributes,
+            "manufacturer": _MANUFACTURER,
+            "manufacturer_model_name": made_by.model,
+            "software_versions": [f"bundle {made_by.bundle_version}", f"{_PACKAGE} {version(_PACKAGE)}"],
+            "device_serial_number": made_by.serial,
             "series_instance_uid": self.uids.series(number),
             "series_number": number,
             "series_description": f"{self.codes.algorithm.name} {kind}",
@@ -123,8 +116,8 @@ class ObjectMaker:
     def uncertainty_map(self, uncertainty: np.ndarray, region: SegmentCodes) -> ParametricMap:
         """A parametric map (PS3.3 A.75) of the entropy of one region's probability, in bits: 0 is certain, 1 is not.
 
-        It is no fractional segmentation, for an entropy is neither a probability nor an occupancy and must not be taken
-        for one. Whole numbers with a real-world value mapping are shown by more viewers than floating-point pixels.
+        An entropy is neither a probability nor an occupancy, as fractional segmentations are. Whole numbers with a
+        real-world value mapping are shown by more viewers than floating-point pixels.
         """
         mapping = RealWorldValueMapping(
             lut_label=region.name[:16],

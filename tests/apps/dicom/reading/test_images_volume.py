@@ -15,7 +15,7 @@ from apps.dicom import objects
 from scipy import ndimage
 
 from medsegdiff_monai.apps.dicom import Privacy, Series, read_headers
-from medsegdiff_monai.apps.dicom.reading.images import from_image_axes, read_volume, to_image_axes
+from medsegdiff_monai.apps.dicom.reading.images import read_volume, swap_image_axes
 from medsegdiff_monai.utils import InputError
 
 RNG = np.random.default_rng(11)
@@ -96,8 +96,8 @@ def test_another_frame_of_reference_is_refused_whatever_is_asked(tmp_path: Path)
 
 def test_the_two_orders_of_axes_undo_each_other() -> None:
     array = RNG.random((2, 3, 4, 5))
-    assert to_image_axes(array).shape == (2, 5, 4, 3)
-    np.testing.assert_array_equal(from_image_axes(to_image_axes(array)), array)
+    assert swap_image_axes(array).shape == (2, 5, 4, 3)
+    np.testing.assert_array_equal(swap_image_axes(swap_image_axes(array)), array)
 
 
 def test_a_real_series_is_read_as_highdicom_reads_it(real_mr: Path) -> None:
