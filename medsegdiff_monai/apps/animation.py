@@ -13,14 +13,11 @@ from tqdm import tqdm
 from medsegdiff_monai.apps.bundle import Bundle
 from medsegdiff_monai.data import IMAGE_SUFFIXES
 from medsegdiff_monai.data.layouts.brats import contrast_files
-from medsegdiff_monai.inferers import DiffusionSegmentationInferer
 from medsegdiff_monai.transforms import ShownImage, in_dims
 from medsegdiff_monai.utils import InputError, locked_folder
 from medsegdiff_monai.visualize import ANIMATION_SUFFIXES, PicturedCase, save_animation
 
 __all__ = ["make_animation"]
-
-_SHOWN = "FLAIR"
 
 
 def make_animation(
@@ -32,16 +29,7 @@ def make_animation(
     overlay: str | None = None,
     device: str | None = None,
 ) -> Path:
-    """Draw a bundle's estimate of the mask of one member at each step of its sampler.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
-
-    Returns:
-        The animation.
-
-    Raises:
-        InputError: when something is missing or does not fit.
-    """
+    """Draw a bundle's estimate of the mask of one member at each step of its sampler, as the command does."""
     target = Path(out)
     if target.suffix.lower() not in ANIMATION_SUFFIXES:
         raise InputError(f"The animation must be a file {' or '.join(ANIMATION_SUFFIXES)}, got {out}.")
@@ -57,14 +45,18 @@ def make_animation(
         steps_on_grid = [opened.finish(batch, estimate)["probability"] for estimate in estimates.unbind(1)]
         bar.update()
         bar.set_postfix_str("drawing")
-        case, shown = _pictured(opened, loaded, steps_on_grid)
-        save_animation(target, case, shown, _captions(inferer))
+        count = len(inferer.timesteps)
+        levels = [(1.0 - float(inferer.scheduler.alphas_cumprod[t])) ** 0.5 for t in inferer.timesteps]
+        captions = [
+            f"step {k} of {count}: t = {t}, noise {level:.2f}"
+            for k, (t, level) in enumerate(zip(inferer.timesteps, levels), start=1)
+        ]
+        save_animation(target, *_pictured(opened, loaded, steps_on_grid), captions)
         bar.update()
     return target
 
 
 def _files_of_case(path: Path) -> list[str]:
-    """The files of the one case that a path stands for."""
     if path.is_file():
         return contrast_files(str(path)) or [str(path)]
     if not path.is_dir():
@@ -83,7 +75,7 @@ def _files_of_case(path: Path) -> list[str]:
 
 def _pictured(bundle: Bundle, image: Any, steps: list[torch.Tensor]) -> tuple[PicturedCase, np.ndarray]:
     """The case with its final masks, and those regions of each step ``(K, R, *spatial)`` that the data set labels."""
-    shown = ShownImage(in_dims(image, steps[-1].dim() - 1), bundle.contrasts or None, _SHOWN)
+    shown = ShownImage(in_dims(image, steps[-1].dim() - 1), bundle.contrasts or None, "FLAIR")
     labelled = {name: channel for channel, (name, values) in enumerate(bundle.regions.items()) if values}
     probabilities = np.stack([shown.turned(step)[list(labelled.values())] for step in steps])
     return PicturedCase(
@@ -96,13 +88,3 @@ def _pictured(bundle: Bundle, image: Any, steps: list[torch.Tensor]) -> tuple[Pi
         spacing=shown.spacing,
         frame=shown.frame,
     ), probabilities
-
-
-def _captions(inferer: DiffusionSegmentationInferer) -> list[str]:
-    """Number, timestep and noise level of each step; the level is ``sqrt(1 - abar_t)``, 1 for noise alone."""
-    count = len(inferer.timesteps)
-    levels = [(1.0 - float(inferer.scheduler.alphas_cumprod[t])) ** 0.5 for t in inferer.timesteps]
-    return [
-        f"step {k} of {count}: t = {t}, noise {level:.2f}"
-        for k, (t, level) in enumerate(zip(inferer.timesteps, levels), start=1)
-    ]

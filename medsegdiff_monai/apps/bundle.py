@@ -37,7 +37,7 @@ def read_config(folder: str | os.PathLike[str], names: Sequence[str], **settings
     """Read a configuration of a bundle, with its metadata.
 
     Args:
-        folder: folder of the bundle.
+        folder: that of the bundle.
         names: files of its folder ``configs``: the configuration, then its overlays, each over those before it.
         settings: entries that take the place of the files', with ``#`` between levels; those that are None do not.
 
@@ -94,11 +94,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def parsed(parser: ConfigParser, key: str) -> Any:
-    """An entry of a configuration, made what it stands for.
-
-    Raises:
-        InputError: when a setting is out of range.
-    """
+    """An entry of a configuration, made what it stands for; an ``InputError`` where a setting is out of range."""
     with _input_errors():
         return parser.get_parsed_content(key)
 
@@ -123,8 +119,7 @@ class SegmentationResult:
         label_map: label values of shape ``(*spatial)``, uint8, the same as ``monai.bundle run`` writes.
         probability: of each region, of shape ``(regions, *spatial)`` in [0, 1].
         uncertainty: entropy in bits of each region, of shape ``(regions, *spatial)`` in [0, 1].
-        members: probability of each region in each member of the ensemble, of shape ``(members, regions, *spatial)``,
-            nested as the fused one is; None where they were not asked for.
+        members: probabilities ``(members, regions, *spatial)``, nested as the fused one is; None if not asked for.
     """
 
     label_map: np.ndarray
@@ -196,7 +191,7 @@ class Bundle:
         return read_config(self.folder, ["train.json", *self._overlays], **self._overrides)
 
     def build(self) -> Bundle:
-        """Make all that segments, so that an :class:`InputError` about it comes before an image is read."""
+        """Make all that segments, so that what is wrong with it is said before an image is read."""
         _ = self.preprocessing, self.postprocessing, self.inferer, self.network
         return self
 
@@ -217,30 +212,18 @@ class Bundle:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network on its device, with all weights of the checkpoint.
-
-        Raises:
-            InputError: when the checkpoint cannot be read, or is that of another architecture.
-        """
+        """The network on its device, with all weights of the checkpoint, which must be of its architecture."""
         network = self.get("network_def")
         load_weights(network, self.checkpoint)
         return network.to(self.device).eval()
 
     def load(self, files: str | Sequence[str]) -> Any:
-        """The image of shape ``(C, *spatial)`` in a file, or in one file for each contrast.
-
-        Raises:
-            InputError: when a file is missing, cannot be read, or does not fit the others.
-        """
+        """The image of shape ``(C, *spatial)`` in a file, or in one file for each contrast."""
         with _input_errors():
             return self.get("load")({"image": files})["image"]
 
     def prepare(self, image: MetaTensor) -> dict[str, Any]:
-        """A batch of one case on the network's grid, from an image as :meth:`segment` takes it.
-
-        Raises:
-            InputError: when the image is constant, has NaN, or the wrong number of channels.
-        """
+        """A batch of one case on the network's grid, from an image as :meth:`segment` takes it."""
         with _input_errors():
             return list_data_collate([self.preprocessing({"image": image.clone()})])
 
@@ -249,12 +232,9 @@ class Bundle:
         return torch.autocast(self.device.type, enabled=bool(self.get("amp")))
 
     def finish(self, batch: Mapping[str, Any], probability: torch.Tensor, members: torch.Tensor | None = None) -> Any:
-        """The case of a batch of one after the postprocessing.
+        """The case of :meth:`prepare`'s batch after the postprocessing.
 
-        Args:
-            batch: see :meth:`prepare`.
-            probability: of each region, of shape ``(1, C, *spatial)``.
-            members: those of the ensemble, of shape ``(1, N, C, *spatial)``; None where no map of them is needed.
+        The probability is of shape ``(1, C, *spatial)``; members, ``(1, N, C, *spatial)``, are for their maps alone.
         """
         output = {**batch, "pred": _like(probability, batch["image"])}
         if members is not None:
@@ -289,9 +269,8 @@ class Bundle:
         """Probabilities on the image's grid ``(N, regions, *spatial)`` from members ``(1, N, regions, *spatial)``."""
         flat = _like(members.flatten(1, 2).float(), batch["image"])
         inverted = on_image_grid(decollate_batch({**batch, "members": flat})[0], "members", self.preprocessing)
-        nest = NestRegionsd("member", self.regions)
-        each = torch.from_numpy(_array(inverted)).unflatten(0, (members.shape[1], members.shape[2]))
-        return np.stack([nest({"member": member})["member"].numpy().clip(0.0, 1.0) for member in each])
+        nested = _array(NestRegionsd("members", self.regions)({"members": inverted})["members"]).clip(0.0, 1.0)
+        return nested.reshape(*members.shape[1:3], *nested.shape[1:])
 
 
 def _like(tensor: torch.Tensor, image: Any) -> Any:

@@ -33,12 +33,7 @@ _ERRORS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Calibration of probabilities over all voxels of a set of cases.
-
-    Attributes:
-        errors: ``ece``, ``ace``, ``brier`` and ``nll``, see :meth:`Reliability.errors`.
-        bins: points of the reliability diagram.
-    """
+    """Calibration of probabilities over all voxels of a set of cases: errors, and points of the reliability diagram."""
 
     errors: dict[str, float]
     bins: ReliabilityBins
@@ -52,24 +47,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """Temperature of a bundle with the cases that it was fitted to and its effect: ``configs/calibration.json``.
-
-    Attributes:
-        data_set: name of the data set's folder.
-        regions: names of the regions that the data label.
-        before: calibration at temperature 1.
-        after: calibration at the temperature.
-    """
+    """Temperature of a bundle with the cases that it was fitted to and its effect: ``configs/calibration.json``."""
 
     temperature: float
     data_set: str
     section: str
     cases: int
-    regions: list[str]
+    regions: list[str]  # those that the data label
     num_inference_steps: int
     num_ensemble: int
     weights_sha256: str
-    before: Measured
+    before: Measured  # at temperature 1
     after: Measured
 
     def write(self, path: Path) -> None:
@@ -79,11 +67,7 @@ class CalibrationRecord:
 
     @classmethod
     def read(cls, path: Path) -> CalibrationRecord:
-        """Read a record.
-
-        Raises:
-            InputError: when the file is missing or no such record.
-        """
+        """Read a record, or raise an :class:`InputError`."""
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             for name in ("before", "after"):
@@ -103,19 +87,14 @@ def calibrate_bundle(
     device: str | None = None,
     dry_run: bool = False,
 ) -> CalibrationRecord:
-    """Fit the temperature of a bundle to labelled cases, write it into the bundle and print its effect.
+    """Fit the temperature of a bundle to labelled cases, as the command does, and print its effect.
 
     The members are sampled at temperature 1 as the bundle's inference samples them. The cases are prepared as in the
     training's validation: on the network's own grid, where the members are tempered. Regions are not nested into one
-    another. The temperature takes the place of the number in the line ``"temperature"`` of ``configs/inference.json``,
-    or of the overlay where it has such a line. The record is written beside it as ``calibration.json``, or
-    ``<overlay>_calibration.json``.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
+    another. The record is written beside the configuration, as ``calibration.json`` or ``<overlay>_calibration.json``.
 
     Raises:
-        InputError: when something is missing or does not fit, no case has a label, or, after all else, when some cases
-            could not be used.
+        InputError: when something does not fit, no case has a label, or, after all else, some cases could not be used.
     """
     opened = Bundle(bundle, [overlay] if overlay else [], checkpoint, device, dataset_dir=str(data), temperature=1.0)
     config = _temperature_file(opened.files)

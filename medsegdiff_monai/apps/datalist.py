@@ -27,7 +27,6 @@ __all__ = ["LAYOUTS", "write_datalist"]
 
 _READERS = {"refuge2": read_refuge2, "brats": read_brats, "msd": read_msd}
 LAYOUTS = (*_READERS, "ddti", "folder")
-_SHOWN = 3
 _OWNERS = "dataset.json"  # the Decathlon's own, which has the same sections
 
 
@@ -39,17 +38,7 @@ def write_datalist(
     seed: int = 0,
     **folder_options: Any,
 ) -> int:
-    """Write the datalist of a data set in its owners' layout, and print what is left out and why.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
-
-    Returns:
-        Number of cases, files and folders that are left out.
-
-    Raises:
-        InputError: when the layout is unknown, an option is wrong, the folder has no usable case, or the file cannot
-            be written or is no datalist.
-    """
+    """Write a data set's datalist as the command does, and return how many cases, files and folders are left out."""
     if layout not in LAYOUTS:
         raise InputError(f"There is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}.")
     given = [f"--{name}" for name, value in folder_options.items() if value is not None]
@@ -58,10 +47,17 @@ def write_datalist(
     sections_of(LayoutData("", {}, {}, ""), split, seed)  # a wrong split or seed is refused before all files are read
     path = Path(str(out))
     _check_replaceable(path)
-    data = _read(layout, Path(str(root)), path, folder_options)
+    source = Path(str(root))
+    if layout == "ddti":
+        data = read_ddti(source, path.parent / "ddti_labels")
+    elif layout == "folder":
+        data = read_folder(source, **folder_options, labels_dir=path.parent / UNITED_LABELS)
+    else:
+        data = _READERS[layout](source)
+    check_writable(path.parent)
     sections = sections_of(data, split, seed)
     if not any(sections.values()):
-        reasons = " ".join(f"{case}: {reason}" for case, reason in data.problems[:_SHOWN])
+        reasons = " ".join(f"{case}: {reason}" for case, reason in data.problems[:3])
         raise InputError(f"None of the {len(data.problems)} cases in {root} can be used. {reasons}")
     text = json.dumps(_content(data, sections, path.parent), indent=1) + "\n"
     replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -79,17 +75,6 @@ def _check_replaceable(path: Path) -> None:
             content = {}
         if "training" not in content or path.name == _OWNERS:
             raise InputError(f"{path} exists and is not a datalist: choose another --out.")
-
-
-def _read(layout: str, root: Path, out: Path, folder_options: dict[str, Any]) -> LayoutData:
-    if layout == "ddti":
-        data = read_ddti(root, out.parent / "ddti_labels")
-    elif layout == "folder":
-        data = read_folder(root, **folder_options, labels_dir=out.parent / UNITED_LABELS)
-    else:
-        data = _READERS[layout](root)
-    check_writable(out.parent)
-    return data
 
 
 def _content(data: LayoutData, sections: dict[str, list[LayoutCase]], folder: Path) -> dict[str, Any]:

@@ -24,18 +24,10 @@ __all__ = ["run_demo"]
 
 _PHANTOMS = {"num_training": 200, "num_validation": 20, "num_test": 20, "size": 96}
 _TRAINING_IMAGES = 6000  # images seen in training: about three minutes on two cores
-_ROWS = 6
-_PATIENCE = 5.0  # seconds
 
 
 def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: int) -> None:
-    """Run the main job from end to end: data, training, inference, evaluation, and a picture of the results.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
-
-    Raises:
-        InputError: when the bundle or the data is missing, or a step fails.
-    """
+    """Run the main job from end to end, as the command does: data, training, inference, evaluation, a picture."""
     start = time.monotonic()
     configs = Path(bundle) / "configs"
     for name in ("train.json", "inference.json"):
@@ -49,13 +41,9 @@ def run_demo(out: str, data: str | None, bundle: str, epochs: int | None, seed: 
 
     common = {"bundle_root": Path(bundle), "dataset_dir": dataset}
     trained = {**common, "checkpoint": folder / "models" / "model.pt"}
-    training_run = {
-        "ckpt_dir": folder / "models",
-        "output_dir": folder / "training",
-        "max_epochs": epochs,
-        "seed": seed,
-    }
-    _bundle_run([configs / "train.json", configs / "small.json"], **common, **training_run)
+    outputs = {"ckpt_dir": folder / "models", "output_dir": folder / "training"}
+    training_files = [configs / "train.json", configs / "small.json"]
+    _bundle_run(training_files, **common, **outputs, max_epochs=epochs, seed=seed)
     inference = [configs / "inference.json", configs / "small.json"]
     _bundle_run(inference, **trained, output_dir=folder / "results")
     _bundle_run([*inference, configs / "evaluate.json"], **trained, output_dir=folder / "evaluation")
@@ -82,7 +70,7 @@ def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
         status = process.wait()
     except KeyboardInterrupt:  # which a terminal sends to both processes
         try:
-            status = process.wait(_PATIENCE)
+            status = process.wait(5.0)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             status = process.wait()
@@ -95,7 +83,7 @@ def _bundle_run(config_files: list[Path], **overrides: Any) -> None:
 def _draw(dataset: Path, folder: Path) -> None:
     """One picture of the first test cases: image, reference, prediction, probability and uncertainty."""
     cases = []
-    for case in load_cases(dataset, "test")[:_ROWS]:
+    for case in load_cases(dataset, "test")[:6]:
         name = case_name(case["image"])
         maps = {p: _read(folder / "results" / f"{name}_{p}.png") for p in ("seg", "probability", "uncertainty")}
         cases.append(

@@ -19,11 +19,8 @@ _STOPPED = "Stopped."
 def run_program(name: str, load: Callable[[], Any]) -> None:
     """Run the command that the command line asks for.
 
-    Bad input ends it with one sentence and exit status 2, Ctrl-C and SIGTERM with one line and 130 and 143.
-
-    Args:
-        name: of the program, in its help.
-        load: imports what the commands need, which takes seconds, and gives them.
+    Bad input ends it with one sentence and exit status 2, Ctrl-C and SIGTERM with one line and 130 and 143. ``load``
+    imports what the commands need, which takes seconds, and gives them.
     """
     # What runs in the background of a script has Ctrl-C ignored, and keeps it so.
     heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]

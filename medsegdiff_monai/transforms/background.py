@@ -43,11 +43,7 @@ class SubtractBackgroundd(MapTransform):
     """Shift each channel of volumes ``(C, *spatial)`` so that its background is 0, which normalisation leaves out."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The case with shifted volumes.
-
-        Raises:
-            InputError: when a channel has voxels below 0 and no value that can be told to be its background.
-        """
+        """The case with shifted volumes; an ``InputError`` where no value can be told to be the background."""
         d = dict(data)
         for key in self.key_iterator(d):
             image = d[key]

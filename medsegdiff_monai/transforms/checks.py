@@ -20,18 +20,15 @@ from medsegdiff_monai.utils import InputError
 
 __all__ = ["CheckImaged", "LabelToRegionsd"]
 
-# Compression may move the three channels of a grey image of whole numbers by a rounding step apart.
-_GREY_TOLERANCE = 2
-
 
 def _source(image: torch.Tensor) -> str:
-    meta = getattr(image, "meta", {})
-    return str(meta.get("filename_or_obj", "in memory"))
+    return str(getattr(image, "meta", {}).get("filename_or_obj", "in memory"))
 
 
 def _is_grey(image: torch.Tensor) -> bool:
-    whole = all(bool((channel == channel.round()).all()) for channel in image)
-    return float((image.amax(0) - image.amin(0)).max()) <= (_GREY_TOLERANCE if whole else 0.0)
+    # Compression may move the three channels of a grey image of whole numbers by a rounding step apart.
+    tolerance = 2.0 if all(bool((channel == channel.round()).all()) for channel in image) else 0.0
+    return float((image.amax(0) - image.amin(0)).max()) <= tolerance
 
 
 def _check_values(values: torch.Tensor, which: str, points: str, hint: str) -> None:
@@ -76,12 +73,7 @@ class CheckImaged(MapTransform):
         self.contrasts = tuple(contrasts)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The case with images that are fit to be segmented.
-
-        Raises:
-            InputError: when an image has another number of dimensions or channels, NaN or infinite pixels, or only
-                one value.
-        """
+        """The case with images that are fit to be segmented, none of them constant or with NaN or infinite pixels."""
         d = dict(data)
         for key in self.key_iterator(d):
             d[key] = self._check(d[key], str(key))
@@ -140,9 +132,6 @@ class LabelToRegionsd(MapTransform):
         """The case with float masks of shape ``(len(regions), *spatial)`` in {0, 1}.
 
         Those of R readers have the shape ``(R * len(regions), *spatial)``, reader by reader.
-
-        Raises:
-            InputError: when a label map has undeclared values, several channels, or another size than the image.
         """
         d = dict(data)
         for key in self.key_iterator(d):
@@ -172,8 +161,7 @@ class LabelToRegionsd(MapTransform):
                     f"The {key} {source} has another affine than its image (its corners lie up to {shift:.3g} mm "
                     "apart): resample it onto the image's grid."
                 )
-        values = torch.unique(label).tolist()
-        undeclared = [v for v in values if v not in self.regions.declared]
+        undeclared = [v for v in torch.unique(label).tolist() if v not in self.regions.declared]
         if undeclared:
             shown = ", ".join(f"{v:g}" for v in undeclared[:5]) + (", ..." if len(undeclared) > 5 else "")
             raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import InvertibleTransform, MapTransform
-from monai.utils import convert_to_dst_type
+from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
@@ -42,11 +42,7 @@ class EnsembleMapsd(MapTransform):
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        maps: Sequence[str] = ("uncertainty",),
-        scores: bool = False,
-        pred_key: str = "pred",
+        self, keys: KeysCollection, maps: Sequence[str] = ("uncertainty",), scores: bool = False, pred_key: str = "pred"
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         if not set(maps) <= set(_MAPS):
@@ -60,13 +56,12 @@ class EnsembleMapsd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             pred = d[self.pred_key]
-            members = d[key].as_tensor() if hasattr(d[key], "as_tensor") else d[key]
-            prediction = SegmentationPrediction.from_members(members.unflatten(0, (-1, pred.shape[0]))[None])
+            fused, members = (convert_to_tensor(d[name], track_meta=False) for name in (self.pred_key, key))
+            prediction = SegmentationPrediction.from_members(members.unflatten(0, (-1, len(fused)))[None])
             for name in self.maps:
                 if (item := getattr(prediction, name)) is not None:
                     d[name] = convert_to_dst_type(item[0], pred)[0]
             if self.scores:
-                fused = pred.as_tensor() if hasattr(pred, "as_tensor") else pred
                 d["scores"] = prediction.statistics.scores(fused[None])
         return d
 
@@ -111,25 +106,19 @@ class MeasureRegionsd(MapTransform):
         self.nest = NestRegionsd(members_key, regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The case with ``measurements``.
-
-        Raises:
-            ValueError: when there is another number of masks than regions, or of members' channels than of theirs.
-        """
+        """The case with ``measurements``."""
         d = dict(data)
         for key in self.key_iterator(d):
             if len(d[key]) != self.count:
                 raise ValueError(f"Masks must have {self.count} channels, one for each region, got {len(d[key])}.")
             spacing = spacing_in_metadata(d[key].meta)
             masks = {name: mask > 0.5 for name, mask in self._by_region(d[key])[0].items()}
-            members = self._member_values(d, spacing)
-            d["measurements"] = measurement_intervals(masks, members, spacing, self.ratio)
+            d["measurements"] = measurement_intervals(masks, self._member_values(d, spacing), spacing, self.ratio)
         return d
 
     def _member_values(self, case: Mapping[Hashable, Any], spacing: Sequence[float] | None) -> list[MemberValues]:
         """Measurements of each member, of which only some are on the image's grid at a time: that may be huge."""
-        if len(case[self.members_key]) % self.count:
-            count = len(case[self.members_key])
+        if (count := len(case[self.members_key])) % self.count:
             raise ValueError(f"Members must have {self.count} channels, one for each region, got {count} in all.")
         values: list[MemberValues] = []
         for group in groups_on_image_grid(case, self.members_key, self.preprocessing, self.count):

@@ -85,12 +85,7 @@ class LoadCased(MapTransform):
         self.image_key = next((key for key in self.keys if key not in self.label_keys), "image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
-
-        Raises:
-            InputError: when a file is missing or cannot be read, the files of a case do not fit one another, or its
-                results would not fit into the memory.
-        """
+        """The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key."""
         d = dict(data)
         for key in self.key_iterator(d):
             if not isinstance(d[key], MetaTensor):
@@ -134,8 +129,7 @@ class LoadCased(MapTransform):
 
     def _put_on_one_grid(self, images: list[Any], names: list[str], case: str) -> None:
         for i, (name, image) in enumerate(zip(names, images)):
-            difference = grid_difference(images[0], image)
-            if difference is None:
+            if (difference := grid_difference(images[0], image)) is None:
                 continue
             if not self.resample:
                 raise InputError(

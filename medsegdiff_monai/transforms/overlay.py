@@ -24,14 +24,7 @@ from medsegdiff_monai.visualize import PicturedCase, save_overlay
 
 __all__ = ["SaveOverlayd", "ShownImage"]
 
-# What a picture shows beside the image and the masks, with the keys that it lies under.
-_PARTS = {
-    "probability": "probability",
-    "uncertainty": "uncertainty",
-    "mutual_information": "mutual_information",
-    "reference": "label",
-}
-_OF_SEVERAL = ("uncertainty", "mutual_information")
+_OF_SEVERAL = ("uncertainty", "mutual_information")  # shown where there are several members
 _MOST_PIXELS = 2048  # along an axis; a picture's panel has a few hundred
 
 
@@ -79,12 +72,7 @@ class SaveOverlayd(MapTransform):
         self.load = LoadCased("image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The case unchanged.
-
-        Raises:
-            InputError: when the image's file is gone, or a picture cannot be written.
-            ValueError: when the masks are not on the grid of the image's file.
-        """
+        """The case unchanged."""
         d = dict(data)
         for key in self.key_iterator(d):
             case = self._case(d, key)
@@ -99,19 +87,19 @@ class SaveOverlayd(MapTransform):
                 f"Masks of shape {tuple(masks.shape[1:])} are not on the grid of their image, "
                 f"{tuple(image.shape[1:])}: put Invertd before SaveOverlayd."
             )
-        step = _step(image)
+        step = -(-max(image.shape[1:]) // _MOST_PIXELS)  # 1 unless there are far too many
         whole = ShownImage(_every(image, step), self.contrasts, self.shown)
         channels = [c for c, values in enumerate(self.regions.values()) if values]
         every = slice(None) if len(channels) == len(self.regions) else channels  # a list would copy a whole volume
         scores = d.get("scores")
         alone = scores is not None and scores.pairwise_dice is None
         shown: dict[str, Any] = {}
-        for part, name in _PARTS.items():
-            if d.get(name) is None or (alone and part in _OF_SEVERAL):
+        for name in ("probability", *_OF_SEVERAL, "label"):
+            if d.get(name) is None or (alone and name in _OF_SEVERAL):
                 continue
-            invert = part in _OF_SEVERAL and self.preprocessing is not None
-            found = on_image_grid(d, name, self.preprocessing) if invert else d[name]
-            shown[part] = whole.turned(_every(found, step))[every]
+            invert = name in _OF_SEVERAL and self.preprocessing is not None
+            maps = on_image_grid(d, name, self.preprocessing) if invert else d[name]
+            shown["reference" if name == "label" else name] = whole.turned(_every(maps, step))[every]
         if scores is not None:
             shown["predicted_dice"] = scores.predicted_dice[0].numpy()[channels]
             shown["agreement"] = None if alone else scores.pairwise_dice[0].numpy()[channels]
@@ -145,13 +133,21 @@ class ShownImage:
     """
 
     def __init__(self, image: MetaTensor, contrasts: Sequence[str] | None = None, shown: str | None = None) -> None:
-        self.frame = "RAS" if _is_anatomical(image) else None
+        codes = [int(image.meta[code]) for code in ("sform_code", "qform_code") if code in image.meta]
+        self.frame = "RAS" if image.dim() == 4 and (not codes or any(code > 0 for code in codes)) else None
         self.spacing = spacing_in_metadata(image.meta)
         self._orientation = io_orientation(image.affine.numpy())
         if self.frame is not None and self.spacing is not None:
             # The first column tells for each axis which one it becomes.
             self.spacing = [self.spacing[axis] for axis in np.argsort(self._orientation[:, 0])]
-        self.array, self.contrast = _chosen(self.turned(image), contrasts, shown)
+        channels = self.turned(image)
+        self.contrast: str | None = None
+        if contrasts is None:
+            self.array = _bytes(np.moveaxis(channels, 0, -1) if len(channels) == 3 else channels[0])
+        else:
+            names = list(contrasts)[: len(channels)]
+            chosen = names.index(shown) if shown in names else 0
+            self.array, self.contrast = channels[chosen], names[chosen]
 
     def turned(self, array: torch.Tensor) -> np.ndarray:
         """An array ``(C, *spatial)`` on the grid of the image as it is shown."""
@@ -161,30 +157,11 @@ class ShownImage:
         return np.moveaxis(apply_orientation(np.moveaxis(plain, 0, -1), self._orientation), -1, 0)
 
 
-def _step(image: torch.Tensor) -> int:
-    """Distance of the pixels of an image ``(C, *spatial)`` that a picture shows: 1 unless there are far too many."""
-    return -(-max(image.shape[1:]) // _MOST_PIXELS)
-
-
 def _every(image: Any, step: int) -> Any:
     return image[(slice(None), *[slice(None, None, step)] * (image.dim() - 1))] if step > 1 else image
 
 
-def _chosen(channels: np.ndarray, contrasts: Sequence[str] | None, shown: str | None) -> tuple[np.ndarray, str | None]:
-    if contrasts is None:
-        return _bytes(np.moveaxis(channels, 0, -1) if len(channels) == 3 else channels[0]), None
-    names = list(contrasts)[: len(channels)]
-    chosen = names.index(shown) if shown in names else 0
-    return channels[chosen], names[chosen]
-
-
-def _is_anatomical(image: MetaTensor) -> bool:
-    """Whether the file of a volume says how it lies in the patient."""
-    codes = [int(image.meta[code]) for code in ("sform_code", "qform_code") if code in image.meta]
-    return image.dim() == 4 and (not codes or any(code > 0 for code in codes))
-
-
 def _bytes(picture: np.ndarray) -> np.ndarray:
-    """Intensities that a picture file holds as bytes, as bytes: they are shown as they are."""
+    """Bytes of intensities that a picture file holds as bytes: they are shown as they are."""
     is_bytes = picture.min() >= 0 and picture.max() <= 255 and not np.any(picture % 1)
     return picture.astype(np.uint8) if is_bytes and picture.max() > 1 else picture

@@ -63,11 +63,7 @@ class RegionsToLabelMapd(MapTransform):
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        names: KeysCollection,
-        regions: Mapping[str, Any],
-        allow_missing_keys: bool = False,
+        self, keys: KeysCollection, names: KeysCollection, regions: Mapping[str, Any], allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.names = ensure_tuple_rep(names, len(self.keys))
@@ -86,11 +82,9 @@ class RegionsToLabelMapd(MapTransform):
         d = dict(data)
         channels = list(self.regions)
         for key, name in self.key_iterator(d, self.names):
-            masks = d[key]
-            label = torch.full_like(masks[:1], float(self.regions.background[0]))
+            label = torch.full_like(d[key][:1], float(self.regions.background[0]))
             for region, value in self.values.items():
-                c = channels.index(region)
-                label[masks[c : c + 1] > 0.5] = value
+                label[0, d[key][channels.index(region)] > 0.5] = value
             d[name] = label.to(torch.uint8)
         return d
 
@@ -115,21 +109,14 @@ class SampleReaderd(Randomizable, MapTransform):
         self.reader = 0
 
     def randomize(self, readers: int) -> None:
-        """Draw the reader.
-
-        Args:
-            readers: number of readers.
-        """
+        """Draw one of a number of readers."""
         self.reader = int(self.R.randint(readers))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The case with the masks of one reader, ``(len(regions), *spatial)``, the same one under each key."""
         d = dict(data)
-        drawn: int | None = None
-        for key in self.key_iterator(d):
-            readers = d[key].shape[0] // self.channels
-            if drawn is None:
-                self.randomize(readers)
-                drawn = self.reader
-            d[key] = d[key][drawn * self.channels : (drawn + 1) * self.channels]
+        for i, key in enumerate(self.key_iterator(d)):
+            if i == 0:
+                self.randomize(d[key].shape[0] // self.channels)
+            d[key] = d[key][self.reader * self.channels : (self.reader + 1) * self.channels]
         return d

@@ -26,7 +26,6 @@ from medsegdiff_monai.visualize import region_colour, rgb
 
 __all__ = ["SaveInvertedd", "SaveSegmentationd", "groups_on_image_grid", "on_image_grid"]
 
-_FULL_SCALE = 65535
 _BLACK = (0, 0, 0)
 # Fields of a NIfTI header that say where its voxels lie.
 _FRAME = (
@@ -77,12 +76,7 @@ class SaveSegmentationd(MapTransform):
         self.output_dir = None if output_dir is None else check_writable(output_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The case unchanged.
-
-        Raises:
-            InputError: when a file cannot be written.
-            ValueError: when a label map has several channels, or a map another number of them than there are regions.
-        """
+        """The case unchanged."""
         d = dict(data)
         if self.output_dir is None:
             return d
@@ -110,20 +104,15 @@ class SaveSegmentationd(MapTransform):
     def _save(self, result: Any, stem: Path, is_label: bool) -> None:
         source = str(result.meta["filename_or_obj"])
         array = result.detach().cpu().as_tensor()[0].to(torch.uint8 if is_label else torch.float32).numpy()
-        if array.ndim == 3 or _is_nifti(result.meta):
+        kind = result.meta.get("kind")  # of an image that was not read from a file, its name tells
+        if array.ndim == 3 or (kind == NIFTI if kind else source.lower().endswith((".nii", ".nii.gz"))):
             image = _like(source, array, np.asarray(result.affine, dtype=np.float64))
             replace_atomically(stem.with_name(stem.name + ".nii.gz"), lambda path: nib.save(image, path))
         else:
-            picture = _label_picture(array, self.colours) if is_label else _map_picture(array)
+            picture = _picture(array, self.colours if is_label else None)
             was_turned = result.meta.get("orientation", 1) != 1
             write = partial(picture.save, exif=as_shown()) if was_turned else picture.save
             replace_atomically(stem.with_name(stem.name + ".png"), write)
-
-
-def _is_nifti(meta: Mapping[str, Any]) -> bool:
-    """Whether an image came from NIfTI; of one that was not read from a file, its name tells."""
-    kind = meta.get("kind")
-    return kind == NIFTI if kind else str(meta["filename_or_obj"]).lower().endswith((".nii", ".nii.gz"))
 
 
 def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
@@ -132,27 +121,19 @@ def _like(source: str, array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image
     Rounding on the way through the transforms leaves the affine a little beside the one that the file states. The rest
     of the source's header, which may tell who the patient is, is not copied.
     """
-    header = _frame_of(source, array, affine)
-    if header is not None:
-        return nib.Nifti1Image(array.reshape(header.get_data_shape()), header.get_best_affine(), header)
-    image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    return image
-
-
-def _frame_of(source: str, array: np.ndarray, affine: np.ndarray) -> Any:
-    """A header with shape, voxel size, unit and affines of the source's; None where the array is on another grid."""
-    if not Path(source).is_file() or (read := read_header(source)).kind != NIFTI:
-        return None
-    if (*read.shape, 1)[:3] != (*array.shape, 1)[:3] or not np.allclose(affine, read.affine, atol=1e-5):
-        return None
+    read = read_header(source) if Path(source).is_file() else None
+    same_shape = read is not None and read.kind == NIFTI and (*read.shape, 1)[:3] == (*array.shape, 1)[:3]
+    if read is None or not same_shape or not np.allclose(affine, read.affine, atol=1e-5):
+        image = nib.Nifti1Image(array, affine)
+        image.header.set_xyzt_units("mm")
+        return image
     stated, header = stated_header(Path(source)), nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
     shape = stated.get_data_shape()
     header.set_data_shape(shape if math.prod(shape) == array.size else read.shape)
     for name in _FRAME:
         header[name] = stated[name]
-    return header
+    return nib.Nifti1Image(array.reshape(header.get_data_shape()), header.get_best_affine(), header)
 
 
 def _colours(regions: Regions | None) -> list[tuple[int, int, int]]:
@@ -167,17 +148,14 @@ def _colours(regions: Regions | None) -> list[tuple[int, int, int]]:
     return colours
 
 
-def _label_picture(array: np.ndarray, colours: list[tuple[int, int, int]]) -> Image.Image:
-    """Label values ``(X, Y)``, in MONAI's axis order, as a palette image of width X and height Y."""
-    picture = Image.fromarray(np.ascontiguousarray(array.T)).convert("L")
-    picture.putpalette([v for colour in colours for v in colour])
+def _picture(array: np.ndarray, colours: list[tuple[int, int, int]] | None) -> Image.Image:
+    """Label values ``(X, Y)`` as a palette image of width X and height Y, or a map in [0, 1] as a 16-bit grey one."""
+    if colours is None:
+        array = np.rint(np.clip(array, 0.0, 1.0) * 65535).astype(np.uint16)
+    picture = Image.fromarray(np.ascontiguousarray(array.T))
+    if colours is not None:
+        picture.putpalette([v for colour in colours for v in colour])
     return picture
-
-
-def _map_picture(array: np.ndarray) -> Image.Image:
-    """A map in [0, 1] of shape ``(X, Y)`` as a 16-bit grey image of width X and height Y."""
-    scaled = np.rint(np.clip(array.T, 0.0, 1.0) * _FULL_SCALE).astype(np.uint16)
-    return Image.fromarray(np.ascontiguousarray(scaled))
 
 
 _LARGEST_GROUP = 2**22  # elements that are resampled at a time: more save no time and cost memory
@@ -209,8 +187,7 @@ def groups_on_image_grid(
 
 def on_image_grid(case: Mapping[Hashable, Any], key: Hashable, preprocessing: Any) -> Any:
     """Maps of a case on the grid of the image's file, of shape ``(C, *spatial)``, see :func:`groups_on_image_grid`."""
-    whole: Any = None
-    first = 0
+    whole, first = None, 0
     for group in groups_on_image_grid(case, key, preprocessing):
         if whole is None:
             if len(group) == len(case[key]):
@@ -227,8 +204,7 @@ class SaveInvertedd(SaveSegmentationd):
 
     Args:
         preprocessing: what the image has gone through, which is inverted.
-        args: those of :class:`SaveSegmentationd`.
-        kwargs: those of :class:`SaveSegmentationd`.
+        args: those of :class:`SaveSegmentationd`, as are ``kwargs``.
     """
 
     def __init__(self, *args: Any, preprocessing: InvertibleTransform, **kwargs: Any) -> None:

@@ -161,7 +161,7 @@ def _uncertainty_panel(case: PicturedCase) -> Panel:
 
 
 def _largest_panel(case: PicturedCase, heading: str, maps: np.ndarray) -> Panel:
-    """The largest at each pixel of maps ``(R, *spatial)`` in bits, whose maximum the unit tells, on a scale up to 1."""
+    """Largest of maps ``(R, *spatial)`` in bits at each pixel, on a scale from 0 to 1; the unit tells the maximum."""
     largest = maps.max(0)
     most = float(largest.max())
     unit = "bits, largest of regions" if len(maps) > 1 else "bits"

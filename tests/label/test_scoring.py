@@ -16,7 +16,7 @@ from monailabel.datastore.local import LocalDatastore
 from support.label_studies import THYROID
 
 from medsegdiff_monai.apps.label import prepare_app
-from medsegdiff_monai.apps.label.tasks import DisagreementScoring, DisagreementTask
+from medsegdiff_monai.apps.label.app import DisagreementScoring, DisagreementTask
 from medsegdiff_monai.handlers import load_weights
 from medsegdiff_monai.utils import InputError
 

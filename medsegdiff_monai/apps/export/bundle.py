@@ -34,24 +34,16 @@ def export_bundle(
     opset: int = 20,
     device: str = "cpu",
 ) -> Path:
-    """Write a bundle's network with its weights, sampler and fusion as one file, and compare the file with the network.
+    """Write a bundle's network with its weights, sampler and fusion as one file, as the command does.
 
     MONAI's ``ckpt_export`` and ``onnx_export`` skip weights whose names do not match; here all must, and a file whose
     answer differs from the network's by more than 1e-4 is not kept.
-
-    The arguments are those of the command, see :class:`~medsegdiff_monai.apps.commands.Commands`.
-
-    Returns:
-        Path of the file.
-
-    Raises:
-        InputError: when something is missing, does not fit or is not supported, or the file's answer differs.
     """
     path = Path(str(out))
     if path.suffix not in _FORMATS:
         raise InputError(f"The file to write must end in {' or '.join(_FORMATS)}, got {out}.")
-    given = {"num_inference_steps": steps, "num_ensemble": members}
-    opened = Bundle(bundle, [overlay] if overlay else [], checkpoint, device, **given)
+    overlays = [overlay] if overlay else []
+    opened = Bundle(bundle, overlays, checkpoint, device, num_inference_steps=steps, num_ensemble=members)
     if path.suffix == ".onnx":
         refuse_onnx(opened.get("network_def"), opset)
     network: Any = opened.network
@@ -89,13 +81,7 @@ def export_torchscript(
 
     Called with an image of shape ``(B, context_channels, *spatial)`` and, where it matters, the members' noise of shape
     ``(B, N, C, *spatial)``, the file gives the fused probability ``(B, C, *spatial)``. It holds what MONAI's
-    ``ckpt_export`` adds, so MONAI Deploy takes it as a bundle.
-
-    Args:
-        network: the network, which is put into evaluation mode.
-        path: file to write.
-        metadata: the bundle's metadata.
-        configs: the bundle's configurations by their names without ending.
+    ``ckpt_export`` adds, so MONAI Deploy takes it as a bundle; ``configs`` are those of the bundle by name.
     """
     scripted = torch.jit.script(network.eval())
     buffer = io.BytesIO()  # PyTorch's own writer ends the process where the disk is full

@@ -19,14 +19,46 @@ _OPSETS = range(18, 22)  # below, the exporter does not write them; above, ONNX 
 _AXES = ("height", "width", "depth")
 _MEMBERS = 3  # of the example that is traced; any number may be given later
 
+# The nodes before the network's own: they check the image and check or draw the noise.
+_FRONT = """
+front (float[N] image, float[N] noise) => (FLOATS "inputs/noise") {
+    "inputs/image_shape" = Shape (image)
+    "inputs/spatial" = Shape <start = 2> (image)
+    "inputs/remainders" = Mod ("inputs/spatial", "inputs/divisor")
+    "inputs/remainder" = ReduceMax <keepdims = 0> ("inputs/remainders")
+    ["the spatial size of the image must be divisible by DIVISOR: pad or resize it"]
+    "inputs/image_fits" = Gather ("inputs/allowed", "inputs/remainder")
+    "inputs/checked_shape" = Add ("inputs/image_shape", "inputs/image_fits")
+    "inputs/image" = Reshape (image, "inputs/checked_shape")
+    "inputs/batch" = Shape <end = 1> ("inputs/image")
+    "inputs/elements" = Size (noise)
+    "inputs/no_noise" = Equal ("inputs/elements", "inputs/none")
+    ["draw the noise where it is not given"]
+    "inputs/noise" = If ("inputs/no_noise") <
+        then_branch = draw () => (FLOATS drawn) {
+            drawn_shape = Concat <axis = 0> ("inputs/batch", "inputs/members", "inputs/channels", "inputs/spatial")
+            blank = ConstantOfShape (drawn_shape)
+            drawn = RandomNormalLike <dtype = 1> (blank)
+        },
+        else_branch = check () => (FLOATS given) {
+            given_shape = Shape (noise)
+            given_members = Shape <start = 1, end = 2> (noise)
+            expected_shape = Concat <axis = 0> ("inputs/batch", given_members, "inputs/channels", "inputs/spatial")
+            differences = Sub (given_shape, expected_shape)
+            distances = Abs (differences)
+            distance = ReduceMax <keepdims = 0> (distances)
+            ["the noise must have the batch and the spatial size of the image"]
+            noise_fits = Gather ("inputs/allowed", distance)
+            confirmed_shape = Add (given_shape, noise_fits)
+            given = Reshape (noise, confirmed_shape)
+        }
+    >
+}
+"""
+
 
 def refuse_onnx(network: MedSegDiff, opset: int) -> None:
-    """Refuse what an ONNX file cannot hold, before time is spent on it.
-
-    Raises:
-        InputError: when a package is missing, the opset is not supported, or the network's fusion or sampler is one
-            that an ONNX file cannot hold.
-    """
+    """Refuse what an ONNX file cannot hold: the opset, fusion or sampler; or a package that is missing."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not optional_import(name)[1]]
     if missing:
         raise InputError(f"ONNX files need {', '.join(missing)}: pip install 'medsegdiff_monai[export]'.")
@@ -42,32 +74,12 @@ def export_onnx(network: MedSegDiff, path: Path, image_channels: int, spatial_di
     ``(B, N, C, *spatial)``, which may be left out: the file then draws it for the network's own number of members. The
     output is ``probability``, of shape ``(B, C, *spatial)``. B, N and the spatial size are free.
 
-    Args:
-        network: the network, which is put into evaluation mode.
-        path: file to write.
-        image_channels: number of channels of the image.
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        opset: version of ONNX's operators, from 18 to 21.
-
     Raises:
         InputError: see :func:`refuse_onnx`.
     """
     refuse_onnx(network, opset)
     import onnx
 
-    model = _traced(network.eval(), image_channels, spatial_dims, opset)
-    _make_noise_optional(model, network.num_ensemble, network.mask_channels, network.divisor)
-    del model.graph.value_info[:]  # sizes of what lies between are inferred by who needs them
-    model.doc_string = (
-        f"Image to probability of {network.mask_channels} masks: {len(network.timesteps)} steps of diffusion, "
-        f"{network.num_ensemble} members where no noise is given. Spatial sizes are divisible by {network.divisor}."
-    )
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: int) -> Any:
-    """The network as an ONNX model of image and noise."""
     device = next(network.parameters()).device
     spatial = [(i + 2) * network.divisor for i in range(spatial_dims)]
     image = torch.zeros(2, image_channels, *spatial, device=device)
@@ -78,7 +90,7 @@ def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: 
         "noise": {0: shared, 1: "members", **{i + 3: shared for i in range(spatial_dims)}},
     }
     program = torch.onnx.export(
-        network,
+        network.eval(),
         (image, noise),
         input_names=["image", "noise"],
         output_names=["probability"],
@@ -89,7 +101,15 @@ def _traced(network: MedSegDiff, image_channels: int, spatial_dims: int, opset: 
     )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program.")
-    return program.model_proto
+    model = program.model_proto
+    _make_noise_optional(model, network.num_ensemble, network.mask_channels, network.divisor)
+    del model.graph.value_info[:]  # sizes of what lies between are inferred by who needs them
+    model.doc_string = (
+        f"Image to probability of {network.mask_channels} masks: {len(network.timesteps)} steps of diffusion, "
+        f"{network.num_ensemble} members where no noise is given. Spatial sizes are divisible by {network.divisor}."
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
 
 
 def _make_noise_optional(model: Any, members: int, channels: int, divisor: int) -> None:
@@ -99,7 +119,7 @@ def _make_noise_optional(model: Any, members: int, channels: int, divisor: int) 
     draws the noise for it. ONNX has no assertion; a ``Gather`` from a list of one element stands for one, at an index
     that is zero only where all is well. Its name is what a runtime shows in its message.
     """
-    from onnx import numpy_helper
+    import onnx
 
     graph = model.graph
     rank = next(len(i.type.tensor_type.shape.dim) for i in graph.input if i.name == "image")
@@ -107,80 +127,20 @@ def _make_noise_optional(model: Any, members: int, channels: int, divisor: int) 
         for i, name in enumerate(consumer.input):
             if name in ("image", "noise"):
                 consumer.input[i] = f"inputs/{name}"
-    rule = f"the spatial size of the image must be divisible by {divisor}: pad or resize it"
-    front = [
-        _node("Shape", "image", "inputs/image_shape"),
-        _node("Shape", "image", "inputs/spatial", start=2),
-        _node("Mod", "inputs/spatial inputs/divisor", "inputs/remainders"),
-        _node("ReduceMax", "inputs/remainders", "inputs/remainder", keepdims=0),
-        _node("Gather", "inputs/allowed inputs/remainder", "inputs/image_fits", rule),
-        _node("Add", "inputs/image_shape inputs/image_fits", "inputs/checked_shape"),
-        _node("Reshape", "image inputs/checked_shape", "inputs/image"),
-        _node("Shape", "inputs/image", "inputs/batch", end=1),
-        _node("Size", "noise", "inputs/elements"),
-        _node("Equal", "inputs/elements inputs/none", "inputs/no_noise"),
-        _given_or_drawn_noise([None, None, channels] + [None] * (rank - 2)),
-    ]
-    nodes = [*front, *graph.node]
+    noise = f"float[?, ?, {channels}{', ?' * (rank - 2)}]"
+    front = onnx.parser.parse_graph(_FRONT.replace("FLOATS", noise).replace("DIVISOR", str(divisor)))
+    nodes = [*front.node, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     constants = {"divisor": [divisor], "allowed": [0], "none": 0, "members": [members], "channels": [channels]}
     for name, value in constants.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.int64), f"inputs/{name}"))
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.int64), f"inputs/{name}"))
     no_noise = np.zeros((0, members, channels) + (0,) * (rank - 2), dtype=np.float32)
-    graph.initializer.append(numpy_helper.from_array(no_noise, "noise"))
-
-
-def _node(operator: str, inputs: str, output: str, name: str | None = None, **attributes: Any) -> Any:
-    from onnx import helper
-
-    return helper.make_node(operator, inputs.split(), [output], name=name, **attributes)
-
-
-def _given_or_drawn_noise(shape: list[int | None]) -> Any:
-    from onnx import TensorProto, helper
-
-    draw = [
-        _node("Concat", "inputs/batch inputs/members inputs/channels inputs/spatial", "drawn_shape", axis=0),
-        _node("ConstantOfShape", "drawn_shape", "blank"),
-        _node("RandomNormalLike", "blank", "drawn", dtype=TensorProto.FLOAT),
-    ]
-    check = [
-        _node("Shape", "noise", "given_shape"),
-        _node("Shape", "noise", "given_members", start=1, end=2),
-        _node("Concat", "inputs/batch given_members inputs/channels inputs/spatial", "expected_shape", axis=0),
-        _node("Sub", "given_shape expected_shape", "differences"),
-        _node("Abs", "differences", "distances"),
-        _node("ReduceMax", "distances", "distance", keepdims=0),
-        _node(
-            "Gather",
-            "inputs/allowed distance",
-            "noise_fits",
-            "the noise must have the batch and the spatial size of the image",
-        ),
-        _node("Add", "given_shape noise_fits", "confirmed_shape"),
-        _node("Reshape", "noise confirmed_shape", "given"),
-    ]
-    drawn, given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("drawn", "given"))
-    return _node(
-        "If",
-        "inputs/no_noise",
-        "inputs/noise",
-        "draw the noise where it is not given",
-        then_branch=helper.make_graph(draw, "draw", [], [drawn]),
-        else_branch=helper.make_graph(check, "check", [], [given]),
-    )
+    graph.initializer.append(onnx.numpy_helper.from_array(no_noise, "noise"))
 
 
 class OnnxNetwork:
-    """An ONNX file under ONNX Runtime, called as the network is that it was made from.
-
-    Args:
-        path: the file.
-
-    Raises:
-        InputError: when ONNX Runtime is not installed.
-    """
+    """An ONNX file under ONNX Runtime, called as the network is that it was made from."""
 
     def __init__(self, path: Path) -> None:
         onnxruntime, is_installed = optional_import("onnxruntime")
@@ -191,11 +151,9 @@ class OnnxNetwork:
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Fused probability of shape ``(B, C, *spatial)``.
+        """Fused probability ``(B, C, *spatial)`` of an image ``(B, context_channels, *spatial)``.
 
-        Args:
-            image: image of shape ``(B, context_channels, *spatial)``.
-            noise: start of each member, of shape ``(B, N, C, *spatial)``; drawn by the file where it is not given.
+        Noise, of shape ``(B, N, C, *spatial)``, is drawn by the file where it is not given.
         """
         feed = {"image": image.cpu().numpy()}
         if noise is not None:

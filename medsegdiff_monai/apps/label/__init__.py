@@ -3,8 +3,8 @@
 
 """MONAI Label for the bundles of this project: preparing an app, and the app itself.
 
-Only :mod:`~medsegdiff_monai.apps.label.app`, :mod:`~medsegdiff_monai.apps.label.tasks` and
-:mod:`~medsegdiff_monai.apps.label.datastore` import ``monailabel``, which lives in an environment of its own.
+Only :mod:`~medsegdiff_monai.apps.label.app` and :mod:`~medsegdiff_monai.apps.label.datastore` import ``monailabel``,
+which lives in an environment of its own.
 """
 
 from .bundles import add_bundle, prepare_app

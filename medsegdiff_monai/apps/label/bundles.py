@@ -26,16 +26,11 @@ _LEFT_BEHIND = shutil.ignore_patterns("eval", "data", "last.pt", "__pycache__")
 def prepare_app(app: str | os.PathLike[str], bundles: Sequence[str | os.PathLike[str]]) -> Path:
     """Make a MONAI Label app of this project's bundles, or add them to an app that is there.
 
-    Args:
-        app: folder of the app. Where it has no ``main.py``, it gets that of this project, whose strategy offers the
-            most uncertain image first; MONAI Label's own ``monaibundle`` app takes the bundles as well.
-        bundles: folders of the bundles; copies of them are put into ``model`` in the app, for training changes them.
+    An app without ``main.py`` gets that of this project, whose strategy offers the most uncertain image first; MONAI
+    Label's own ``monaibundle`` app takes the bundles as well. They are copied into ``model``, as training changes them.
 
     Returns:
         Folder of the app.
-
-    Raises:
-        InputError: when a bundle is missing, or the app has a copy of it already, or cannot be written to.
     """
     folder = check_writable(app)
     if not bundles:
@@ -54,13 +49,6 @@ def add_bundle(bundle: str | os.PathLike[str], models: Path) -> None:
     MONAI Label takes the label values and their names from ``channel_def`` of ``pred``, writes ``pred`` itself, and
     offers ``displayable_configs`` to the annotator. The label map numbers its classes 1, 2, ... without a gap, as
     viewers number the segments that they save; training reads these numbers.
-
-    Args:
-        bundle: folder of the bundle.
-        models: folder of the copies.
-
-    Raises:
-        InputError: when there is no such bundle, or a copy of it exists.
     """
     source = Path(bundle).resolve()
     copy = models / source.name
@@ -83,8 +71,7 @@ def add_bundle(bundle: str | os.PathLike[str], models: Path) -> None:
 def label_values(region_values: Mapping[str, Sequence[int]]) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Regions and named classes of a label map that numbers its classes 1, 2, ... in the order of their values.
 
-    Returns:
-        Label values of each region in the new numbers, and the number of each class by its name.
+    Returns label values of each region in the new numbers, and the number of each class by its name.
     """
     regions = Regions(region_values)
     own = sorted(regions.own_values.items(), key=lambda item: item[1])
@@ -99,22 +86,18 @@ def _fit(configs: Path) -> None:
     regions, classes = label_values(fitted["inference"]["region_values"])
     channels = {"0": "background"} | {str(number): name for name, number in classes.items()}
     fitted["metadata"]["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
-    _fit_inference(fitted["inference"], regions)
-    _fit_training(fitted["train"], regions)
-    for name, config in fitted.items():
-        files[name].write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _fit_inference(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
-    options = {name: config[name] for name in _REQUEST_OPTIONS}
-    config.update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
-    config.update({"displayable_configs": options, "region_values": regions, "output_dir": None})
-    config["load"]["_target_"] = _LOADER
-    config["postprocessing"]["transforms"] += [
+    options = {name: fitted["inference"][name] for name in _REQUEST_OPTIONS}
+    fitted["inference"].update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
+    fitted["inference"].update({"displayable_configs": options, "region_values": regions, "output_dir": None})
+    fitted["inference"]["load"]["_target_"] = _LOADER
+    fitted["inference"]["postprocessing"]["transforms"] += [
         {"_target_": "DeleteItemsd", "keys": "pred"},
         {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
         {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
     ]
+    _fit_training(fitted["train"], regions)
+    for name, config in fitted.items():
+        files[name].write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None:

@@ -9,9 +9,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from highdicom.seg import Segmentation
@@ -58,12 +57,10 @@ __all__ = ["PacsDatastore", "open_pacs", "picture_name"]
 
 logger = logging.getLogger(__name__)
 
-_BAR_AFTER = 2.0  # seconds
 _STUDY_UID = "0020000D"
 
 
-@dataclass(frozen=True)
-class StoredPicture:
+class StoredPicture(NamedTuple):
     """Study, Series and SOP Instance UID of an object in a PACS."""
 
     study: str
@@ -79,27 +76,20 @@ class PicturePacs(Pacs):
     ) -> list[StoredPicture]:
         """The objects of modalities (0008,0060) and SOP classes that the PACS lists, in the order of their UIDs.
 
-        Args:
-            modalities: values of Modality.
-            classes: SOP Class UIDs.
-            study_filter: further attributes of the studies, by keyword (PS3.18 8.3.4).
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
+        ``study_filter`` holds further attributes of the studies, by keyword (PS3.18 8.3.4).
         """
         studies: set[str] = set()
         for modality in modalities:
             with self._errors("listing the studies"):
                 studies |= set(self._pages("studies", _STUDY_UID, {**study_filter, "ModalitiesInStudy": modality}))
-        pictures = [
+        return sorted(
             StoredPicture(study, series.uid, instance)
             for study in studies
             for series in self.series_of(study).values()
             if series.modality in modalities
             for instance, kind in series.instances.items()
             if kind in classes
-        ]
-        return sorted(pictures, key=lambda p: (p.study, p.series, p.instance))
+        )
 
 
 def picture_name(instance: str) -> str:
@@ -112,11 +102,8 @@ def open_pacs(url: str, bundle: str | os.PathLike[str], folder: Path, study_filt
 
     Credentials come from the environment, see :func:`~medsegdiff_monai.apps.dicomweb.read_credentials`.
 
-    Args:
-        url: address of the DICOMweb service.
-        bundle: folder of the bundle, as ``prepare`` copied it.
-        folder: where copies of pictures and labels are kept; each address gets a folder of its own in it.
-        study_filter: JSON object of what the studies must be, by the keyword of the attribute.
+    Copies of pictures and labels are kept in a folder of each address in ``folder``. ``study_filter`` is a JSON object
+    of what the studies must be, by the keyword of the attribute.
 
     Raises:
         InputError: when the bundle takes volumes, the filter is wrong, or the PACS does not answer as it should.
@@ -156,16 +143,6 @@ class PacsDatastore(LocalDatastore):
     photograph has a place. Here each object of one frame is an image, a PNG with the values that the command ``dicom``
     segments. Copies lie in a folder that its owner alone can read. They hold nothing of the patient but what is burned
     into the pixels. Objects that are no image for the bundle cost one line in the log.
-
-    Args:
-        pacs: the PACS.
-        bundle: folder of the bundle.
-        codes: how its input and output are called in DICOM.
-        folder: where the copies are kept.
-        study_filter: what the studies must be, by the keyword of the attribute.
-
-    Raises:
-        PacsError: when the PACS does not answer as it should.
     """
 
     def __init__(
@@ -179,16 +156,12 @@ class PacsDatastore(LocalDatastore):
         self.fetch()
 
     def fetch(self) -> None:
-        """Fetch the pictures that the PACS has and this store has not.
-
-        Raises:
-            PacsError: when the PACS does not answer as it should.
-        """
+        """Fetch the pictures that the PACS has and this store has not."""
         listed = self._pacs.pictures(self._codes.modalities, image_classes(self._codes), self._filter)
         named = {picture_name(picture.instance): picture for picture in listed}
         # A copy without its place in the PACS is one that was cut off.
         new = {n: p for n, p in named.items() if n not in self._left_out and "instance" not in self.get_image_info(n)}
-        for name, stored in tqdm(new.items(), desc="Fetching", unit="picture", leave=False, delay=_BAR_AFTER):
+        for name, stored in tqdm(new.items(), desc="Fetching", unit="picture", leave=False, delay=2.0):
             try:
                 self._fetch(name, stored)
             except PacsError:
@@ -211,7 +184,7 @@ class PacsDatastore(LocalDatastore):
         with tempfile.TemporaryDirectory(prefix="medsegdiff-") as folder:
             file = Path(folder) / f"{name}.png"
             _as_picture(image).save(file)
-            self.add_image(name, str(file), asdict(stored))
+            self.add_image(name, str(file), stored._asdict())
 
     def _source(self, stored: StoredPicture) -> PictureInput:
         """An object of the PACS, which is deleted here once it is read."""
@@ -230,12 +203,7 @@ class PacsDatastore(LocalDatastore):
         return super().json()
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Save a label, on the picture's grid; a final one is stored in the PACS first. See ``Datastore``.
-
-        Raises:
-            InputError: when there is no such image, or the label does not fit it.
-            PacsError: when the PACS does not store it; then it is not saved here either.
-        """
+        """Save a label, on the picture's grid; a final one only once it is stored in the PACS. See ``Datastore``."""
         if label_tag == DefaultLabelTag.FINAL:
             self._store(image_id, label_filename)
         return super().save_label(image_id, label_filename, label_tag, label_info)

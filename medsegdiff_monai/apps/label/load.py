@@ -28,16 +28,7 @@ class LoadStudyd(LoadCased):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Args:
-            data: case with paths under the keys.
-
-        Returns:
-            The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key.
-
-        Raises:
-            InputError: when a file is missing, cannot be read, or has no extent.
-        """
+        """The case with a ``MetaTensor`` of shape ``(C, *spatial)`` under each key, from one with paths."""
         d = dict(data)
         image_keys = [key for key in self.keys if key not in self.label_keys and isinstance(d.get(key), str)]
         pictures = [key for key in image_keys if read_header(d[key], f"The {key} file {d[key]}").kind != NIFTI]

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import numpy as np
-from matplotlib.axes import Axes
 from PIL import Image, UnidentifiedImageError
 
 from medsegdiff_monai.utils import InputError, check_writable
@@ -22,17 +21,10 @@ from medsegdiff_monai.visualize.drawing import displayable, draw_contour, draw_i
 __all__ = ["draw_ranking"]
 
 _PANEL_INCHES = 2.2
-_SECONDS = 600
 
 
 def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
-    """Draw the most and the least uncertain pictures of a running server with the model's outlines.
-
-    The arguments are those of the command ``ranking``.
-
-    Raises:
-        InputError: when the server does not answer, has no such model or no scores, or its images are no pictures.
-    """
+    """Draw the most and the least uncertain pictures of a running server, as the command ``ranking`` does."""
     path = Path(out)
     check_writable(path.parent)
     server = server.rstrip("/")
@@ -51,7 +43,10 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
             query = urlencode({"image": name})
             picture = _opened(_ask(f"{server}/datastore/image?{query}"), name)
             label = _opened(_ask(f"{server}/infer/{model}?{query}&output=image", {"params": "{}"}), name)
-            _draw(axes, picture, label)
+            draw_image(axes, displayable(picture))
+            for value in (int(v) for v in np.unique(label) if v > 0):
+                draw_contour(axes, label == value, region_colour(value - 1))
+            axes.set(xticks=[], yticks=[])
             axes.set_title(f"{plain(name)}\ndisagreement {score:.3f}", fontsize=8)
             if c == 0:
                 axes.set_ylabel(heading, fontsize=10)
@@ -59,10 +54,10 @@ def draw_ranking(server: str, model: str, out: str, images: int = 4) -> Path:
 
 
 def _ask(url: str, form: Mapping[str, str] | None = None) -> bytes:
-    """What the server answers; with a form, to a POST request."""
+    """Answer of the server; with a form, to a POST request."""
     data = None if form is None else urlencode(form).encode()
     try:
-        with urlopen(Request(url, data=data), timeout=_SECONDS) as answer:
+        with urlopen(Request(url, data=data), timeout=600) as answer:
             return answer.read()
     except HTTPError as e:
         raise InputError(f"The server refuses {url} ({e.code} {e.reason}): see its log for the reason.") from e
@@ -75,11 +70,3 @@ def _opened(content: bytes, name: str) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(content)))
     except UnidentifiedImageError as e:
         raise InputError(f"The image {name} is no picture: choose a model for pictures.") from e
-
-
-def _draw(axes: Axes, picture: np.ndarray, label: np.ndarray) -> None:
-    """Draw a picture ``(H, W)`` or ``(H, W, 3)`` with the outlines of the classes in a label map ``(H, W)``."""
-    draw_image(axes, displayable(picture))
-    for value in (int(v) for v in np.unique(label) if v > 0):
-        draw_contour(axes, label == value, region_colour(value - 1))
-    axes.set(xticks=[], yticks=[])
