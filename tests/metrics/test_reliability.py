@@ -24,7 +24,11 @@ def counted(*cases: tuple[list, list], bins: int = BINS) -> Reliability:
 
 
 def sums_of(reliability: Reliability) -> dict[str, list[float]]:
-    return {name: getattr(reliability, name).tolist() for name in ("count", "confidence", "positive")}
+    """Number of voxels, sum of their probabilities and number of positives, in each bin."""
+    bins = reliability.bins()
+    means = (bins.confidence, bins.frequency)
+    confidence, positive = ([n * (value or 0.0) for n, value in zip(bins.count, values)] for values in means)
+    return {"count": bins.count, "confidence": confidence, "positive": positive}
 
 
 def in_bins(**bins: float) -> list[float]:
