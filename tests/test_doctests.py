@@ -16,6 +16,7 @@ MODULES = [
     "medsegdiff_monai.data.regions",
     "medsegdiff_monai.inferers.diffusion_segmentation",
     "medsegdiff_monai.inferers.ensemble",
+    "medsegdiff_monai.metrics.readers",
     "medsegdiff_monai.metrics.regions",
     "medsegdiff_monai.metrics.reliability",
     "medsegdiff_monai.networks.blocks.ff_parser",

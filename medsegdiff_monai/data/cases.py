@@ -8,9 +8,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -81,8 +80,15 @@ def distinguish(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ``x/a.png`` and ``y/a.png`` are the cases ``x_a`` and ``y_a``; ``a.png`` beside ``a.jpg`` are ``a.png`` and
     ``a.jpg``. A name that a datalist states stays. Cases that still have one name get the reason as ``refused``.
     """
-    longer = _names_by_path(cases)
-    forms = [[name_of_case(case), *([] if case.get("case") else by_path)] for case, by_path in zip(cases, longer)]
+    images = [case["image"] for case in cases]
+    files = [str(image[0] if isinstance(image, (list, tuple)) else image) for image in images]
+    paths = [Path(os.path.abspath(file)) for file in files]
+    common = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    forms = []  # names of each case, the shortest first
+    for case, path in zip(cases, paths):
+        folders = path.parent.relative_to(common).parts
+        by_path = [text_for_names("_".join([*folders, last])) for last in (case_name(case["image"]), path.name)]
+        forms.append([name_of_case(case), *([] if case.get("case") else by_path)])
     chosen = [0] * len(cases)
     while True:
         names = [form[i] for form, i in zip(forms, chosen)]
@@ -95,31 +101,12 @@ def distinguish(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     distinct = [{**case, "case": name} if i else dict(case) for case, name, i in zip(cases, names, chosen)]
     for case, name in zip(distinct, names):
         if count[name] > 1:
-            files = [_first_file(other) for other, twin in zip(cases, names) if twin == name][:3]
-            case["refused"] = f"{' and '.join(files)} would give results of one name, {name}: rename one."
+            same = [file for file, other in zip(files, names) if other == name]
+            case["refused"] = f"{' and '.join(same[:3])} would give results of one name, {name}: rename one."
     return distinct
 
 
-def _first_file(case: Mapping[str, Any]) -> str:
-    image = case["image"]
-    return str(image[0] if isinstance(image, (list, tuple)) else image)
-
-
-def _names_by_path(cases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Names of cases by their paths, without the folders that all have in common: without suffix, and with it."""
-    paths = [Path(os.path.abspath(_first_file(case))) for case in cases]
-    common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
-    return [
-        [
-            text_for_names("_".join([*path.parent.relative_to(common).parts, last]))
-            for last in (case_name(case["image"]), path.name)
-        ]
-        for case, path in zip(cases, paths)
-    ]
-
-
-@dataclass(frozen=True)
-class MaskName:
+class MaskName(NamedTuple):
     """The parts of a mask's name: ``benign (4)_mask_1`` is the mask 1 of ``benign (4)``; BUSI's first has no number."""
 
     image: str

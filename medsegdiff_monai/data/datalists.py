@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,7 @@ _LONGEST_NAME = 200
 
 
 def read_datalist(path: Path) -> dict[str, Any]:
-    """Content of a datalist in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
-
-    Returns:
-        The content; nothing where the file holds JSON of another kind.
-
-    Raises:
-        InputError: when it cannot be read, has another encoding or is not JSON.
-    """
+    """Content of a datalist in UTF-8, UTF-16 or UTF-32; empty where it holds another kind of JSON than an object."""
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
         raise InputError(f"Cannot read the datalist {path}: it is no file.")
     try:
@@ -92,16 +84,14 @@ def _absolute(case: Any, datalist: Path, index: int) -> dict[str, Any]:
     if "case" in resolved:
         resolved["case"] = name = text_for_names(str(resolved["case"]))
         if not name or any(separator in name for separator in "/\\"):
-            raise InputError(
-                f"The case {name!r} in {datalist} cannot be the name of a file: take a name without slashes."
-            )
-    for key in ("image", "label"):
-        if key in resolved:
-            files = case[key] if isinstance(case[key], list) else [case[key]]
-            if not files or not all(isinstance(f, str) for f in files):
-                raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
-            paths = [_path(f, datalist.parent) for f in files]
-            resolved[key] = paths if isinstance(case[key], list) else paths[0]
+            reason = "cannot be the name of a file: take a name without slashes."
+            raise InputError(f"The case {name!r} in {datalist} {reason}")
+    for key in [key for key in ("image", "label") if key in resolved]:
+        files = case[key] if isinstance(case[key], list) else [case[key]]
+        if not files or not all(isinstance(f, str) for f in files):
+            raise InputError(f"The {key} of entry {index} of a section of {datalist} is no path: {case[key]!r}.")
+        paths = [_path(f, datalist.parent) for f in files]
+        resolved[key] = paths if isinstance(case[key], list) else paths[0]
     return resolved
 
 
@@ -120,7 +110,7 @@ def _with_whole_label(case: dict[str, Any], listed: dict[Path, list[str]]) -> di
     if folder not in listed:
         listed[folder] = sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
     masks = {file: mask_of(case_name(file)) for file in listed[folder] if file.lower().endswith(IMAGE_SUFFIXES)}
-    further = [file for file, m in masks.items() if m and m.number is not None and replace(m, number=None) == mask]
+    further = [file for file, m in masks.items() if m and m.number is not None and m[:2] == mask[:2]]
     if not further:
         return case
     reason = (
@@ -201,8 +191,8 @@ def _images(folder: Path) -> list[Path]:
     masks = masks_among(images) - results
     kinds |= {"results of an earlier run": sorted(results), "masks": sorted(masks)}
     passed_over = [
-        f"{reason}: {len(paths)} ({', '.join(p.name for p in paths[:3])}{', ...' if len(paths) > 3 else ''})"
-        for reason, paths in kinds.items()
+        f"{kind}: {len(paths)} ({', '.join(p.name for p in paths[:3])}{', ...' if len(paths) > 3 else ''})"
+        for kind, paths in kinds.items()
         if paths
     ]
     if passed_over:

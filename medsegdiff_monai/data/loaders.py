@@ -99,16 +99,10 @@ class ScreenedDataset(CacheDataset):
         return "; ".join(f"{printable(name)}: {reason}" for name, reason in self.failures.items())
 
     def report(self) -> None:
-        """Name at the end of a run the cases that were left out.
-
-        Raises:
-            InputError: when there are any; the other cases have been processed by then.
-        """
+        """Name the cases that were left out, at the end of a run, in an ``InputError``."""
         if self.failures:
-            raise InputError(
-                f"{len(self.failures)} of {self.count} cases could not be used (the others were processed). "
-                f"{self._reasons()}"
-            )
+            total = f"{len(self.failures)} of {self.count} cases could not be used (the others were processed)."
+            raise InputError(f"{total} {self._reasons()}")
 
 
 @dataclass(frozen=True)
@@ -160,13 +154,8 @@ class _Loader(DataLoader):
 class TrainingLoader(_Loader):
     """Batches of shuffled cases; the order of an epoch depends on its number alone (``sampler.set_epoch``).
 
-    Under ``torchrun`` each process gets its share of the cases. The last batch of an epoch is left out where it is
-    not full, unless it is the only one.
-
-    Args:
-        dataset: dataset of cases.
-        batch_size: number of cases of a batch, in each process.
-        num_workers: number of processes that prepare cases; 0 prepares them in this one.
+    Under ``torchrun`` each process gets its share of the cases, in batches of ``batch_size`` each. The last batch of an
+    epoch is left out where it is not full, unless it is the only one.
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
@@ -179,21 +168,13 @@ class EvaluationLoader(_Loader):
     """Every case once and in order; under ``torchrun`` each process gets its share of them.
 
     Cases that can no longer be read or prepared come as a list of :class:`FailedCase` under ``FAILURES`` in the batch.
-
-    Args:
-        dataset: dataset of cases.
-        batch_size: number of cases of a batch, in each process.
-        num_workers: number of processes that prepare cases; 0 prepares them in this one.
-
-    Raises:
-        InputError: when there are fewer cases than processes.
+    Fewer cases than processes are an ``InputError``.
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, num_workers: int = 0) -> None:
-        if len(dataset) < world_size():
-            raise InputError(
-                f"{len(dataset)} cases cannot be shared out to {world_size()} processes: start at most {len(dataset)}."
-            )
-        sampler: Any = DistributedSampler(dataset, False, world_size(), process_rank(), shuffle=False)
+        cases, processes = len(dataset), world_size()
+        if cases < processes:
+            raise InputError(f"{cases} cases cannot be shared out to {processes} processes: start at most {cases}.")
+        sampler: Any = DistributedSampler(dataset, False, processes, process_rank(), shuffle=False)
         guarded = _FailingCases(dataset)
         super().__init__(guarded, num_workers, batch_size=batch_size, sampler=sampler, collate_fn=_collate)

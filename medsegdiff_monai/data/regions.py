@@ -101,11 +101,8 @@ class Regions(dict[str, list[int]]):
     def own_values(self) -> dict[str, int]:
         """The label value of each labelled region's own part, outside all regions within it; the outermost first.
 
-        These are the values that a label map is painted with, in this order.
-
-        Raises:
-            InputError: when a region is the union of those within it and so has no value of its own, or two regions
-                overlap and neither contains the other.
+        These are the values that a label map is painted with, in this order. An ``InputError`` is raised where a region
+        has no value of its own, or two overlap and neither contains the other.
         """
         labelled = [name for name, values in self.items() if values]
         for a, b in combinations(labelled, 2):

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
+from monai.config import PathLike
 from monai.engines import Evaluator
 
-from medsegdiff_monai.handlers.case_tables import save_csv
+from medsegdiff_monai.handlers.tables import save_csv
 from medsegdiff_monai.metrics import Reliability
 from medsegdiff_monai.utils import check_writable, is_main_process, shared_mean, typed_text, world_size
 from medsegdiff_monai.visualize import save_reliability_diagram
@@ -44,13 +44,11 @@ class CalibrationReport:
         InputError: when the folder cannot be written to.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], regions: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, output_dir: PathLike, regions: Mapping[str, Sequence[int]]) -> None:
         self.output_dir = Path(typed_text(output_dir, "output_dir"))
         if is_main_process():
             check_writable(self.output_dir)
         self.channels = {name: c for c, (name, values) in enumerate(regions.items()) if values}
-        self.cases = 0
-        self.reliability: dict[str, Reliability] = {}
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -64,10 +62,9 @@ class CalibrationReport:
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        for item in output:
-            if item.get("label") is None:
-                continue
-            self.cases += 1
+        labelled = [item for item in output if item.get("label") is not None]
+        self.cases += len(labelled)
+        for item in labelled:
             for name, c in self.channels.items():
                 self.reliability[name].update(item["probability"][c], item["label"][c])
 
@@ -82,11 +79,11 @@ class CalibrationReport:
             pooled.add(reliability)
         if not is_main_process():
             return
-        with_pooled = {**self.reliability, "pooled": pooled}
-        table = pd.DataFrame([{"region": name, **r.errors(), "cases": cases} for name, r in with_pooled.items()])
+        series = {**self.reliability, "pooled": pooled}
+        table = pd.DataFrame([{"region": name, **r.errors(), "cases": cases} for name, r in series.items()])
         save_csv(self.output_dir / "calibration.csv", table)
         shown = self.reliability if len(self.reliability) > 1 else {"pooled": pooled}
-        diagrams = {name: r.bins() for name, r in shown.items()}
         title = f"How often probabilities came true ({cases} cases)"
-        save_reliability_diagram(self.output_dir / "reliability.png", diagrams, title)
+        bins = {name: r.bins() for name, r in shown.items()}
+        save_reliability_diagram(self.output_dir / "reliability.png", bins, title)
         logger.info("Calibration over %d cases:\n%s", cases, table.to_string(index=False, float_format="%.4f"))

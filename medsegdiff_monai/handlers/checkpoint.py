@@ -7,13 +7,13 @@ import io
 import logging
 import math
 import operator
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.config import PathLike
 from monai.engines import Evaluator
 from torch import nn
 
@@ -31,7 +31,7 @@ __all__ = ["BestModelSaver", "FineTune", "LoadWeights", "ResumableCheckpoint", "
 logger = logging.getLogger(__name__)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(path: PathLike) -> dict[str, Any]:
     """Content of a checkpoint file, read without running any code in it, onto the CPU.
 
     Raises:
@@ -48,13 +48,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> None:
-    """Load weights into a network, all of them or none.
-
-    Args:
-        network: the network.
-        path: checkpoint file.
-        key: entry that holds the weights; None where the checkpoint is the weights.
+def load_weights(network: nn.Module, path: PathLike, key: str | None = None) -> None:
+    """Load the weights of a checkpoint file, or those under a key of it, into a network: all of them or none.
 
     Raises:
         InputError: when the checkpoint cannot be read, or is that of another architecture.
@@ -80,7 +75,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], key: str | No
 class LoadWeights:
     """Load a network's weights from a file when an engine starts, strictly."""
 
-    def __init__(self, network: nn.Module, path: str | os.PathLike[str]) -> None:
+    def __init__(self, network: nn.Module, path: PathLike) -> None:
         self.network = network
         self.path = typed_text(path, "checkpoint")
 
@@ -106,9 +101,7 @@ class FineTune:
         InputError: when there is no such file.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str] | None, networks: Sequence[nn.Module], resume: bool = False
-    ) -> None:
+    def __init__(self, path: PathLike | None, networks: Sequence[nn.Module], resume: bool = False) -> None:
         self.path = None if resume else path
         self.networks = list(networks)
         if self.path is not None and not Path(self.path).is_file():
@@ -142,15 +135,14 @@ class BestModelSaver:
     Args:
         path: the file, holding the network's state dictionary and nothing else.
         network: the network, such as one around the averaged weights.
-        better: whether a value of the metric is better than another: ``operator.gt``, or ``operator.lt`` for a
-            distance.
+        better: whether a value is better than another: ``operator.gt``, or ``operator.lt`` for a distance.
 
     Raises:
         InputError: when the folder cannot be written to.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], network: nn.Module, better: Callable[[float, float], bool] = operator.gt
+        self, path: PathLike, network: nn.Module, better: Callable[[float, float], bool] = operator.gt
     ) -> None:
         self.path = Path(path)
         self.network = network
@@ -198,7 +190,7 @@ class ResumableCheckpoint:
         InputError: when the folder cannot be written to, or there is nothing to resume from.
     """
 
-    def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False) -> None:
+    def __init__(self, path: PathLike, objects: Mapping[str, Any], resume: bool = False) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
         self.resume = resume

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,55 +18,39 @@ __all__ = ["ReaderMetricHandler", "RegionMetricHandler"]
 logger = logging.getLogger(__name__)
 
 
-def _of_cases(*keys: str) -> Callable[[Any], Any]:
-    """MONAI's ``from_engine``, which fails where all cases of an iteration have failed and there is no output."""
-    values = from_engine(list(keys))
-    return lambda output: values(output) if output else [[]] * len(keys)
-
-
 class RegionMetricHandler(IgniteMetricHandler):
     """Score the regions that a data set labels, in an evaluation by MONAI's engines.
 
-    The engine's metric is what the metric's ``aggregate`` gives: the mean over scored regions and cases. The values of
-    each case are kept in ``engine.state.metric_details`` and the names of their columns in
-    ``engine.state.metric_columns``, both under the metric's name. The columns are the scored regions. A metric with
-    ``column_names`` of its own gets all regions as they are. Where one of its ``required_channels`` is not labelled, it
-    has no reference: that is said in the log, and the evaluation goes on without it.
+    The engine's metric is what ``aggregate`` gives. The values of each case are kept in ``engine.state.metric_details``
+    and the names of their columns, which are the scored regions, in ``engine.state.metric_columns``, both under the
+    metric's name. A metric with ``column_names`` of its own gets all regions as they are. Where one of its
+    ``required_channels`` is not labelled, the log says so, and the evaluation goes on without the metric.
 
     Args:
         metric: the metric of binary masks, such as :class:`~medsegdiff_monai.metrics.RegionDice`.
         regions: label values of each region by name, in the order of the channels. A region without any is one that
             the data set does not label: it is not scored.
-        output_transform: gives predictions and references from the engine's output: batches ``(B, C, *spatial)`` or
-            lists of ``(C, *spatial)``; None takes what lies under ``pred`` and ``label``.
+        predictions: key of the predictions in the engine's output; the references are under ``label``.
 
     Raises:
         InputError: when no region is labelled, or there is none in a channel that the metric needs.
     """
 
-    def __init__(
-        self,
-        metric: Any,
-        regions: Mapping[str, Sequence[int]],
-        output_transform: Callable[[Any], Any] | None = None,
-    ) -> None:
-        super().__init__(metric_fn=metric, output_transform=output_transform or _of_cases("pred", "label"))
+    def __init__(self, metric: Any, regions: Mapping[str, Sequence[int]], predictions: str = "pred") -> None:
+        of_cases = from_engine([predictions, "label"])  # fails where all cases of an iteration have failed
+        super().__init__(metric_fn=metric, output_transform=lambda output: of_cases(output) if output else [[], []])
         self.regions = list(regions)
         self.without_reference: list[str] = []
         labelled = [c for c, values in enumerate(regions.values()) if values]
-        own_columns: Sequence[str] | None = getattr(metric, "column_names", None)
-        if own_columns is None:
-            self.channels = labelled
-            self.columns = [self.regions[c] for c in labelled]
-        else:
+        self.channels, self.columns = labelled, [self.regions[c] for c in labelled]
+        if hasattr(metric, "column_names"):
             for channel in metric.required_channels:
                 if not 0 <= channel < len(self.regions):
                     raise InputError(
                         f"{metric} needs a region in channel {channel}, and the regions are {', '.join(regions)}: "
                         "leave the metric out or set its channels."
                     )
-            self.channels = list(range(len(self.regions)))
-            self.columns = list(own_columns)
+            self.channels, self.columns = list(range(len(self.regions))), list(metric.column_names)
             self.without_reference = [self.regions[c] for c in metric.required_channels if c not in labelled]
         if not labelled:
             raise InputError(f"None of the regions {', '.join(regions)} is labelled in these data: leave {metric} out.")
@@ -77,9 +61,8 @@ class RegionMetricHandler(IgniteMetricHandler):
             logger.warning("%s is left out: %s not labelled in these data.", name, " and ".join(self.without_reference))
             return
         super().attach(engine, name)
-        if not hasattr(engine.state, "metric_columns"):
-            engine.state.metric_columns = {}  # type: ignore[attr-defined]
-        engine.state.metric_columns[name] = self.columns  # type: ignore[attr-defined]
+        columns = getattr(engine.state, "metric_columns", {})
+        engine.state.metric_columns = {**columns, name: self.columns}  # type: ignore[attr-defined]
 
     def update(self, output: Sequence[Any]) -> None:
         """Score predictions and references of one iteration.
@@ -114,7 +97,7 @@ class ReaderMetricHandler(RegionMetricHandler):
     """
 
     def __init__(self, metric: Any, regions: Mapping[str, Sequence[int]], members: bool = False) -> None:
-        super().__init__(metric, regions, _of_cases("members" if members else "pred", "label"))
+        super().__init__(metric, regions, "members" if members else "pred")
         self.members = members
 
     def update(self, output: Sequence[Any]) -> None:

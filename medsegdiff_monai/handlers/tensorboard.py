@@ -23,20 +23,24 @@ __all__ = ["TrainingLossBoard", "ValidationBoard"]
 _SHOWN = (Keys.IMAGE, Keys.LABEL, Keys.PRED, "members", "probability")
 
 
-class TrainingLossBoard:
-    """Training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
-
-    Args:
-        log_dir: folder of TensorBoard's files.
-    """
+class _Board:
+    """Base of what writes into a folder of TensorBoard's."""
 
     def __init__(self, log_dir: str) -> None:
         self.log_dir = typed_text(log_dir, "output_dir")
 
     @cached_property
     def writer(self) -> SummaryWriter:
-        """The open file: not before the first iteration, for the run may be refused."""
+        """The open file: not before there is something to write, for the run may be refused."""
         return SummaryWriter(self.log_dir)
+
+
+class TrainingLossBoard(_Board):
+    """Training loss of each iteration as TensorBoard scalars: the mean over all processes, which one writes.
+
+    Args:
+        log_dir: folder of TensorBoard's files.
+    """
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI trainer, in every process."""
@@ -52,13 +56,12 @@ class TrainingLossBoard:
             self.writer.flush()
 
 
-class ValidationBoard:
+class ValidationBoard(_Board):
     """The metrics of each validation in the log and as TensorBoard scalars, and a picture of its last case.
 
-    Of a last batch of several cases it is the first one. Image, reference, up to three members, fused probability and
-    uncertainty stand side by side; of a volume it is the slice with the largest section of the reference. With a
-    single member there is no uncertainty, else it is the entropy of the probability. This is what postprocessing
-    leaves under ``probability``, or else the masks.
+    It is the first case of the last batch, as :func:`~medsegdiff_monai.visualize.validation_picture` shows it. The
+    uncertainty is the entropy of the probability, which is what postprocessing leaves under ``probability``, or else
+    the masks; with a single member there is none.
 
     Args:
         log_dir: folder of TensorBoard's files.
@@ -67,14 +70,9 @@ class ValidationBoard:
     """
 
     def __init__(self, log_dir: str, regions: Mapping[str, Sequence[int]], frame: str | None = None) -> None:
-        self.log_dir = typed_text(log_dir, "output_dir")
+        super().__init__(log_dir)
         self.regions = regions
         self.frame = frame
-
-    @cached_property
-    def writer(self) -> SummaryWriter:
-        """The open file: not before the first validation, for the training may be refused."""
-        return SummaryWriter(self.log_dir)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a MONAI evaluator; of several processes one writes."""
@@ -92,8 +90,8 @@ class ValidationBoard:
 
     def _case(self, item: Mapping[str, Any], name: str) -> PicturedCase:
         """The case as it came out of postprocessing."""
-        tensors = {key: item[key] for key in _SHOWN if item.get(key) is not None}
-        arrays = {key: np.asarray(tensor.detach().float().cpu()) for key, tensor in tensors.items()}
+        present = [key for key in _SHOWN if item.get(key) is not None]
+        arrays = {key: np.asarray(item[key].detach().float().cpu()) for key in present}
         image, reference, masks = (arrays[key] for key in (Keys.IMAGE, Keys.LABEL, Keys.PRED))
         channels = [c for c, values in enumerate(self.regions.values()) if values]
         # Members may be channels by now, and of several readers' masks the first one's are shown.

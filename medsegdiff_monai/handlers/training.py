@@ -23,11 +23,7 @@ __all__ = ["Attach", "AveragingWarmUp", "ClipGradients", "ProgressBar", "SeedEpo
 
 
 class Attach:
-    """A handler that a configuration declares elsewhere, for a list in which every entry has to be spelled out.
-
-    Args:
-        handler: the handler.
-    """
+    """A handler that a configuration declares elsewhere, for a list in which every entry has to be spelled out."""
 
     def __init__(self, handler: Any) -> None:
         self.handler = handler
@@ -64,10 +60,9 @@ class AveragingWarmUp:
 class SeedEpochs:
     """Make all randomness of an epoch a function of the seed and the epoch's number.
 
-    A run that is resumed then draws what the unbroken run would have drawn: shuffling, augmentation, noise, timesteps
-    and whatever else uses the global generators of Python, NumPy or PyTorch, on the host or a GPU, with any number of
-    loader workers. The seed is the whole random state and is saved as such. All processes of a distributed run are
-    seeded alike, see :func:`~medsegdiff_monai.utils.shared_draw`.
+    A run that is resumed then draws what the unbroken run would have drawn from the global generators of Python, NumPy
+    and PyTorch, on the host or a GPU, with any number of loader workers. The seed is the whole random state and is
+    saved as such. All processes of a run are seeded alike, see :func:`~medsegdiff_monai.utils.shared_draw`.
 
     Args:
         seed: seed of the run.

@@ -16,21 +16,15 @@ __all__ = ["CupToDiscRatio", "vertical_cup_to_disc_ratio"]
 def _vertical_extent(mask: torch.Tensor) -> torch.Tensor:
     """Number of rows from the first to the last of a mask ``(B, X, Y)``, both included; ``(B,)``, 0 where empty."""
     rows = mask.bool().any(dim=1)
-    from_first = rows.cumsum(dim=1) > 0
-    until_last = rows.flip(1).cumsum(dim=1).flip(1) > 0
-    return (from_first & until_last).sum(dim=1)
+    before_first, after_last = (ordered.cumsum(dim=1).eq(0).sum(dim=1) for ordered in (rows, rows.flip(1)))
+    return (rows.shape[1] - before_first - after_last).clamp(min=0)
 
 
 def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.Tensor:
-    """Vertical extent of the optic cup divided by that of the optic disc.
+    """Vertical extent of the optic cup divided by that of the optic disc, which includes the cup; ``(B,)``.
 
-    Args:
-        disc: binary masks of the disc, which includes the cup, of shape ``(B, X, Y)``; vertical is the last axis, as
-            in pictures that MONAI reads from PNG or JPEG.
-        cup: binary masks of the cup, of the same shape.
-
-    Returns:
-        Ratios of shape ``(B,)``: 0 where the cup alone is empty, NaN where the disc is.
+    The binary masks are ``(B, X, Y)``; Y is vertical, as in pictures that MONAI reads from PNG or JPEG. The ratio is 0
+    where the cup alone is empty, NaN where the disc is.
 
     Raises:
         ValueError: when the masks are not 2D or their shapes differ.
@@ -45,9 +39,8 @@ def vertical_cup_to_disc_ratio(disc: torch.Tensor, cup: torch.Tensor) -> torch.T
 class CupToDiscRatio(CumulativeIterationMetric):
     """Vertical cup-to-disc ratio of each case as predicted and in the reference, and its absolute error.
 
-    It is called with binary masks of shape ``(B, C, X, Y)``, or lists of masks ``(C, X, Y)``, and returns values of
-    shape ``(B, 3)``: predicted ratio, reference ratio, absolute error. A ratio to an empty disc is NaN, and so is its
-    error.
+    It is called with binary masks ``(B, C, X, Y)``, or lists of masks ``(C, X, Y)``, and returns values ``(B, 3)``:
+    predicted ratio, reference ratio, absolute error. A ratio to an empty disc is NaN, and so is its error.
 
     Args:
         disc_channel: channel of the disc, which includes the cup.
@@ -58,19 +51,11 @@ class CupToDiscRatio(CumulativeIterationMetric):
 
     def __init__(self, disc_channel: int = 0, cup_channel: int = 1) -> None:
         super().__init__()
-        self.disc_channel = disc_channel
-        self.cup_channel = cup_channel
-
-    @property
-    def required_channels(self) -> tuple[int, ...]:
-        """The channels that must be labelled in the data."""
-        return self.disc_channel, self.cup_channel
+        self.required_channels = (disc_channel, cup_channel)  # which the data must label
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        predicted, reference = (
-            vertical_cup_to_disc_ratio(mask[:, self.disc_channel], mask[:, self.cup_channel])
-            for mask in binary_masks(y_pred, y)
-        )
+        pairs = (masks[:, self.required_channels].unbind(1) for masks in binary_masks(y_pred, y))
+        predicted, reference = (vertical_cup_to_disc_ratio(disc, cup) for disc, cup in pairs)
         return torch.stack([predicted, reference, (predicted - reference).abs()], dim=1)
 
     def aggregate(self) -> torch.Tensor:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.utils import MetricReduction
 
 from .regions import RegionMetric
@@ -54,7 +53,13 @@ class GeneralizedEnergyDistance(RegionMetric):
     drawn twice. Two empty masks have distance 0. It is 0 where both vary alike, and not below.
 
     It is called with members ``(B, N, C, *spatial)`` and readers ``(B, R, C, *spatial)``, both binary, and returns
-    values of shape ``(B, C)``. See :class:`RegionMetric` for the arguments.
+    values ``(B, C)``. See :class:`RegionMetric` for the argument.
+
+    >>> masks = torch.zeros(1, 2, 1, 4, 4)
+    >>> masks[0, 0, 0, :2], masks[0, 1, 0, 1:3] = 1, 1
+    >>> distance = GeneralizedEnergyDistance()
+    >>> [round(distance(members, masks).item(), 4) for members in (masks, masks[:, :1])]
+    [0.0, 0.3333]
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
@@ -66,18 +71,13 @@ class GeneralizedEnergyDistance(RegionMetric):
                 raise ValueError(
                     f"The {name} must be binary masks, got values other than 0 and 1: threshold them first."
                 )
-        members, readers = (_by_channel(masks) for masks in (y_pred, y))
+        # (B, C, N, V), in numbers that count voxels exactly
+        members, readers = (t.as_subclass(torch.Tensor).flatten(3).transpose(1, 2).double() for t in (y_pred, y))
         between, of_members, of_readers = (
             _distances(first, second).mean((-2, -1))
             for first, second in ((members, readers), (members, members), (readers, readers))
         )
         return (2.0 * between - of_members - of_readers).float()
-
-
-def _by_channel(masks: torch.Tensor) -> torch.Tensor:
-    """Masks ``(B, N, C, *spatial)`` as ``(B, C, N, V)``, in numbers that count voxels exactly."""
-    plain = masks.as_tensor() if isinstance(masks, MetaTensor) else masks
-    return plain.flatten(3).transpose(1, 2).double()
 
 
 def _distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

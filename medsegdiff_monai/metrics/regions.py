@@ -34,7 +34,7 @@ def binary_masks(y_pred: torch.Tensor, y: torch.Tensor | None) -> tuple[torch.Te
         raise ValueError(f"Prediction and reference must be masks of one shape (B, C, *spatial), got {shapes}.")
     masks = []
     for name, item in (("prediction", y_pred), ("reference", y)):
-        values = item.as_tensor() if isinstance(item, MetaTensor) else item
+        values = item.as_subclass(torch.Tensor)
         if values.dtype != torch.bool and not bool(((values == 0) | (values == 1)).all()):
             raise ValueError(f"The {name} must be a binary mask, got values other than 0 and 1: threshold it first.")
         masks.append(values.bool())
@@ -44,8 +44,8 @@ def binary_masks(y_pred: torch.Tensor, y: torch.Tensor | None) -> tuple[torch.Te
 class RegionMetric(CumulativeIterationMetric):
     """Base of the metrics that give each case one finite number for each region, whichever of its masks are empty.
 
-    It is called with binary masks of shape ``(B, C, *spatial)``, or lists of masks ``(C, *spatial)``, unless the
-    subclass says otherwise, and returns values of shape ``(B, C)``. A subclass defines ``_compute_tensor``.
+    It is called with binary masks ``(B, C, *spatial)``, or lists of masks ``(C, *spatial)``, unless the subclass says
+    otherwise, and returns values ``(B, C)``. A subclass defines ``_compute_tensor``.
 
     Args:
         reduction: result of ``aggregate``: ``"mean"`` is one number, ``"mean_batch"`` one for each region; see
@@ -57,10 +57,7 @@ class RegionMetric(CumulativeIterationMetric):
         self.reduction = MetricReduction(reduction)
 
     def aggregate(self, reduction: MetricReduction | str | None = None) -> Any:
-        """The values of all cases, of all processes, reduced.
-
-        Args:
-            reduction: in place of the metric's own.
+        """The values of all cases, of all processes, reduced by the metric's own reduction or another.
 
         Raises:
             ValueError: when no case has been scored.
@@ -74,7 +71,7 @@ class RegionMetric(CumulativeIterationMetric):
 class RegionDice(RegionMetric):
     """Dice coefficient of each region of each case, with BraTS' convention for empty masks.
 
-    Two empty masks agree: 1. Where one of them alone is empty: 0. See :class:`RegionMetric` for the arguments.
+    Two empty masks agree: 1. Where one of them alone is empty: 0. For the argument see :class:`RegionMetric`.
 
     >>> label = torch.zeros(1, 1, 8, 8)
     >>> label[..., 2:4, 2:4] = 1
@@ -87,22 +84,10 @@ class RegionDice(RegionMetric):
 
 
 class RegionIoU(RegionMetric):
-    """Intersection over union of each region of each case, with the convention of :class:`RegionDice`.
-
-    See :class:`RegionMetric` for the arguments.
-    """
+    """Intersection over union of each region of each case; empty masks and arguments as for :class:`RegionDice`."""
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         return compute_iou(*binary_masks(y_pred, y), ignore_empty=False)
-
-
-def _spacings(references: Any) -> list[list[float]]:
-    """Spacing in mm along the spatial axes, for each case of a batch; 1 where it has no affine."""
-    dims = references.ndim - 2
-    if not isinstance(references, MetaTensor):
-        return [[1.0] * dims] * len(references)
-    affines = references.affine.expand(len(references), -1, -1)  # one affine is that of all cases
-    return [affine_to_spacing(affine, r=affine.shape[-1] - 1)[:dims].tolist() for affine in affines]
 
 
 class _SurfaceMetric(RegionMetric):
@@ -110,15 +95,20 @@ class _SurfaceMetric(RegionMetric):
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         pred, label = binary_masks(y_pred, y)
+        dims = label.ndim - 2
+        spacings = [[1.0] * dims] * len(label)
+        if isinstance(y, MetaTensor):
+            affines = y.affine.expand(len(label), -1, -1)  # one affine is that of all cases
+            spacings = [affine_to_spacing(affine, r=affine.shape[-1] - 1)[:dims].tolist() for affine in affines]
         values = [
             [self._of_two(p, r, spacing) for p, r in zip(case, reference)]
-            for case, reference, spacing in zip(pred, label, _spacings(y))
+            for case, reference, spacing in zip(pred, label, spacings)
         ]
         return torch.tensor(values, device=y_pred.device)
 
     @abstractmethod
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        """Value of two masks of the spatial shape alone."""
+        """Value of two masks of the spatial shape alone, whose spacing is in mm."""
 
 
 class RegionHausdorffDistance(_SurfaceMetric):
@@ -126,10 +116,8 @@ class RegionHausdorffDistance(_SurfaceMetric):
 
     It is the larger of the two percentiles of the distances from the edge of one mask to that of the other. Two empty
     masks agree: 0. Where one of them alone is empty, it is the length of the volume's diagonal: 373.13 mm for
-    240 x 240 x 155 voxels of 1 mm.
-
-    The spacing is that of the reference's affine where it is a ``MetaTensor``. Without one, and for pictures, whose
-    affine is the identity, distances are in pixels.
+    240 x 240 x 155 voxels of 1 mm. The spacing is that of the reference's affine where it is a ``MetaTensor``. Without
+    one, and for pictures, whose affine is the identity, distances are in pixels.
 
     Args:
         percentile: percentile of the distances, in (0, 100]; 100 takes the largest.
@@ -176,9 +164,8 @@ class RegionSurfaceDice(_SurfaceMetric):
         self.tolerance = tolerance
 
     def _of_two(self, pred: torch.Tensor, label: torch.Tensor, spacing: list[float]) -> float:
-        empty = [not mask.any() for mask in (pred, label)]
-        if any(empty):
-            return float(all(empty))
+        if not (pred.any() and label.any()):
+            return float(pred.any() == label.any())
         return compute_surface_dice(
             pred[None, None], label[None, None], [self.tolerance], include_background=True, spacing=spacing
         ).item()

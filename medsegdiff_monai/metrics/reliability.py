@@ -31,17 +31,11 @@ def binary_log_loss(probability: torch.Tensor, reference: torch.Tensor) -> torch
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """The points of a reliability diagram (Niculescu-Mizil and Caruana, ICML 2005).
+    """Points of a reliability diagram (Niculescu-Mizil and Caruana, ICML 2005), in equal bins of the probability."""
 
-    Attributes:
-        count: number of voxels in each of equal bins of the probability from 0 to 1.
-        confidence: their mean probability; None where there are none.
-        frequency: share of them in the reference; None where there are none.
-    """
-
-    count: list[float]
-    confidence: list[float | None]
-    frequency: list[float | None]
+    count: list[float]  # of voxels
+    confidence: list[float | None]  # their mean probability; None where there are none
+    frequency: list[float | None]  # share of them in the reference, likewise
 
 
 class Reliability:
@@ -60,11 +54,6 @@ class Reliability:
     Args:
         num_bins: number of bins, both of equal width and of equal mass.
 
-    Attributes:
-        count: number of voxels in each bin of equal width, of shape ``(num_bins,)``.
-        confidence: sum of their probabilities.
-        positive: number of them that are in the reference.
-
     Raises:
         ValueError: when there is no bin.
     """
@@ -77,15 +66,14 @@ class Reliability:
         bins, cells = (torch.zeros(3, size, dtype=torch.float64) for size in (num_bins, _CELLS))
         losses = torch.zeros(2, dtype=torch.float64)  # squared error, log loss
         self._sums = (bins, cells, losses)
-        self.count, self.confidence, self.positive = bins  # views, which follow the counting
 
     def update(self, probability: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None) -> None:
-        """Count voxels.
+        """Count voxels, given in arrays of one shape.
 
         Args:
-            probability: of any shape; what rounding has left outside [0, 1] is cut.
-            reference: 0 or 1, of the same shape.
-            weight: how many voxels each element stands for, of the same shape; one each by default.
+            probability: probabilities; what rounding has left outside [0, 1] is cut.
+            reference: 0 or 1.
+            weight: number of voxels that each element stands for; one by default.
         """
         p, y = (torch.as_tensor(t).flatten() for t in (probability, reference))
         w = torch.ones_like(p) if weight is None else torch.as_tensor(weight).flatten()
@@ -110,12 +98,11 @@ class Reliability:
 
     def gather(self, device: torch.device) -> None:
         """Count what all processes have counted, which exchange tensors on a device."""
-        if world_size() == 1:
-            return
-        for sums in self._sums:
-            shared = sums.to(device)
-            dist.all_reduce(shared)
-            sums.copy_(shared)
+        if world_size() > 1:
+            for sums in self._sums:
+                shared = sums.to(device)
+                dist.all_reduce(shared)
+                sums.copy_(shared)
 
     def errors(self) -> dict[str, float]:
         """Calibration errors of all voxels that have been counted.
@@ -129,30 +116,23 @@ class Reliability:
         Raises:
             ValueError: when no voxel has been counted.
         """
-        total = float(self.count.sum())
+        (count, confidence, positive), cells, losses = self._sums
+        total = float(count.sum())
         if total == 0.0:
             raise ValueError("No voxel has been counted.")
-        _, cells, losses = self._sums
         brier, nll = (losses / total).tolist()
-        ece = float((self.confidence - self.positive).abs().sum() / self.count.sum())
+        ece = float((confidence - positive).abs().sum()) / total
         return {"ece": ece, "ace": _equal_mass_error(cells, self.num_bins), "brier": brier, "nll": nll}
 
     def bins(self) -> ReliabilityBins:
         """The means in each bin of equal width."""
-        count = self.count.tolist()
-        confidence, frequency = (
-            [total / n if n else None for total, n in zip(sums.tolist(), count)]
-            for sums in (self.confidence, self.positive)
-        )
+        count, *sums = self._sums[0].tolist()
+        confidence, frequency = ([total / n if n else None for total, n in zip(row, count)] for row in sums)
         return ReliabilityBins(count, confidence, frequency)
 
 
 def _equal_mass_error(cells: torch.Tensor, num_bins: int) -> float:
-    """Difference of mean probability and share of positives over bins that all hold the same number of elements.
-
-    Elements of one cell cannot be told apart; where the edge of a bin falls among them, each side gets its share of
-    them with the positives spread evenly, so the value does not depend on how a sorting breaks ties.
-    """
+    """Error over bins of one number of elements; an edge within a cell parts its positives as it parts its elements."""
     count, confidence, positive = cells[:, cells[0] > 0]
     difference, total = (confidence - positive).cumsum(0), count.cumsum(0)
     total, difference = (nn.functional.pad(sums, (1, 0)) for sums in (total, difference))

@@ -32,10 +32,9 @@ class TemperatureFit:
 class MemberLogits:
     """Members of an ensemble with their references, kept as far as a temperature is fitted to them and judged.
 
-    Logits of each member are kept of those voxels of which some member is not sure (nearer than 1e-4 to 0 or 1) or is
-    wrong. Of the other voxels, which are nearly all, the members' logits are counted in cells of 0.04: each member's
-    value then stands for 1/N voxel, as if the mean over members were taken of the loss and not within it. The two
-    differ by less than 1e-8 at a temperature of 1 and 1e-4 at 2.
+    Logits are kept of voxels of which some member is wrong or not sure (nearer than 1e-4 to 0 or 1). Of the others,
+    which are nearly all, they are counted in cells of 0.04: each member's value stands for 1/N voxel, as if the mean
+    over members were taken of the loss and not within it; the losses differ by under 1e-4 at a temperature of 2.
     """
 
     def __init__(self) -> None:
@@ -44,12 +43,7 @@ class MemberLogits:
         self._sure = torch.zeros(2, 2, _CELLS, dtype=torch.float64)
 
     def update(self, members: torch.Tensor, reference: torch.Tensor) -> None:
-        """Take in cases.
-
-        Args:
-            members: probabilities of shape ``(B, N, C, *spatial)``, at temperature 1.
-            reference: 0 or 1, of shape ``(B, C, *spatial)``.
-        """
+        """Take in members ``(B, N, C, *spatial)``, at temperature 1, and references of 0 or 1, ``(B, C, *spatial)``."""
         count = members.shape[1]
         p = members.movedim(1, 0).flatten(1).float().cpu()
         y = reference.flatten().cpu() > 0.5
@@ -70,10 +64,9 @@ class MemberLogits:
 
     def _sure_logits(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """Reference, mean logit and number of sure voxels, cell by cell."""
-        for value, (number, total) in enumerate(self._sure):
-            filled = number > 0
-            sign = 1.0 if value else -1.0
-            yield value, sign * total[filled] / number[filled], number[filled]
+        for value, sums in enumerate(self._sure):
+            number, total = sums[:, sums[0] > 0]
+            yield value, (total if value else -total) / number, number
 
     def loss(self, temperature: float) -> float:
         """Mean negative log-likelihood, in nats, of the members' mean at a temperature; no probability is cut."""
@@ -103,11 +96,7 @@ def fit_temperature(members: MemberLogits, bounds: tuple[float, float] = TEMPERA
     Each member's logits are divided by it before the mean is taken, as
     :func:`medsegdiff_monai.networks.fusion.scale_temperature` does in the inferer (Guo et al., ICML 2017, arXiv
     1706.04599, Sec. 4.2, for a single network; for the order of both steps in an ensemble see Rahaman and Thiery,
-    NeurIPS 2021, arXiv 2007.08792). The search is one-dimensional, over the logarithm of the temperature.
-
-    Args:
-        members: those of the cases to fit to.
-        bounds: the smallest and the largest temperature.
+    NeurIPS 2021, arXiv 2007.08792). The search, within the bounds, is over the logarithm of the temperature.
 
     Raises:
         ValueError: when there is no voxel.

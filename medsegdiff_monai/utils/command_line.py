@@ -39,10 +39,6 @@ def typed_text(value: Any, option: str) -> Any:
 
     Fire, which reads options for ``python -m monai.bundle``, takes the folder ``2024`` for a number, ``a,b`` for a
     tuple and ``run #3`` for ``run`` with a comment. A value that did not come from the option stays.
-
-    Args:
-        value: what a configuration holds.
-        option: name of the option that it may have come from.
     """
     text = _typed_options().get(option)
     if text is None:
@@ -55,10 +51,7 @@ def check_options() -> None:
     """Refuse options as they were typed that no code of ours could put right.
 
     A bundle passes over a folder ``None`` as if nothing had been typed, and joins some folders with file names by
-    itself. A switch ``false`` is a word, which Python takes for yes.
-
-    Raises:
-        InputError: when there is one, or an option of an earlier version.
+    itself. A switch ``false`` is a word, which Python takes for yes. Options of earlier versions are refused as well.
     """
     for name, text in _typed_options().items():
         value = DefaultParseValue(text)

@@ -8,17 +8,6 @@ import os
 import torch
 import torch.distributed as dist
 
-__all__ = [
-    "default_device",
-    "is_main_process",
-    "process_rank",
-    "shared_draw",
-    "shared_mean",
-    "start_distributed",
-    "stop_distributed",
-    "world_size",
-]
-
 
 def process_rank() -> int:
     """Number of this process among those that work together; 0 where it works alone."""
@@ -65,15 +54,11 @@ def shared_mean(value: torch.Tensor) -> torch.Tensor:
 
 
 def shared_draw(shape: list[int], device: torch.device, normal: bool = True) -> torch.Tensor:
-    """This process's share of random numbers that all processes draw together.
+    """This process's share, of a shape with its number of cases first, of random numbers that all draw together.
 
     Every process draws the numbers of the whole batch from equally seeded generators. It keeps those of the cases that
-    a ``DistributedSampler`` deals to it: two processes with batches of 4 train as one with batches of 8 does.
-
-    Args:
-        shape: shape of the share, with its number of cases first.
-        device: where the numbers are drawn.
-        normal: whether they are normally distributed; otherwise they are uniform in [0, 1), in double precision.
+    a ``DistributedSampler`` deals to it: two processes with batches of 4 train as one with batches of 8 does. Numbers
+    that are not ``normal`` are uniform in [0, 1), in double precision.
     """
     whole = [shape[0] * world_size(), *shape[1:]]
     numbers = torch.randn(whole, device=device) if normal else torch.rand(whole, device=device, dtype=torch.float64)

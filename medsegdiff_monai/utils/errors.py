@@ -7,7 +7,6 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from types import TracebackType
 
 __all__ = ["INTERRUPTED", "InputError", "find_input_error", "install_error_hook", "printable", "reason_of"]
@@ -26,25 +25,23 @@ def printable(text: object) -> str:
 
 
 class InputError(ValueError):
-    """Input that a user can mend. Its message is one sentence: which case, which file, what to do.
-
-    Args:
-        message: the sentence; what a terminal would obey in it, as in file names, is escaped.
-    """
+    """Input that a user can mend. Its message is one sentence, made printable: which case, which file, what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
+def _root(error: BaseException) -> BaseException:
+    """The :class:`InputError` that an exception was raised from, or else its first cause."""
+    while error.__cause__ is not None and not isinstance(error, InputError):
         error = error.__cause__
+    return error
 
 
 def find_input_error(error: BaseException) -> InputError | None:
     """The :class:`InputError` that an exception was raised from, or None."""
-    return next((e for e in _chain(error) if isinstance(e, InputError)), None)
+    root = _root(error)
+    return root if isinstance(root, InputError) else None
 
 
 def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
@@ -56,7 +53,7 @@ def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
 
 def reason_of(error: BaseException) -> str:
     """One line that says why: the message of the :class:`InputError` behind an exception, or else of its root."""
-    root = find_input_error(error) or list(_chain(error))[-1]
+    root = _root(error)
     text = printable(" ".join(str(root).split()))
     return text if isinstance(root, InputError) else f"{type(root).__name__}: {text}"
 

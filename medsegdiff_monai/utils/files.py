@@ -26,11 +26,7 @@ _held: set[Path] = set()
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Make an output folder, with its parents, and prove that files can be written to it.
-
-    Raises:
-        InputError: when it cannot be made or written to.
-    """
+    """Make an output folder, with its parents, and prove that files can be written to it, or raise ``InputError``."""
     path = Path(typed_text(folder, "output_dir"))
     probe = path / f"{_PROBE}{os.getpid()}"
     try:
@@ -47,9 +43,7 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
 def replace_atomically(path: Path, write: Any) -> None:
     """Write a file under a temporary name beside its place and move it there, so that none is ever half written.
 
-    Args:
-        path: the place.
-        write: called with the temporary path, which has the suffix of ``path``; its ``OSError`` becomes one sentence.
+    ``write`` is called with the temporary path, which has the suffix of ``path``; its ``OSError`` becomes one sentence.
     """
     suffix = path.name[path.name.index(".") :]
     temporary = Path(tempfile.mktemp(dir=path.parent, prefix=PARTIAL, suffix=suffix))
@@ -67,10 +61,8 @@ def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Keep an output folder for this process, and remove what a killed run has left half written in it.
 
     The folder is made where it is missing. The lock goes with the process, however that ends. Of processes that work
-    together (``torchrun``), the main one holds it. A folder that this process holds already is handed on.
-
-    Raises:
-        InputError: when it cannot be written to, or another run writes to it.
+    together (``torchrun``), the main one holds it. A folder that this process holds already is handed on; one that
+    another run writes to is an ``InputError``.
     """
     path = Path(typed_text(folder, "output_dir"))
     if not is_main_process() or path.resolve() in _held:
@@ -88,17 +80,13 @@ def locked_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"Cannot lock the folder {path} ({e}): choose another folder.") from e
     _held.add(resolved)
     try:
-        _remove_leftovers(resolved)
+        for leftover in [*resolved.glob(f"{PARTIAL}*"), *resolved.glob(f"{_PROBE}*")]:
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
         yield path
     finally:
         _held.discard(resolved)
         (resolved / _LOCK).unlink(missing_ok=True)
         lock.release()
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink() and path.name.startswith(PARTIAL):
-            shutil.rmtree(path)
-        elif path.name.startswith((PARTIAL, _PROBE)):
-            path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,22 +16,9 @@ from medsegdiff_monai.utils.errors import InputError
 if sys.platform == "linux":
     import resource
 
-__all__ = [
-    "check_memory",
-    "checked_device",
-    "fast_cpu_dtype",
-    "free_memory",
-    "has_gpu",
-    "keep_freed_memory",
-    "return_freed_memory",
-    "taken_memory",
-]
-
 _BYTES_A_VALUE = 6 * 4  # an image with its reading, preparing and results takes at most six of 32-bit numbers
 _GROUP = Path("/sys/fs/cgroup")
-
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _KEPT_BYTES = 2**31 - 4096
 
 
@@ -45,10 +33,7 @@ def checked_device(name: str) -> torch.device:
 
 
 def fast_cpu_dtype() -> str | None:
-    """``"bfloat16"`` where the processor multiplies in it natively (AVX512-BF16 or AMX), else None.
-
-    Training under autocast is faster on such a processor and far slower on any other.
-    """
+    """``"bfloat16"`` where the processor multiplies in it natively (AVX512-BF16 or AMX), as else it is far slower."""
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if has_bf16 else None
 
@@ -76,7 +61,11 @@ def return_freed_memory() -> None:
 
 def free_memory() -> int:
     """Bytes that this process can still take: what the machine, its container and its own limit leave."""
-    free = [int(psutil.virtual_memory().available), *_free_in_container()]
+    free = [int(psutil.virtual_memory().available)]
+    with suppress(OSError, ValueError, KeyError):  # without a container, or with the word "max" for its limit
+        limit, used = (int((_GROUP / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        stated = dict(line.split() for line in (_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        free.append(limit - used + int(stated["inactive_file"]))  # what caches files is given back when it is needed
     if sys.platform == "linux" and (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
         free.append(limit - taken_memory())
     return max(0, min(free))
@@ -87,22 +76,10 @@ def taken_memory() -> int:
     return int(psutil.Process().memory_info().vms)
 
 
-def _free_in_container() -> list[int]:
-    """Bytes that a container has left; nothing without a container or a limit."""
-    try:
-        limit, used = (int((_GROUP / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        stated = dict(line.split() for line in (_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
-        return [limit - used + int(stated["inactive_file"])]  # what caches files is given back when it is needed
-    except (OSError, ValueError, KeyError):  # the limit may be the word "max"
-        return []
-
-
 def check_memory(which: str, elements: int) -> None:
-    """Refuse an image whose results would not fit into the memory, before any work on it starts.
+    """Refuse an image of so many elements, in all channels, whose results would not fit into the memory.
 
-    Args:
-        which: the image, as the beginning of a sentence.
-        elements: number of its values, in all channels; six times as many 32-bit numbers have to fit.
+    ``which`` begins the sentence. It takes six 32-bit numbers an element.
     """
     needed, free = _BYTES_A_VALUE * elements, free_memory()
     if needed > free:

@@ -27,14 +27,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def start_run(seed: int | None = None, keep_memory: bool = True) -> None:
-    """Begin a run of a bundle: errors as one sentence, seeded random numbers, and memory kept.
+    """Begin a run of a bundle: errors as one sentence, options checked, generators seeded, freed memory kept.
 
     Args:
         seed: seed of all generators; None leaves them as they are.
         keep_memory: whether the process keeps freed memory, which is faster.
-
-    Raises:
-        InputError: when an option is not read as it was typed, or is one of an earlier version.
     """
     install_error_hook()
     check_options()

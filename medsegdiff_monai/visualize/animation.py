@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from monai.config import PathLike
 from PIL import Image
 
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
-from medsegdiff_monai.visualize import overlay
-from medsegdiff_monai.visualize.case import PicturedCase
-from medsegdiff_monai.visualize.drawing import new_figure, pixels_of, plain, save_figure
-from medsegdiff_monai.visualize.views import View, largest_view
+
+from . import overlay
+from .case import PicturedCase
+from .drawing import new_figure, pixels_of, plain, save_figure
+from .views import View, largest_view
 
 __all__ = ["ANIMATION_SUFFIXES", "save_animation"]
 
@@ -26,22 +26,12 @@ _SHORTEST_MS, _LONGEST_MS, _LAST_MS = 80, 700, 2500
 _STRIP_COLUMNS = 8
 
 
-def save_animation(
-    path: str | os.PathLike[str], case: PicturedCase, steps: np.ndarray, captions: Sequence[str]
-) -> Path:
+def save_animation(path: PathLike, case: PicturedCase, steps: np.ndarray, captions: Sequence[str]) -> Path:
     """Save an animation of how a mask comes about: the contour at 0.5 on the image, and the probability, at each step.
 
     A ``.gif`` is an animation of all steps, a ``.png`` a strip of at most eight of them, the first and the last
-    included. Of a volume it is the slice with the largest final section.
-
-    Args:
-        path: file to write, ``.gif`` or ``.png``.
-        case: the case, with the final masks.
-        steps: probability at each step, ``(K, R, *spatial)`` in [0, 1].
-        captions: text of each of the K steps.
-
-    Returns:
-        The path.
+    included. Of a volume it is the slice with the largest final section. The steps are probabilities in [0, 1] of shape
+    ``(K, R, *spatial)``, and have K captions; the case has the final masks.
 
     Raises:
         InputError: when the file has another suffix or the folder cannot be written to.
@@ -53,28 +43,24 @@ def save_animation(
     view = largest_view(case.object, case.spacing, case.frame)
     if target.suffix.lower() == ".png":
         return save_figure(_strip(case, view, steps, captions), target)
-    frames = [Image.fromarray(_frame(case, view, step, caption)) for step, caption in zip(steps, captions, strict=True)]
+    frames = []
+    for step, caption in zip(steps, captions, strict=True):
+        panels = [overlay.image_panel(case), *_panels(case, step)]
+        title = f"{plain(case.name)}\n{caption}"
+        figure = overlay.draw_panels(case, [view], panels, overlay.legend_lines(case), title)
+        frames.append(Image.fromarray(pixels_of(figure)))
+    first, *others = frames
     each = min(max(_WHOLE_MS // len(frames), _SHORTEST_MS), _LONGEST_MS)
-    durations = [each] * (len(frames) - 1) + [_LAST_MS]
-    settings: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
-    replace_atomically(target, lambda partial: frames[0].save(partial, **settings))
+    durations = [each] * len(others) + [_LAST_MS]
+    replace_atomically(
+        target, lambda partial: first.save(partial, save_all=True, append_images=others, duration=durations, loop=0)
+    )
     return target
 
 
 def _panels(case: PicturedCase, step: np.ndarray) -> list[overlay.Panel]:
     """The contour at 0.5 and the probability of each region, at one step ``(R, *spatial)``."""
-    several = len(case.regions) > 1
-    names = [f"Probability of {region}" if several else "Probability" for region in case.regions]
-    maps = [overlay.map_panel(case, name, array, "viridis", "probability") for name, array in zip(names, step)]
-    return [overlay.outlines_panel(case, "Estimate at 0.5", step >= 0.5), *maps]
-
-
-def _frame(case: PicturedCase, view: View, step: np.ndarray, caption: str) -> np.ndarray:
-    """RGB pixels ``(rows, columns, 3)`` of one step."""
-    panels = [overlay.image_panel(case), *_panels(case, step)]
-    return pixels_of(
-        overlay.draw_panels(case, [view], panels, overlay.legend_lines(case), f"{plain(case.name)}\n{caption}")
-    )
+    return [overlay.outlines_panel(case, "Estimate at 0.5", step >= 0.5), *overlay.probability_panels(case, step)]
 
 
 def _strip(case: PicturedCase, view: View, steps: np.ndarray, captions: Sequence[str]) -> Figure:

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.drawing import displayable, plain
+
+from .drawing import displayable, plain
 
 __all__ = ["PicturedCase"]
 
@@ -20,41 +21,26 @@ __all__ = ["PicturedCase"]
 class PicturedCase:
     """Parts of a picture of one case, on the grid of its image; X is the column and Y the row of a picture.
 
-    Args:
-        name: name of the case.
-        image: grey ``(X, Y)`` or ``(X, Y, Z)``, or RGB with a further last axis of 3, of any range.
-        regions: names of the regions, R of them.
-        masks: fused masks ``(R, *spatial)``, foreground where not 0.
-        probability: fused probability ``(R, *spatial)`` in [0, 1].
-        uncertainty: uncertainty in bits ``(R, *spatial)``, or None with a single member, which cannot tell it.
-        mutual_information: share of it that is due to differences between members, likewise, or None where it is not
-            shown.
-        reference: reference masks ``(R, *spatial)``, or None where there is none.
-        members: masks of the members ``(N, R, *spatial)``, or None where they are not shown.
-        contrast: name of the contrast that the image is, or None.
-        spacing: distance of neighbouring pixels along each spatial axis in mm, or None where it is not known.
-        frame: ``"RAS"`` for a volume whose axes run to the patient's right, front and head, else None.
-        predicted_dice: Dice that each fused mask is expected to have, or None.
-        agreement: mean Dice between members of each region, or None.
+    Parts that are None are unknown, or are not shown.
 
     Raises:
         InputError: when the shapes do not fit one another.
     """
 
     name: str
-    image: np.ndarray
-    regions: Sequence[str]
-    masks: np.ndarray
-    probability: np.ndarray
-    uncertainty: np.ndarray | None = None
-    mutual_information: np.ndarray | None = None
-    reference: np.ndarray | None = None
-    members: np.ndarray | None = None
-    contrast: str | None = None
-    spacing: Sequence[float] | None = None
-    frame: str | None = None
-    predicted_dice: Sequence[float] | None = None
-    agreement: Sequence[float] | None = None
+    image: np.ndarray  # grey (X, Y) or (X, Y, Z), or RGB with a further last axis of 3, of any range
+    regions: Sequence[str]  # their names, R of them
+    masks: np.ndarray  # fused, (R, *spatial), foreground where not 0
+    probability: np.ndarray  # fused, (R, *spatial), in [0, 1]
+    uncertainty: np.ndarray | None = None  # in bits, (R, *spatial); a single member has none
+    mutual_information: np.ndarray | None = None  # the share of it that is due to differences between members
+    reference: np.ndarray | None = None  # masks (R, *spatial)
+    members: np.ndarray | None = None  # masks (N, R, *spatial)
+    contrast: str | None = None  # the name of the one that the image is
+    spacing: Sequence[float] | None = None  # of pixels along each spatial axis, in mm
+    frame: str | None = None  # "RAS" for a volume whose axes run to the patient's right, front and head
+    predicted_dice: Sequence[float] | None = None  # Dice that each fused mask is expected to have
+    agreement: Sequence[float] | None = None  # mean Dice between members, of each region
 
     def __post_init__(self) -> None:
         spatial = tuple(self.masks.shape[1:])
@@ -69,9 +55,8 @@ class PicturedCase:
             if array is not None and tuple(array.shape) != expected:
                 raise InputError(f"The {part} of {self.name!r} must have the shape {expected}, got {array.shape}.")
         if self.members is not None and tuple(self.members.shape[1:]) != expected:
-            raise InputError(
-                f"The members of {self.name!r} must have the shape {('N', *expected)}, got {self.members.shape}."
-            )
+            needed = ("N", *expected)
+            raise InputError(f"The members of {self.name!r} must have the shape {needed}, got {self.members.shape}.")
 
     @cached_property
     def displayed(self) -> np.ndarray:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from monai.config import PathLike
 
 from medsegdiff_monai.utils import check_writable, printable, replace_atomically
 
@@ -64,7 +64,7 @@ def region_colour(index: int) -> str:
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """Red, green and blue from 0 to 255 of a colour ``#RRGGBB``."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
 
 
@@ -108,15 +108,9 @@ def draw_image(axes: Axes, image: np.ndarray, aspect: float = 1.0) -> None:
 def draw_contour(
     axes: Axes, mask: np.ndarray, colour: str, style: str = "solid", width: float = 1.5, edged: bool = True
 ) -> None:
-    """Outline a mask, closed along the border of the image.
+    """Outline a mask ``(rows, columns)``, not 0 in the foreground, closed along the border of the image drawn before.
 
-    Args:
-        axes: where an image of the mask's shape has been drawn.
-        mask: ``(rows, columns)``, foreground where not 0.
-        colour: colour of the line.
-        style: style of the line, as ``"dashed"``.
-        width: its width in points.
-        edged: whether it gets a dark edge, which makes it show on any background.
+    The width is in points. A line that is edged has a dark edge, which makes it show on any background.
     """
     foreground = np.pad(mask != 0, 1)
     if not foreground.any():
@@ -137,21 +131,15 @@ def round_length(most: float) -> float:
 
 
 def draw_scale_bar(axes: Axes, columns: int, rows: int, millimetres: float, aspect: float) -> None:
-    """Draw a bar of a round length in the lower right corner, with the length.
+    """Draw a bar of a round length, with the length, in the lower right corner of an image of these columns and rows.
 
-    Args:
-        axes: where an image of these columns and rows has been drawn.
-        columns: width of the image in pixels.
-        rows: height of the image in pixels.
-        millimetres: width of a pixel.
-        aspect: height of a pixel over its width.
+    A pixel is that many millimetres wide; its height over its width is the aspect.
     """
     length = round_length(_BAR_SHARE * columns * millimetres)
     width, height = length / millimetres, 0.015 * columns / aspect
     left, top = 0.97 * columns - 0.5 - width, rows - 0.5 - 0.03 * columns / aspect - height
     axes.add_patch(Rectangle((left, top), width, height, facecolor="white", edgecolor="none", zorder=5))
-    outline = Rectangle((left, top), width, height, facecolor="none", edgecolor="black", linewidth=1.5, zorder=4)
-    axes.add_patch(outline)
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="black", linewidth=1.5, zorder=4))
     _write(axes, left + width / 2, top - 0.015 * columns / aspect, f"{length:g} mm", "center", "bottom", inside=False)
 
 
@@ -176,7 +164,7 @@ def pixels_of(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_figure(figure: Figure, path: PathLike) -> Path:
     """Save a figure; the suffix of the path gives the format.
 
     Raises:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from monai.config import PathLike
 
 from . import drawing
 from .case import PicturedCase
@@ -26,26 +26,21 @@ __all__ = [
     "height_of",
     "image_panel",
     "legend_lines",
-    "map_panel",
     "outlines_panel",
+    "probability_panels",
     "save_overlay",
     "validation_picture",
 ]
 
 PANEL_INCHES = 3.0
-_UNAVAILABLE = "Uncertainty between members\nis unavailable (one member)."
 _VALIDATION_MEMBERS = 3
 
 
-def save_overlay(path: str | os.PathLike[str], case: PicturedCase) -> Path:
+def save_overlay(path: PathLike, case: PicturedCase) -> Path:
     """Save the picture of a segmented case: contours on the image, probability, and how uncertain it is.
 
     A volume is shown by three slices, see :func:`~medsegdiff_monai.visualize.views_of`; where the directions are known
-    the patient's right is on the left of axial and coronal slices.
-
-    Args:
-        path: file to write; its suffix gives the format, such as ``.png``.
-        case: the case.
+    the patient's right is on the left of axial and coronal slices. The suffix of the path gives the format.
 
     Raises:
         InputError: when the folder cannot be written to.
@@ -53,7 +48,7 @@ def save_overlay(path: str | os.PathLike[str], case: PicturedCase) -> Path:
     panels = [
         image_panel(case),
         outlines_panel(case, "Segmentation", case.masks, case.reference, case.members),
-        *_probability_panels(case),
+        *probability_panels(case, case.probability),
         _uncertainty_panel(case),
     ]
     if case.mutual_information is not None:
@@ -64,12 +59,10 @@ def save_overlay(path: str | os.PathLike[str], case: PicturedCase) -> Path:
 
 
 def validation_picture(case: PicturedCase) -> np.ndarray:
-    """A case in training: image, reference, the first members, fused probability and uncertainty.
+    """Picture of a case in training: RGB pixels ``(rows, columns, 3)``, uint8.
 
-    Of a volume it is the slice with the largest section of the reference.
-
-    Returns:
-        RGB pixels ``(rows, columns, 3)``, uint8.
+    It shows image, reference, the first members, fused probability and uncertainty; of a volume the slice with the
+    largest section of the reference.
 
     Raises:
         ValueError: when the case has no reference.
@@ -81,7 +74,7 @@ def validation_picture(case: PicturedCase) -> np.ndarray:
         image_panel(case),
         outlines_panel(case, "Reference", case.reference),
         *(outlines_panel(case, f"Member {i + 1}", member) for i, member in enumerate(members)),
-        *_probability_panels(case),
+        *probability_panels(case, case.probability),
         _uncertainty_panel(case),
     ]
     view = largest_view((case.reference != 0).any(0), case.spacing, case.frame)
@@ -90,17 +83,11 @@ def validation_picture(case: PicturedCase) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Panel:
-    """A column of a picture.
-
-    Args:
-        heading: title of the column.
-        draw: draws a view and returns what the colours mean, or None where there is no colour bar.
-        unit: unit of the colour bar.
-    """
+    """A column of a picture: its heading, and a function that draws a view and returns a map that has a colour bar."""
 
     heading: str
     draw: Callable[[Axes, View], ScalarMappable | None]
-    unit: str = ""
+    unit: str = ""  # of the colour bar
 
 
 def image_panel(case: PicturedCase) -> Panel:
@@ -125,14 +112,9 @@ def outlines_panel(
     reference: np.ndarray | None = None,
     members: np.ndarray | None = None,
 ) -> Panel:
-    """Contours on the image: of the regions in their colours, of the reference dashed, of members thin.
+    """Contours on the image: of masks ``(R, *spatial)`` in the regions' colours, of the reference, alike, dashed.
 
-    Args:
-        case: the case that has the image.
-        heading: title of the column.
-        masks: ``(R, *spatial)``.
-        reference: likewise, or None.
-        members: ``(N, R, *spatial)`` or None.
+    Those of members ``(N, R, *spatial)`` are thin.
     """
 
     def draw(axes: Axes, view: View) -> None:
@@ -148,7 +130,7 @@ def outlines_panel(
     return Panel(heading, draw)
 
 
-def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str, unit: str) -> Panel:
+def _map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str, unit: str) -> Panel:
     """A map ``(*spatial)`` in [0, 1] with its colour bar."""
 
     def draw(axes: Axes, view: View) -> ScalarMappable:
@@ -157,13 +139,11 @@ def map_panel(case: PicturedCase, heading: str, array: np.ndarray, colours: str,
     return Panel(heading, draw, unit)
 
 
-def _probability_panels(case: PicturedCase) -> list[Panel]:
-    """The fused probability of each region."""
-    names = [f" of {region}" if len(case.regions) > 1 else "" for region in case.regions]
-    return [
-        map_panel(case, f"Probability{name}", probability, "viridis", "probability")
-        for name, probability in zip(names, case.probability)
-    ]
+def probability_panels(case: PicturedCase, probability: np.ndarray) -> list[Panel]:
+    """The probability ``(R, *spatial)`` of each region."""
+    several = len(case.regions) > 1
+    headings = [f"Probability of {region}" if several else "Probability" for region in case.regions]
+    return [_map_panel(case, title, p, "viridis", "probability") for title, p in zip(headings, probability)]
 
 
 def _uncertainty_panel(case: PicturedCase) -> Panel:
@@ -174,21 +154,19 @@ def _uncertainty_panel(case: PicturedCase) -> Panel:
     def say(axes: Axes, view: View) -> None:
         axes.set_facecolor("0.9")
         draw_image(axes, np.full((*view.of(case.masks[0]).shape, 3), 0.9), view.aspect(case.spacing))
-        axes.text(0.5, 0.5, _UNAVAILABLE, transform=axes.transAxes, ha="center", va="center", fontsize=7)
+        reason = "Uncertainty between members\nis unavailable (one member)."
+        axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7)
 
     return Panel("Uncertainty", say)
 
 
 def _largest_panel(case: PicturedCase, heading: str, maps: np.ndarray) -> Panel:
-    """Of maps in bits ``(R, *spatial)`` the largest at each pixel, on a scale from 0 to 1 for all cases alike.
-
-    Mutual information may be too small to be seen on it, so the unit says how large it is at most.
-    """
+    """Largest of maps ``(R, *spatial)`` in bits at each pixel, on a scale from 0 to 1; the unit tells the maximum."""
     largest = maps.max(0)
     most = float(largest.max())
     unit = "bits, largest of regions" if len(maps) > 1 else "bits"
     said = f"at most {most:.2g}" if most >= 0.001 else "below 0.001"
-    return map_panel(case, heading, largest, "cividis", f"{unit} ({said})")
+    return _map_panel(case, heading, largest, "cividis", f"{unit} ({said})")
 
 
 def draw_panels(
@@ -197,8 +175,8 @@ def draw_panels(
     """A picture with a row for each view and a column for each panel, a legend below and a title above."""
     heights = [height_of(view, case) for view in views]
     lines = title.count("\n") + 1
-    size = (max(len(panels) * PANEL_INCHES, 6.0) + 0.5, sum(heights) * PANEL_INCHES + 0.9 + 0.25 * lines)
-    figure = drawing.new_figure(*size)
+    width, height = max(len(panels) * PANEL_INCHES, 6.0), sum(heights) * PANEL_INCHES
+    figure = drawing.new_figure(width + 0.5, height + 0.9 + 0.25 * lines)
     grid = figure.add_gridspec(len(views) + 1, len(panels), height_ratios=[*heights, 0.06])
     for i, view in enumerate(views):
         for j, panel in enumerate(panels):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from monai.config import PathLike
 
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.case import PicturedCase
-from medsegdiff_monai.visualize.drawing import (
-    draw_contour,
-    draw_image,
-    new_figure,
-    plain,
-    region_colour,
-    rgb,
-    save_figure,
-)
+
+from .case import PicturedCase
+from .drawing import draw_contour, draw_image, new_figure, plain, region_colour, rgb, save_figure
 
 __all__ = ["save_overview"]
 
@@ -32,19 +25,12 @@ REFERENCE_COLOUR = region_colour(1)
 PANEL_INCHES = 2.2
 
 
-def save_overview(path: str | os.PathLike[str], cases: Sequence[PicturedCase], title: str | None = None) -> Path:
+def save_overview(path: PathLike, cases: Sequence[PicturedCase], title: str | None = None) -> Path:
     """Save a picture that compares segmentations with their references, a row for each case.
 
-    The columns are the image, the reference, the predicted and the reference outline together, the probability and
-    the uncertainty. The colour bars are common to all rows, so that rows can be compared.
-
-    Args:
-        path: file to write; its suffix gives the format, such as ``.png``.
-        cases: the cases, from top to bottom: 2D images of one region with its uncertainty, and a reference or none.
-        title: title of the picture.
-
-    Returns:
-        The path.
+    The cases are 2D images of one region with its uncertainty, and a reference or none. The columns are the image, the
+    reference, the predicted and the reference outline together, the probability and the uncertainty. Colour bars are
+    common to all rows, so that rows can be compared. The suffix of the path gives the format.
 
     Raises:
         InputError: when there are no cases, one is not such a case, or the folder cannot be written to.
@@ -74,11 +60,9 @@ def save_overview(path: str | os.PathLike[str], cases: Sequence[PicturedCase], t
         figure.colorbar(drawn, cax=bar, orientation="horizontal", label=unit, ticks=ticks, format="%.2g")
     legend = figure.add_subplot(grid[-1, :3])
     legend.set_axis_off()
-    handles = [
-        Line2D([], [], color=REFERENCE_COLOUR, linewidth=2.0, label="reference"),
-        Line2D([], [], color=PREDICTION_COLOUR, linewidth=2.0, linestyle="dashed", label="prediction"),
-    ]
-    legend.legend(handles=handles, loc="upper center", ncols=2, frameon=False, fontsize=10)
+    reference = Line2D([], [], color=REFERENCE_COLOUR, linewidth=2.0, label="reference")
+    prediction = Line2D([], [], color=PREDICTION_COLOUR, linewidth=2.0, linestyle="dashed", label="prediction")
+    legend.legend(handles=[reference, prediction], loc="upper center", ncols=2, frameon=False, fontsize=10)
     if title is not None:
         figure.suptitle(title, fontsize=13)
     return save_figure(figure, path)

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from monai.config import PathLike
 
 from medsegdiff_monai.metrics import ReliabilityBins
 from medsegdiff_monai.utils import InputError
-from medsegdiff_monai.visualize.drawing import CURVE_COLOURS, new_figure, save_figure
+
+from .drawing import CURVE_COLOURS, new_figure, save_figure
 
 __all__ = ["reliability_figure", "save_reliability_diagram"]
 
@@ -22,12 +23,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def reliability_figure(diagrams: Mapping[str, ReliabilityBins], title: str | None = None) -> Figure:
     """A reliability diagram: the frequency with which probabilities came true, and below it the number of voxels.
 
-    Args:
-        diagrams: the series by name: at most seven.
-        title: title of the picture.
-
     Raises:
-        InputError: when there is nothing to show, or too much.
+        InputError: when there is no series, or there are more than seven.
     """
     if not 1 <= len(diagrams) <= len(_MARKERS):
         raise InputError(f"A reliability diagram shows 1 to {len(_MARKERS)} series, got {len(diagrams)}.")
@@ -49,12 +46,6 @@ def reliability_figure(diagrams: Mapping[str, ReliabilityBins], title: str | Non
     return figure
 
 
-def save_reliability_diagram(
-    path: str | os.PathLike[str], diagrams: Mapping[str, ReliabilityBins], title: str | None = None
-) -> Path:
-    """Save the diagram of :func:`reliability_figure` as a file whose suffix gives the format, such as ``.png``.
-
-    Raises:
-        InputError: when there is nothing to show, or too much, or the folder cannot be written to.
-    """
+def save_reliability_diagram(path: PathLike, diagrams: Mapping[str, ReliabilityBins], title: str | None = None) -> Path:
+    """Save the figure of :func:`reliability_figure`; the suffix of the path gives the format."""
     return save_figure(reliability_figure(diagrams, title), path)

@@ -17,35 +17,18 @@ _SLAB = 3  # a volume so many times wider than deep is shown slice by slice
 
 @dataclass(frozen=True)
 class Plane:
-    """Layout of an array on the screen: which slices there are, and where their rows and columns come from.
-
-    Args:
-        name: name of the plane.
-        through: array axis that runs through the slices, None for a picture.
-        across: array axis along the rows of the screen, from left to right.
-        down: array axis along the columns of the screen, from top to bottom.
-        mirrored: whether the screen runs against the axes ``across`` and ``down``.
-        letters: the patient's side at the left, right, top and bottom of the screen (R, L, A, P, S, I), or None.
-        caption: the same in words.
-    """
+    """Layout of an array on the screen: which slices there are, and where their rows and columns come from."""
 
     name: str
-    through: int | None
-    across: int
-    down: int
-    mirrored: bool = False
-    letters: tuple[str, str, str, str] | None = None
-    caption: str = ""
+    through: int | None  # array axis that runs through the slices, None for a picture
+    across: int  # array axis from left to right of the screen
+    down: int  # array axis from top to bottom of the screen
+    mirrored: bool = False  # whether the screen runs against the axes `across` and `down`
+    letters: tuple[str, str, str, str] | None = None  # the patient's side at the left, right, top and bottom
+    caption: str = ""  # the same in words
 
     def slices(self, array: np.ndarray) -> np.ndarray:
-        """Slices as they lie on the screen.
-
-        Args:
-            array: ``(X, Y)`` or ``(X, Y, Z)``, and RGB as a further last axis.
-
-        Returns:
-            ``(slices, rows, columns)``, and RGB as a further last axis.
-        """
+        """Slices ``(S, rows, columns)`` of ``(X, Y)`` or ``(X, Y, Z)``; RGB is a further last axis of both."""
         stack = array[None] if self.through is None else np.moveaxis(array, self.through, 0)
         rows_first = np.swapaxes(stack, 1, 2)  # behind the axis of the slices stands the one across, then that down
         return rows_first[:, ::-1, ::-1] if self.mirrored else rows_first
@@ -63,15 +46,12 @@ _ORTHOGONAL = (_AXIAL, _CORONAL, _SAGITTAL)
 
 
 def plane_of(dims: int, spacing: Sequence[float] | None, frame: str | None) -> Plane:
-    """The plane in which a case is shown.
+    """The plane in which a case of 2 or 3 spatial axes is shown.
 
     A volume of known directions is shown in the plane in which its slices are far apart, which is the one that it was
-    acquired in, or else in axial slices; any other volume in slices along its last axis, as they are stored.
-
-    Args:
-        dims: number of spatial axes.
-        spacing: along these axes in mm, or None where it is not known.
-        frame: ``"RAS"`` where the axes run to the patient's right, front and head, else None.
+    acquired in, or else in axial slices; any other volume in slices along its last axis, as they are stored. The
+    spacing along the axes is in mm, or None where it is not known. The frame is ``"RAS"`` where they run to the
+    patient's right, front and head, else None.
     """
     if dims == 2:
         return _PICTURE
@@ -91,17 +71,11 @@ def _coarse_axis(spacing: Sequence[float] | None) -> int | None:
 
 @dataclass(frozen=True)
 class View:
-    """One slice of a volume, or a picture, as it lies on the screen.
-
-    Args:
-        plane: how the array lies there.
-        number: number of the slice, from 0.
-        count: number of slices that there are.
-    """
+    """One slice of a volume, or a picture, as it lies on the screen."""
 
     plane: Plane
-    number: int
-    count: int
+    number: int  # of the slice, from 0
+    count: int  # of all slices
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """``(rows, columns)`` of an array ``(X, Y)`` or ``(X, Y, Z)``; RGB is a further last axis of both."""
@@ -113,14 +87,14 @@ class View:
 
     @property
     def caption(self) -> str:
-        """Which slice it is, in words; empty for a picture."""
+        """Name and number of the slice; empty for a picture."""
         return "" if self.plane.through is None else f"{self.plane.name} {self.number + 1} of {self.count}"
 
 
 def largest_view(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | None) -> View:
     """The picture, or the slice with the largest section of a mask; the middle one where the mask is empty.
 
-    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; see :func:`plane_of` for the other arguments.
+    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; for the other arguments see :func:`plane_of`.
     """
     return _through_largest(mask, plane_of(mask.ndim, spacing, frame))
 
@@ -130,9 +104,7 @@ def views_of(mask: np.ndarray, spacing: Sequence[float] | None, frame: str | Non
 
     A volume of known directions, about as deep as wide and of even spacing, is shown in three planes, each through the
     largest section of the mask. Any other volume was acquired in slices and is shown by three of these: that with the
-    largest section, and those half way from it to the mask's ends.
-
-    The mask is ``(X, Y)`` or ``(X, Y, Z)``, bool; see :func:`plane_of` for the other arguments.
+    largest section, and those half way from it to the mask's ends. For the arguments see :func:`largest_view`.
     """
     largest = largest_view(mask, spacing, frame)
     if mask.ndim == 2:

@@ -20,7 +20,6 @@ from pydicom.dataset import Dataset
 from support.orthanc import PASSWORD, USER, Orthanc
 
 from medsegdiff_monai.apps.dicom import DicomSegmenter, segment_folders
-from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
 from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, StudyOptions, segment_study
 from medsegdiff_monai.data.phantoms import make_phantom
 
@@ -206,9 +205,9 @@ def test_a_real_series_gives_what_the_command_dicom_gives(
     assert orthanc.objects(study) == before
 
     # One series for all four contrasts makes no sense but a volume of real geometry.
-    named = NamedContrasts(dict.fromkeys(segmenter.codes.contrasts, series))
+    named = dict.fromkeys(segmenter.codes.contrasts, series)
     done = run(orthanc.url, segmenter, study, named=named)
     assert done.failed == 0, done.said
     assert "16 objects of 1 series retrieved" in done.said
-    segment_folders(segmenter, [real_series], tmp_path / "out", contrasts=dict(named.named), report=lambda _: None)
+    segment_folders(segmenter, [real_series], tmp_path / "out", contrasts=named, report=lambda _: None)
     same_results(results(orthanc, study, before), tmp_path / "out")

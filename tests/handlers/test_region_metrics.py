@@ -14,7 +14,6 @@ from ignite.engine import Engine
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
-from monai.handlers import from_engine
 from torch import nn
 
 from medsegdiff_monai.handlers import MetricsTable, RegionMetricHandler
@@ -89,8 +88,8 @@ def test_several_metrics_in_one_engine() -> None:
     assert state.metrics["cdr"] == 0.5
 
 
-def test_output_can_be_under_other_keys() -> None:
-    handler = RegionMetricHandler(RegionDice(), BOTH, output_transform=from_engine(["label", "label"]))
+def test_predictions_can_be_under_another_key() -> None:
+    handler = RegionMetricHandler(RegionDice(), BOTH, predictions="label")
     assert run({"dice": handler}).state.metrics["dice"] == 1.0
 
 

@@ -44,9 +44,10 @@ def test_loss_and_errors_are_those_of_tempered_members(temperature: float) -> No
     assert kept.voxels == pytest.approx(120 * 120)
     mean = scale_temperature(members.float(), temperature).mean(1)
     assert kept.loss(temperature) == pytest.approx(float(binary_log_loss(mean, reference).mean()), rel=2e-3)
-    counted, errors = kept.reliability(temperature), kept.reliability(temperature).errors()
-    assert float(counted.count.sum()) == pytest.approx(120 * 120)
-    assert float(counted.confidence.sum()) == pytest.approx(float(mean.sum()), rel=1e-4)
+    bins, errors = kept.reliability(temperature).bins(), kept.reliability(temperature).errors()
+    assert sum(bins.count) == pytest.approx(120 * 120)
+    total = sum(n * p for n, p in zip(bins.count, bins.confidence) if p is not None)
+    assert total == pytest.approx(float(mean.sum()), rel=1e-4)
     assert errors["brier"] == pytest.approx(float(((mean - reference) ** 2).mean()), rel=1e-3)
     assert errors["nll"] == pytest.approx(float(binary_log_loss(mean, reference).mean()), rel=2e-3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,16 +16,14 @@ from tqdm import tqdm
 from medsegdiff_monai.apps.bundle import Bundle, SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, read_codes
 from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time
-from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, choose_contrasts
+from medsegdiff_monai.apps.dicom.reading.contrasts import choose_contrasts
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase
 from medsegdiff_monai.apps.dicom.reading.identity import identity_note
-from medsegdiff_monai.apps.dicom.reading.picture import PictureInput, read_picture
+from medsegdiff_monai.apps.dicom.reading.images import PictureInput, VolumeInput, read_picture, read_volume
 from medsegdiff_monai.apps.dicom.reading.pixels import number_of_frames
-from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, read_volume
-from medsegdiff_monai.apps.dicom.uids import ResultUIDs
 from medsegdiff_monai.apps.dicom.writing.objects import DicomObjects, make_objects
 from medsegdiff_monai.apps.dicom.writing.report import measure_regions
-from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment
+from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment, ResultUIDs
 from medsegdiff_monai.measurements import Measurement
 
 __all__ = ["TIME_LIMIT", "DicomSegmenter", "SegmentedCase", "note_on"]
@@ -46,10 +45,10 @@ class DicomSegmenter:
     """From a case of DICOM objects to the DICOM objects that describe its segmentation.
 
     Args:
-        bundle: folder of the bundle.
-        num_inference_steps: network evaluations of each member; None for the bundle's.
-        num_ensemble: number of members; None for the bundle's.
-        device: such as ``"cpu"`` or ``"cuda:0"``; None for the bundle's.
+        bundle: folder of the bundle; steps, members and device are the bundle's by default.
+        num_inference_steps: network evaluations of each member.
+        num_ensemble: number of members.
+        device: such as ``"cpu"`` or ``"cuda:0"``.
         time_limit: seconds that reading a case may take, and making its objects; None for no limit.
         overrides: other entries of the bundle's configuration.
 
@@ -75,7 +74,7 @@ class DicomSegmenter:
         self.equipment = Equipment(name, self.codes.algorithm.version, f"weights-{checksum[:16]}")
 
     def read(
-        self, case: DicomCase, named: NamedContrasts | None = None, resample: bool = False
+        self, case: DicomCase, named: Mapping[str, str] | None = None, resample: bool = False
     ) -> VolumeInput | PictureInput:
         """Read the images of a case, onto the first contrast's grid where others may be resampled.
 
@@ -89,10 +88,7 @@ class DicomSegmenter:
             return read_picture(case.series[0].instances[0], self.codes.kind)
 
     def segment(
-        self,
-        source: VolumeInput | PictureInput,
-        show_progress: bool = False,
-        uids: ResultUIDs | None = None,
+        self, source: VolumeInput | PictureInput, show_progress: bool = False, uids: ResultUIDs | None = None
     ) -> SegmentedCase:
         """Segment a case that was read and make its DICOM objects; members are measured and not kept.
 
@@ -117,11 +113,7 @@ class DicomSegmenter:
 def note_on(case: DicomCase, source: VolumeInput | PictureInput) -> str:
     """One line on what of a case's images is not as DICOM allows it, and what was done; empty where all is."""
     instances = [i for series in case.series for i in series.instances]
-    notes = [note for i in instances for note in i.notes]
-    if identity := identity_note(i.header for i in instances):
-        notes.append(identity)
-    if isinstance(source, PictureInput) and len(source.images) != number_of_frames(source.header):
-        notes.append(
-            f"there are {len(source.images)} frames, not the {number_of_frames(source.header)} that are stated"
-        )
-    return "; ".join(dict.fromkeys(notes))
+    notes = [*(note for i in instances for note in i.notes), identity_note([i.header for i in instances])]
+    if isinstance(source, PictureInput) and len(source.images) != (stated := number_of_frames(source.header)):
+        notes.append(f"there are {len(source.images)} frames, not the {stated} that are stated")
+    return "; ".join(note for note in dict.fromkeys(notes) if note)

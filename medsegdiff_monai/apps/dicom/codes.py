@@ -51,14 +51,11 @@ class SegmentCodes:
 
 @dataclass(frozen=True)
 class RatioCodes:
-    """The ratio of the vertical extent of the segment ``of`` to that of the segment ``to``, with its code.
-
-    The label, of at most 64 characters, says what it is where the standard has no code as specific.
-    """
+    """The ratio of the vertical extent of the segment ``of`` to that of the segment ``to``."""
 
     of: str
     to: str
-    label: str
+    label: str  # at most 64 characters: says what it is where the standard has no code as specific
     code: CodedConcept
 
 
@@ -73,7 +70,7 @@ class AlgorithmCodes:
 
 @dataclass(frozen=True)
 class BundleCodes:
-    """How a bundle's input and output are called in DICOM."""
+    """Names and codes of a bundle's input and output in DICOM."""
 
     kind: ImageKind
     modalities: tuple[str, ...]  # values of Modality (0008,0060) that it takes
@@ -103,33 +100,25 @@ def read_codes(
     except ValueError as e:
         raise InputError(f"The file {path} or its metadata.json is not valid JSON: write it again.") from e
     try:
-        return _codes(content, str(metadata["version"]), regions, tuple(contrasts))
+        algorithm, ratio = content["algorithm"], content.get("ratio")
+        segments = {name: _segment(name, entry, regions) for name, entry in content["segments"].items()}
+        if missing := [name for name in regions if name not in segments]:
+            raise ValueError(f"the regions {', '.join(missing)} have no segment")
+        return BundleCodes(
+            kind=ImageKind(content["kind"]),
+            modalities=tuple(content["modalities"]),
+            body_part=content["body_part"],
+            contrasts=tuple(contrasts),
+            algorithm=AlgorithmCodes(algorithm["name"], str(metadata["version"]), _code(algorithm["family"])),
+            segments=tuple(segments.values()),
+            regions=tuple(segments[name] for name in regions),
+            measures=tuple(Measure(m) for m in content["measures"]),
+            ratio=None if ratio is None else RatioCodes(ratio["of"], ratio["to"], ratio["label"], _code(ratio["code"])),
+        )
     except KeyError as e:
         raise InputError(f"The file {path} lacks the entry {e}: add it.") from e
     except (TypeError, ValueError) as e:
         raise InputError(f"The file {path} cannot be understood ({e}): mend it.") from e
-
-
-def _codes(
-    content: dict[str, Any], version: str, regions: Mapping[str, Sequence[int]], contrasts: tuple[str, ...]
-) -> BundleCodes:
-    algorithm = content["algorithm"]
-    segments = tuple(_segment(name, entry, regions) for name, entry in content["segments"].items())
-    by_name = {s.name: s for s in segments}
-    if missing := [name for name in regions if name not in by_name]:
-        raise ValueError(f"the regions {', '.join(missing)} have no segment")
-    ratio = content.get("ratio")
-    return BundleCodes(
-        kind=ImageKind(content["kind"]),
-        modalities=tuple(content["modalities"]),
-        body_part=content["body_part"],
-        contrasts=contrasts,
-        algorithm=AlgorithmCodes(algorithm["name"], version, _code(algorithm["family"])),
-        segments=segments,
-        regions=tuple(by_name[name] for name in regions),
-        measures=tuple(Measure(m) for m in content["measures"]),
-        ratio=None if ratio is None else RatioCodes(ratio["of"], ratio["to"], ratio["label"], _code(ratio["code"])),
-    )
 
 
 def _segment(name: str, entry: Mapping[str, Any], regions: Mapping[str, Sequence[int]]) -> SegmentCodes:
@@ -146,6 +135,5 @@ def _segment(name: str, entry: Mapping[str, Any], regions: Mapping[str, Sequence
 
 
 def _code(entry: Sequence[str]) -> CodedConcept:
-    """A code from its value, coding scheme designator and meaning."""
     value, scheme, meaning = entry
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)

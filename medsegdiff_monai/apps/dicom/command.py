@@ -7,8 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,97 +17,99 @@ from medsegdiff_monai.apps.dicom.case import TIME_LIMIT, DicomSegmenter, note_on
 from medsegdiff_monai.apps.dicom.limits import bounded_memory, bounded_time, is_out_of_memory
 from medsegdiff_monai.apps.dicom.output import CaseResult, RunRecord, prepare_folder, write_case
 from medsegdiff_monai.apps.dicom.pages import case_pages
-from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, parse_contrasts, refuse_unused_names
+from medsegdiff_monai.apps.dicom.reading.contrasts import parse_contrasts, refuse_unused_names
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, find_dicom_cases
 from medsegdiff_monai.apps.dicom.reading.files import read_headers
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
 from medsegdiff_monai.apps.dicom.reading.identity import Privacy, without_values_in_logs
 from medsegdiff_monai.utils import INTERRUPTED, InputError, find_input_error, locked_folder, printable
 
-__all__ = ["FolderRun", "problem_of", "run_dicom", "segment_folders"]
+__all__ = ["problem_of", "run_dicom", "segment_folders"]
 
 logger = logging.getLogger(__name__)
 
 
 def segment_folders(
-    segmenter: DicomSegmenter, folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], **options: Any
-) -> list[CaseResult]:
+    segmenter: DicomSegmenter,
+    folders: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    contrasts: Any = None,
+    resample: bool = False,
+    overwrite: bool = False,
+    pages: bool = False,
+    resume: bool = False,
+    report: Callable[[str], None] = tqdm.write,
+) -> RunRecord:
     """Segment all cases in folders and write the results, going on with the others where a case fails.
 
-    Options are the further attributes of :class:`FolderRun`.
-
-    Raises:
-        InputError: when the folders hold no image for the bundle, or the output folder cannot be used.
+    Args:
+        segmenter: the bundle's.
+        folders: folders with DICOM objects, and single files.
+        out: folder of the results.
+        contrasts: series that the user names, see :func:`parse_contrasts`.
+        resample: whether contrasts on other grids are resampled onto the first's.
+        overwrite: whether an earlier run's results may go.
+        pages: whether an HTML report of each case is written beside its objects.
+        resume: whether an earlier run's results stay, and only the other cases are done.
+        report: takes each line that a user should see; none holds patient data.
     """
-    return FolderRun(segmenter, **options).segment(folders, out).results
+    with without_values_in_logs():
+        named = parse_contrasts(contrasts, segmenter.codes.contrasts)
+        cases, left_out = _find_cases(segmenter, folders, report)
+        refuse_unused_names(named, cases)
+        with locked_folder(out) as folder:
+            prepare_folder(folder, overwrite, resume)
+            settings = f"{', resampled' if resample else ''}{', with pages' if pages else ''}"
+            record = RunRecord(folder, segmenter, cases, left_out, named, settings, resume)
+            if done := len(cases) - len(record.open):
+                report(f"{done} of {len(cases)} cases are done already.")
+            bar = tqdm(record.open.items(), desc="Segmenting", unit="case", disable=len(record.open) <= 1)
+            for number, case in bar:
+                result = _segment_case(segmenter, case, number, folder, named, resample, pages)
+                record.add(result)
+                which = f"Case {number} (study {printable(result.study)})"
+                failed = result.problem is not None
+                report(f"Error: {which}: {result.problem}" if failed else f"{which}: {', '.join(result.files)}")
+                if result.note:
+                    report(f"Note: {which}: {result.note}.")
+            return record
 
 
-@dataclass(frozen=True)
-class FolderRun:
-    """Options of the segmentation of the cases in folders."""
+def _find_cases(
+    segmenter: DicomSegmenter, folders: Sequence[str | os.PathLike[str]], report: Callable[[str], None]
+) -> tuple[list[DicomCase], list[LeftOut]]:
+    privacy = Privacy()
+    instances, unreadable = read_headers(folders, privacy)
+    cases, others = find_dicom_cases(instances, segmenter.codes, privacy)
+    left_out = [*unreadable, *others]
+    for one in left_out:
+        report(f"Left out: {one.what} {one.reason}")
+    if not cases:
+        first = f", the first: {left_out[0].what} {left_out[0].reason}" if left_out else "."
+        number = f"{len(left_out)} files or series are left out"
+        raise InputError(f"There is no image to segment in the folders given: {number}{first}")
+    return cases, left_out
 
-    segmenter: DicomSegmenter
-    contrasts: Any = None  # that the user names, see parse_contrasts
-    resample: bool = False  # contrasts on other grids onto the first's
-    overwrite: bool = False  # an earlier run's results may go
-    pages: bool = False  # an HTML report of each case is written beside its objects
-    resume: bool = False  # an earlier run's results stay, and the cases are done that it has not done
-    report: Callable[[str], None] = print  # takes each line that a user should see; none holds patient data
 
-    def segment(self, folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> RunRecord:
-        """Segment all cases in folders; see :func:`segment_folders`."""
-        with without_values_in_logs():
-            named = parse_contrasts(self.contrasts, self.segmenter.codes.contrasts)
-            cases, left_out = self._find(folders)
-            refuse_unused_names(named, cases)
-            with locked_folder(out) as folder:
-                prepare_folder(folder, self.overwrite, self.resume)
-                settings = f"{', resampled' if self.resample else ''}{', with pages' if self.pages else ''}"
-                record = RunRecord(folder, self.segmenter, cases, left_out, named, settings, self.resume)
-                self._segment(record, folder, named)
-                return record
-
-    def _find(self, folders: Sequence[str | os.PathLike[str]]) -> tuple[list[DicomCase], list[LeftOut]]:
-        privacy = Privacy()
-        instances, unreadable = read_headers(folders, privacy)
-        cases, others = find_dicom_cases(instances, self.segmenter.codes, privacy)
-        left_out = [*unreadable, *others]
-        for one in left_out:
-            self.report(f"Left out: {one.what} {one.reason}")
-        if not cases:
-            first = f", the first: {left_out[0].what} {left_out[0].reason}" if left_out else "."
-            number = f"{len(left_out)} files or series are left out"
-            raise InputError(f"There is no image to segment in the folders given: {number}{first}")
-        return cases, left_out
-
-    def _segment(self, record: RunRecord, folder: Path, named: NamedContrasts | None) -> None:
-        done = len(record.cases) - len(record.open)
-        if done:
-            self.report(f"{done} of {len(record.cases)} cases are done already.")
-        bar = tqdm(record.open.items(), desc="Segmenting", unit="case", disable=len(record.open) <= 1)
-        for number, case in bar:
-            result = self._one_case(case, number, folder, named)
-            record.add(result)
-            what = f"Case {number} (study {printable(result.study)})"
-            failed = result.problem is not None
-            lines = [f"Error: {what}: {result.problem}" if failed else f"{what}: {', '.join(result.files)}"]
-            if result.note:
-                lines.append(f"Note: {what}: {result.note}.")
-            for line in lines:
-                tqdm.write(line) if self.report is print else self.report(line)
-
-    def _one_case(self, case: DicomCase, number: int, folder: Path, named: NamedContrasts | None) -> CaseResult:
-        study, segmenter = case.study_suffix, self.segmenter
-        try:
-            source = segmenter.read(case, named, self.resample)
-            segmented = segmenter.segment(source, show_progress=True)
-            with bounded_memory(), bounded_time(segmenter.time_limit, "Writing the results"):
-                pages = case_pages(segmented, segmenter, f"Case {number}") if self.pages else None
-                files = write_case(folder, number, segmented.made, pages)
-            return CaseResult(number, study, files, note=note_on(case, source))
-        except Exception as e:  # damaged images fail in more ways than can be listed; the other cases go on
-            logger.debug("Case %d", number, exc_info=True)  # only when asked for: a traceback may hold values
-            return CaseResult(number, study, problem=problem_of(e))
+def _segment_case(
+    segmenter: DicomSegmenter,
+    case: DicomCase,
+    number: int,
+    folder: Path,
+    named: Mapping[str, str],
+    resample: bool,
+    pages: bool,
+) -> CaseResult:
+    try:
+        source = segmenter.read(case, named, resample)
+        segmented = segmenter.segment(source, show_progress=True)
+        with bounded_memory(), bounded_time(segmenter.time_limit, "Writing the results"):
+            reports = case_pages(segmented, segmenter, f"Case {number}") if pages else {}
+            files = write_case(folder, number, segmented.made, reports)
+        return CaseResult(number, case.study_suffix, files, note=note_on(case, source))
+    except Exception as e:  # damaged images fail in more ways than can be listed; the other cases go on
+        logger.debug("Case %d", number, exc_info=True)  # only when asked for: a traceback may hold values
+        return CaseResult(number, case.study_suffix, problem=problem_of(e))
 
 
 def problem_of(error: Exception) -> str:
@@ -138,14 +139,11 @@ def run_dicom(
     resume: bool = False,
     case_timeout: float = TIME_LIMIT,
 ) -> int:
-    """The command ``dicom``: DICOM in, DICOM SEG and SR out; its options are described in its help.
+    """The command ``dicom``, whose help describes its options: DICOM in, DICOM SEG and SR out.
 
     Returns:
         Exit status: 0, or 1 where a case failed or a file was left out that may have been an image; 130 where the user
         stopped it.
-
-    Raises:
-        InputError: when the command is used wrongly.
     """
     if not folders:
         raise InputError("No folder is given: name the folders that hold the DICOM objects.")
@@ -155,7 +153,7 @@ def run_dicom(
         raise InputError("--case_timeout must be a number of seconds above 0.")
     segmenter = DicomSegmenter(bundle, steps, members, device, float(case_timeout))
     try:
-        record = FolderRun(segmenter, contrasts, resample, overwrite, report, resume).segment(folders, out)
+        record = segment_folders(segmenter, folders, out, contrasts, resample, overwrite, report, resume)
     except KeyboardInterrupt:
         print("Stopped: go on with the same command and --resume.", file=sys.stderr)
         return INTERRUPTED

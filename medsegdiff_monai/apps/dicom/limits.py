@@ -31,11 +31,9 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def bounded_time(seconds: float | None, what: str) -> Iterator[None]:
-    """Let a block end with an :class:`InputError` after some seconds, in the main thread: signals reach no other.
+    """Let a block end with an :class:`InputError` that names it after some seconds; None for no limit.
 
-    Args:
-        seconds: how long it may take; None for no limit.
-        what: name of the block in the sentence.
+    Only in the main thread, for signals reach no other.
     """
     if not seconds or not _in_main_thread() or not hasattr(signal, "setitimer"):
         yield

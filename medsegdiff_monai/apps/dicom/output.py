@@ -12,29 +12,29 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.dicom.reading.attributes import text
-from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
 from medsegdiff_monai.apps.dicom.writing.objects import DicomObjects
 from medsegdiff_monai.apps.report import ReportCase, write_report
 from medsegdiff_monai.utils import PARTIAL, InputError, check_writable, replace_atomically
 
-__all__ = ["SUMMARY", "CaseResult", "RunRecord", "case_folder", "prepare_folder", "write_case", "write_summary"]
+__all__ = ["SUMMARY", "CaseResult", "RunRecord", "prepare_folder", "write_case", "write_summary"]
 
 SUMMARY = "summary.json"
-_CASE = re.compile(r"case_\d{3,}$")
+_CASE, _CASE_NAME = re.compile(r"case_\d{3,}$"), "case_{:03d}"
 _OPTIONS = "choose another folder or give --overwrite, or --resume to go on with a run that was interrupted"
 _NOT_YET = "It is not segmented yet: where the run has ended, go on with --resume."
 
 
 def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = False, advice: str = _OPTIONS) -> Path:
-    """Make the output folder; results of an earlier run are taken away where that is asked for.
+    """Make the output folder; an earlier run's results, and nothing else, may lie in it where an option says so.
 
     Raises:
-        InputError: when it holds anything and neither is given, or anything else than such results.
+        InputError: when it holds anything else, or cannot be written to.
     """
     folder = check_writable(out)
     present = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
@@ -51,22 +51,14 @@ def prepare_folder(out: str | os.PathLike[str], overwrite: bool, resume: bool = 
     return folder
 
 
-def case_folder(folder: Path, number: int) -> Path:
-    """Folder of a case's results, with a name that does not tell whose they are."""
-    return folder / f"case_{number:03d}"
-
-
 def write_case(
     folder: Path, number: int, made: DicomObjects, pages: Mapping[str, ReportCase] | None = None
 ) -> list[str]:
     """Write the objects of a case, and its HTML reports, into a folder of its own, all or none; the paths of the files.
 
     They are written into a hidden folder beside it, which then takes the place of what a run left there incomplete.
-
-    Raises:
-        InputError: when they cannot be written.
     """
-    place = case_folder(folder, number)
+    place = folder / _CASE_NAME.format(number)
     temporary = folder / f"{PARTIAL}{uuid.uuid4().hex}"
     try:
         temporary.mkdir()
@@ -86,7 +78,7 @@ def write_case(
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of a case: the files that were written, or why there are none."""
+    """The result of a case: the files that were written, or why there are none."""
 
     case: int  # its number
     study: str  # end of its Study Instance UID
@@ -103,32 +95,28 @@ def write_summary(
     left_out: Sequence[LeftOut],
     settings: str = "",
 ) -> None:
-    """Write ``summary.json``: what made the results, what became of each case, and what was left out."""
-    content = {
-        **_made_by(segmenter, settings),
-        "cases": [asdict(result) for result in results],
-        "left_out": [asdict(one) for one in left_out],
-    }
+    """Write ``summary.json``: what made the results, the result of each case, and what was left out."""
+    entries = {"cases": [asdict(result) for result in results], "left_out": [asdict(one) for one in left_out]}
+    content = _made_by(segmenter, settings) | entries
     text = json.dumps(content, indent=1) + "\n"
     replace_atomically(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _made_by(segmenter: DicomSegmenter, settings: str) -> dict[str, str]:
+def _made_by(segmenter: DicomSegmenter, settings: str) -> dict[str, Any]:
+    made_by = segmenter.equipment
     return {
-        "bundle": segmenter.equipment.model,
-        "bundle_version": segmenter.equipment.bundle_version,
-        "weights": segmenter.equipment.serial,
+        "bundle": made_by.model,
+        "bundle_version": made_by.bundle_version,
+        "weights": made_by.serial,
         "settings": f"{segmenter.segmenter.settings}{settings}",
     }
 
 
 class RunRecord:
-    """Progress of a run in ``summary.json``, which is true at every moment.
+    """Progress of a run in ``summary.json``, which holds all cases from the beginning, with their numbers.
 
-    All cases are in it from the beginning, with their numbers. A case's folder appears when it is whole. So of a run
-    that was killed a folder is a case that is done, whether the summary says so yet or not.
-
-    Raises an :class:`InputError` when results are there that something else has made.
+    A case's folder appears when it is whole: also of a run that was killed, a folder is a case that is done. Raises an
+    :class:`InputError` when results are there that something else has made.
     """
 
     def __init__(
@@ -137,19 +125,18 @@ class RunRecord:
         segmenter: DicomSegmenter,
         cases: Sequence[DicomCase],
         left_out: Sequence[LeftOut],
-        named: NamedContrasts | None = None,
-        settings: str = "",
-        resume: bool = False,
+        named: Mapping[str, str],
+        settings: str,
+        resume: bool,
     ) -> None:
         self._folder, self._segmenter, self._settings = folder, segmenter, settings
-        self.left_out = list(left_out)
+        self.left_out = left_out
         self._results: dict[int, CaseResult] = {r.case: r for r in self._earlier()} if resume else {}
         by_sources = {r.sources: r.case for r in self._results.values()}
         self.cases: dict[int, DicomCase] = {}
         for case in cases:
             images = sorted(text(i.header, "SOPInstanceUID") for series in case.series for i in series.instances)
-            chosen = sorted(named.named.items()) if named is not None else []
-            sources = hashlib.sha256(repr([images, chosen]).encode()).hexdigest()[:16]
+            sources = hashlib.sha256(repr([images, sorted(named.items())]).encode()).hexdigest()[:16]
             number = by_sources.get(sources) or max(self._results, default=0) + 1
             self.cases[number] = case
             if number not in self._results:
@@ -158,7 +145,7 @@ class RunRecord:
 
     @property
     def results(self) -> list[CaseResult]:
-        """What became of each case, in the order of their numbers."""
+        """Results of each case, in the order of their numbers."""
         return [self._results[number] for number in sorted(self._results)]
 
     @property
@@ -167,7 +154,7 @@ class RunRecord:
         return {number: case for number, case in self.cases.items() if self._results[number].problem is not None}
 
     def add(self, result: CaseResult) -> None:
-        """Take note of what became of a case."""
+        """Record the result of a case."""
         self._results[result.case] = replace(result, sources=self._results[result.case].sources)
         self._write()
 
@@ -195,7 +182,7 @@ class RunRecord:
 
     def _as_it_lies(self, result: CaseResult) -> CaseResult:
         """A case as its folder says: the summary of a run that was killed may lag behind by one."""
-        place = case_folder(self._folder, result.case)
+        place = self._folder / _CASE_NAME.format(result.case)
         there = sorted(f"{place.name}/{p.name}" for p in place.iterdir()) if place.is_dir() else []
         if not there or not set(result.files) <= set(there):
             return replace(result, files=[], problem=result.problem or _NOT_YET)

@@ -16,7 +16,7 @@ from monai.transforms import Orientation
 from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.calibrate import CalibrationRecord
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter, SegmentedCase
-from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
+from medsegdiff_monai.apps.dicom.reading.images import VolumeInput
 from medsegdiff_monai.apps.report import ReportCase, ReportRegion, ReportReliability
 from medsegdiff_monai.data.grids import grid_spacing
 from medsegdiff_monai.measurements import Measurement
@@ -29,7 +29,7 @@ def case_pages(segmented: SegmentedCase, segmenter: DicomSegmenter, title: str) 
 
     Volumes are turned to the nearest axes that run to the patient's right, front and head. The title names no patient.
     """
-    source, spacing = segmented.source, segmented.source.axis_spacing
+    source = segmented.source
     if isinstance(source, VolumeInput):
         (result,) = segmented.results
         affine = source.image.affine.numpy()
@@ -40,25 +40,21 @@ def case_pages(segmented: SegmentedCase, segmenter: DicomSegmenter, title: str) 
         in_ras = replace(result, label_map=label_map, probability=probability, uncertainty=uncertainty)
         return {"report.html": _page(title, segmenter, in_ras, segmented.measurements[0], **shown)}
     pages = {}
+    several = len(source.images) > 1
     frames = zip(source.images, segmented.results, segmented.measurements, strict=True)
     for number, (frame, result, measurements) in enumerate(frames, start=1):
-        several = len(source.images) > 1
         array = frame.as_tensor().numpy()
-        shown = {"spacing": spacing, "images": {"image": array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)}}
-        heading = f"{title}, frame {number}" if several else title
-        page = _page(heading, segmenter, result, measurements, **shown)
-        pages[f"report_{number:03d}.html" if several else "report.html"] = page
+        image = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+        shown = {"spacing": source.axis_spacing, "images": {"image": image}}
+        heading, name = (f"{title}, frame {number}", f"report_{number:03d}.html") if several else (title, "report.html")
+        pages[name] = _page(heading, segmenter, result, measurements, **shown)
     return pages
 
 
 def _page(
-    title: str,
-    segmenter: DicomSegmenter,
-    result: SegmentationResult,
-    measurements: Sequence[Measurement],
-    **shown: Any,
+    title: str, segmenter: DicomSegmenter, result: SegmentationResult, measurements: Sequence[Measurement], **shown: Any
 ) -> ReportCase:
-    equipment = segmenter.equipment
+    equipment, settings = segmenter.equipment, segmenter.segmenter.settings
     regions = [
         ReportRegion(name, np.isin(result.label_map, values), result.probability[c], result.uncertainty[c])
         for c, (name, values) in enumerate(segmenter.segmenter.regions.items())
@@ -68,10 +64,7 @@ def _page(
         title=title,
         regions=regions,
         measurements=measurements,
-        facts={
-            "Bundle": f"{equipment.model} {equipment.bundle_version}",
-            "Settings": segmenter.segmenter.settings,
-        },
+        facts={"Bundle": f"{equipment.model} {equipment.bundle_version}", "Settings": settings},
         reliability=known_reliability(segmenter),
         **shown,
     )
@@ -97,8 +90,8 @@ def known_reliability(segmenter: DicomSegmenter) -> ReportReliability | None:
         return None
     record = CalibrationRecord.read(place)
     temperature = json.loads((configs / "inference.json").read_text(encoding="utf-8")).get("temperature")
-    same_weights = segmenter.equipment.serial == f"weights-{record.weights_sha256[:16]}"
-    if not same_weights or temperature != record.temperature:
+    weights = f"weights-{record.weights_sha256[:16]}"
+    if (segmenter.equipment.serial, temperature) != (weights, record.temperature):
         return None
     settings = f"{record.num_inference_steps} steps, {record.num_ensemble} members"
     return ReportReliability(record.after.bins, record.cases, record.section, settings)

@@ -5,7 +5,6 @@
 
 from .access import Credentials, check_url, exposes_credentials, read_credentials
 from .command import read_studies, run_dicomweb
-from .errors import PacsError
-from .exchange import Limits
+from .exchange import Limits, PacsError
 from .pacs import Pacs, StoredSeries, store_objects
 from .study import StudyOptions, StudyPrivacy, segment_study

@@ -27,8 +27,7 @@ def check_url(url: str) -> str:
     """Address of a DICOMweb service as the user gives it, without a slash at its end.
 
     Raises:
-        InputError: when it is no address of a web service, or holds a user's name or a password; the sentence never
-            repeats it, for a password with a forgotten ``@`` looks like a host.
+        InputError: when it is none or holds a user or password; it is not repeated, as a password may look like a host.
     """
     try:
         parts = urlsplit(url.strip())
@@ -60,9 +59,9 @@ def exposes_credentials(url: str) -> bool:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What lets this program into a PACS: user and password (RFC 7617), a token (RFC 6750), or nothing.
+    """User and password (RFC 7617), a token (RFC 6750), or nothing; ``repr`` shows none of it.
 
-    None of it is shown by ``repr``. Called by requests, which else would look for a password in ``~/.netrc``.
+    Called by requests, which else would look for a password in ``~/.netrc``.
     """
 
     user: str = field(default="", repr=False)
@@ -89,29 +88,27 @@ class Credentials:
 def read_credentials(
     file: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> Credentials:
-    """Read credentials from a file, or else from the environment.
+    """Credentials from a file that its owner alone may read, or else from the environment.
 
-    The file has the lines ``user = ...`` and ``password = ...``, or ``token = ...``, and its owner alone may read it.
-    The environment holds ``MEDSEGDIFF_DICOMWEB_USER`` and ``MEDSEGDIFF_DICOMWEB_PASSWORD``, or
-    ``MEDSEGDIFF_DICOMWEB_TOKEN``, or none of them.
+    The file has the lines ``user = ...`` and ``password = ...``, or ``token = ...``, the environment the variables
+    ``MEDSEGDIFF_DICOMWEB_USER``, ``_PASSWORD`` and ``_TOKEN``, or none of them.
 
     Raises:
-        InputError: when the file cannot be read, can be read by others or has other lines, or when the credentials are
-            incomplete or two kinds of them; the sentence does not quote them.
+        InputError: when the file cannot be used, or they are incomplete or of two kinds; they are not quoted.
     """
     if file is None:
-        found = {key: environment.get(f"{_PREFIX}{key.upper()}", "") for key in _KEYS}
+        given = {key: environment.get(f"{_PREFIX}{key.upper()}", "") for key in _KEYS}
         where = f"The environment's {_PREFIX}* variables"
     else:
-        found, where = _from_file(Path(file)), f"The file {file}"
-    if found["token"] and (found["user"] or found["password"]):
+        given, where = _from_file(Path(file)), f"The file {file}"
+    if given["token"] and (given["user"] or given["password"]):
         raise InputError(f"{where} hold a token and a user or password: give one or the other.")
-    if bool(found["user"]) != bool(found["password"]):
+    if bool(given["user"]) != bool(given["password"]):
         raise InputError(f"{where} hold a user or a password alone: give both.")
     # RFC 7617: a colon ends the user's name; RFC 9110: a header is one line.
-    if ":" in found["user"] or not found["token"].isascii() or any(not v.isprintable() for v in found.values()):
+    if ":" in given["user"] or not given["token"].isascii() or any(not v.isprintable() for v in given.values()):
         raise InputError(f"{where} hold characters that a user, password or token cannot have: write them again.")
-    return Credentials(**found)
+    return Credentials(**given)
 
 
 def _from_file(path: Path) -> dict[str, str]:
@@ -124,7 +121,7 @@ def _from_file(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "it is no text"
         raise InputError(f"Cannot read the credentials in {path} ({reason}): give another file.") from e
-    found = dict.fromkeys(_KEYS, "")
+    given = dict.fromkeys(_KEYS, "")
     for number, line in enumerate(lines, start=1):
         key, separator, value = line.partition("=")
         if not line or line.startswith("#"):
@@ -133,7 +130,7 @@ def _from_file(path: Path) -> dict[str, str]:
             raise InputError(
                 f"Line {number} of {path} is not understood: write user = ..., password = ... or token = ..."
             )
-        found[key.strip()] = value.strip()
-    if not any(found.values()):
+        given[key.strip()] = value.strip()
+    if not any(given.values()):
         raise InputError(f"The file {path} holds no credentials: write user = ... and password = ..., or token = ...")
-    return found
+    return given

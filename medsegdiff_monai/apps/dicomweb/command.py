@@ -8,16 +8,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 from medsegdiff_monai.apps.dicom.case import DicomSegmenter
 from medsegdiff_monai.apps.dicom.command import problem_of
 from medsegdiff_monai.apps.dicom.output import CaseResult, prepare_folder, write_summary
-from medsegdiff_monai.apps.dicom.reading.attributes import uid_suffix
+from medsegdiff_monai.apps.dicom.reading.attributes import is_valid_uid, uid_suffix
 from medsegdiff_monai.apps.dicom.reading.contrasts import parse_contrasts
 from medsegdiff_monai.apps.dicom.reading.header import LeftOut
 from medsegdiff_monai.apps.dicom.reading.identity import without_values_in_logs
-from medsegdiff_monai.apps.dicom.uids import is_valid_uid
 from medsegdiff_monai.apps.dicomweb.access import check_url, exposes_credentials, read_credentials
 from medsegdiff_monai.apps.dicomweb.exchange import Limits
 from medsegdiff_monai.apps.dicomweb.pacs import Pacs
@@ -33,13 +33,14 @@ def read_studies(study: Any, arguments: Sequence[str] = ()) -> list[str]:
     """Study Instance UIDs, each once, of an option with commas between or a sequence.
 
     The command line's arguments go before it: fire keeps only the last of options that are repeated, and takes a short
-    UID for a number.
-
-    Raises:
-        InputError: when there is none, or one is no UID.
+    UID for a number. Raises an :class:`InputError` when there is none, or one is no UID.
     """
-    given = [value for i, argument in enumerate(arguments) if (value := _option(argument, arguments[i + 1 :]))]
-    if not given:
+    given: list[str] = []
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        name, separator, value = argument.partition("=")
+        if name == "--study":
+            given.append(value if separator else following)
+    if not any(given):
         given = [str(s) for s in study] if isinstance(study, (list, tuple)) else [str(study or "")]
     uids = [uid.strip() for one in given for uid in one.split(",") if uid.strip()]
     if not uids:
@@ -50,25 +51,11 @@ def read_studies(study: Any, arguments: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys(uids))
 
 
-def _option(argument: str, rest: Sequence[str]) -> str:
-    """Value of ``--study`` where an argument is that."""
-    name, separator, value = argument.partition("=")
-    if name != "--study":
-        return ""
-    return value if separator else next(iter(rest), "")
-
-
 def segment_studies(
     pacs: Pacs, segmenter: DicomSegmenter, studies: Sequence[str], options: StudyOptions
 ) -> tuple[int, list[CaseResult], list[LeftOut]]:
-    """Segment studies of a PACS, going on with the others where one fails.
-
-    Returns:
-        Number of the studies of which something failed, what became of each case, and what was left out.
-    """
-    results: list[CaseResult] = []
-    left_out: list[LeftOut] = []
-    failed = 0
+    """Segment studies, going on where one fails: how many failed in something, the results, and what was left out."""
+    failed, results, left_out = 0, list[CaseResult](), list[LeftOut]()
     with without_values_in_logs(*_NOISY):
         for study in studies:
             try:
@@ -98,13 +85,10 @@ def run_dicomweb(
     credentials: str | None = None,
     limits: Limits | None = None,
 ) -> int:
-    """The command ``dicomweb``: images from a PACS, DICOM SEG and SR into it; its options are described in its help.
+    """The command ``dicomweb``, whose help describes its options: images from a PACS, DICOM SEG and SR into it.
 
     Returns:
         Exit status: 0, or 1 where a study failed or an object was left out that may have been an image.
-
-    Raises:
-        InputError: when the command is used wrongly.
     """
     address, limits = check_url(url), limits or Limits()
     for name, value in asdict(limits).items():

@@ -15,11 +15,12 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
 from medsegdiff_monai.apps.dicomweb.access import Credentials
-from medsegdiff_monai.apps.dicomweb.errors import LimitError
+from medsegdiff_monai.utils import InputError
 
-__all__ = ["GIGABYTE", "Answer", "Exchange", "Limits"]
+__all__ = ["GIGABYTE", "Answer", "Exchange", "LimitError", "Limits", "PacsError"]
 
 GIGABYTE = 10**9
 _JSON_BYTES = 32 * 2**20
@@ -30,11 +31,30 @@ _JSON = "application/dicom+json, application/json"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a PACS may take and send."""
+    """Time and size that a PACS may take."""
 
     timeout: float = 60.0  # longest wait for a connection and for data, in seconds
     max_time: float = 600.0  # longest time of a request, or of all those for one listing, in seconds
     max_size: float = 4.0  # largest size of the images of a study, in gigabytes
+
+
+class PacsError(InputError):
+    """A failure of the PACS or on the way to it, in one sentence without credentials or patient data.
+
+    ``gone`` says that the PACS no longer answers, so that there is no use in asking it anything else.
+    """
+
+    def __init__(self, message: str, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
+
+
+class LimitError(Exception):
+    """An answer that is more than is allowed: the excess, as "takes longer than 5 s", and what the user may do."""
+
+    def __init__(self, excess: str, advice: str, gone: bool = False) -> None:
+        super().__init__(excess)
+        self.excess, self.advice, self.gone = excess, advice, gone
 
 
 class Answer:
@@ -84,11 +104,11 @@ class Exchange:
         deadline: float | None = None,
         expected: tuple[int, ...] = (),
     ) -> Iterator[Answer]:
-        """Ask, with a connection of its own.
+        """Ask for a path below the address of the service, with a connection of its own.
 
         Args:
             method: of HTTP.
-            path: path below the address of the service.
+            path: below the address.
             accept: media types that the answer may have.
             params: the query.
             body: content and media type, sent with its length, whose end a service knows.
@@ -96,20 +116,21 @@ class Exchange:
             expected: further statuses than those of success that have an answer.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        content, kind = (None, None) if body is None else (io.BytesIO(body[0]), body[1])
-        if kind is not None:
-            headers["Content-Type"] = kind
-        seconds = (self.deadline() if deadline is None else deadline) - time.monotonic()
+        content = None
+        if body is not None:
+            content, headers["Content-Type"] = io.BytesIO(body[0]), body[1]
         options: dict[str, Any] = {"headers": headers, "params": params, "data": content, "stream": True}
+        seconds = (self.deadline() if deadline is None else deadline) - time.monotonic()
         try:
-            with _open_session(self._credentials, seconds) as session:
-                wait = self.limits.timeout
-                with session.request(method, f"{self.url}/{path}", timeout=wait, **options) as response:
-                    if response.status_code not in expected:
-                        if 300 <= response.status_code < 400:
-                            raise requests.TooManyRedirects(response=response)
-                        response.raise_for_status()
-                    yield Answer(response)
+            with (
+                _open_session(self._credentials, seconds) as session,
+                session.request(method, f"{self.url}/{path}", timeout=self.limits.timeout, **options) as response,
+            ):
+                if response.status_code not in expected:
+                    if 300 <= response.status_code < 400:
+                        raise requests.TooManyRedirects(response=response)
+                    response.raise_for_status()
+                yield Answer(response)
         except _TimeOverError as e:
             text = f"took longer than {self.limits.max_time:g} s"
             raise LimitError(text, "try later, or give a longer --max-time", gone=True) from e
@@ -119,6 +140,61 @@ class Exchange:
         with self.request("GET", path, params=params, deadline=deadline) as answer:
             content = answer.json()
         return [] if content is None else [content] if isinstance(content, dict) else list(content)
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn whatever requests for a purpose raise into a :class:`PacsError`, which does not quote the answer."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as e:  # an answer that is no DICOMweb fails in more ways than can be listed
+            raise self._explained(e, doing) from e
+
+    def _explained(self, error: Exception, doing: str) -> InputError:
+        pacs = f"The PACS at {self.url}"
+        if isinstance(error, LimitError):
+            return PacsError(f"{pacs} {error.excess} ({doing}): {error.advice}.", error.gone)
+        if isinstance(error, requests.exceptions.SSLError):
+            return PacsError(
+                f"There is no TLS connection to the PACS at {self.url} that can be trusted: check --url, or set "
+                "REQUESTS_CA_BUNDLE to the file of the authority that signed its certificate.",
+                gone=True,
+            )
+        if isinstance(error, (requests.Timeout, ReadTimeoutError)):
+            waited = f"did not answer within {self.limits.timeout:g} s"
+            return PacsError(f"{pacs} {waited} ({doing}): try later, or give a longer --timeout.", gone=True)
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            return PacsError(f"{pacs} {self._refusal(error.response.status_code)} ({doing}).")
+        if isinstance(error, requests.TooManyRedirects):
+            return PacsError(f"{pacs} sends on to another address: give that as --url.")
+        if isinstance(error, (requests.ConnectionError, HTTPError)) and not isinstance(error, DecodeError):
+            return PacsError(
+                f"The connection to the PACS at {self.url} failed ({doing}): check that it runs and that --url is "
+                "right.",
+                gone=True,
+            )
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+            return InputError(
+                f"Cannot write what the PACS sends to the temporary folder ({error.strerror}): free space or set "
+                "TMPDIR."
+            )
+        return PacsError(
+            f"The answer of the PACS at {self.url} is not DICOMweb: give as --url the address of its DICOMweb service, "
+            "which often ends with /dicom-web."
+        )
+
+    def _refusal(self, status: int) -> str:
+        """Meaning of an HTTP status other than success."""
+        if status == 401 and self._credentials.given:
+            return "refuses the credentials (401): check them"
+        reasons = {
+            401: "asks for credentials (401): see MEDSEGDIFF_DICOMWEB_USER and --credentials in the help",
+            403: "does not allow this (403): ask its administrator for the right",
+            404: "does not have it (404): check --url and --study",
+            413: "takes no request of this size (413): raise its limit, or that of the web server before it",
+        }
+        return reasons.get(status, f"refuses the request ({status}): see its log")
 
 
 class _TimeOverError(Exception):
@@ -164,15 +240,15 @@ class _Cuttable(HTTPAdapter):
         """End all connections, and those to come: who waits for one gets an error."""
         with self._lock:
             self.was_cut = True
-            for one in self._sockets:
+            for connection in self._sockets:
                 with suppress(OSError):  # ended already
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close all connections."""
         super().close()
-        for one in self._sockets:
-            one.close()
+        for connection in self._sockets:
+            connection.close()
 
 
 @contextmanager

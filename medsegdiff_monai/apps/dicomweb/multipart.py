@@ -17,11 +17,7 @@ _HEADER_BYTES = 1 << 14
 def save_parts(pieces: Iterator[bytes], content_type: str, folder: Path) -> Iterator[Path]:
     """Write the parts of a multipart message (RFC 2046, 5.1) to files ``00001.dcm`` and so on, as they arrive.
 
-    Yields:
-        The file of each part that has arrived whole. A message that breaks off ends there.
-
-    Raises:
-        ValueError: when it is no such message.
+    The file of each part that has arrived whole is yielded. A message that breaks off ends there.
     """
     header = Message()
     header["Content-Type"] = content_type
@@ -37,31 +33,25 @@ def save_parts(pieces: Iterator[bytes], content_type: str, folder: Path) -> Iter
                 return
             text.skip(_LINE + _LINE, _HEADER_BYTES)
             path = folder / f"{number:05d}.dcm"
-            _save(text.until(between), path)
+            try:
+                with path.open("wb") as file:
+                    file.writelines(text.until(between))
+            except EOFError:
+                path.unlink()
+                raise
             yield path
     except EOFError:
         return
 
 
-def _save(pieces: Iterator[bytes], path: Path) -> None:
-    with path.open("wb") as file:
-        try:
-            for piece in pieces:
-                file.write(piece)
-        except EOFError:
-            path.unlink()
-            raise
-
-
 class _Text:
-    """What arrives in pieces, read up to marks that may lie across them."""
+    """A text that arrives in pieces, read up to marks that may lie across them."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.pieces = pieces
-        self.buffer = bytearray(_LINE)  # the first boundary may be without
+        self.pieces, self.buffer = pieces, bytearray(_LINE)  # the first boundary may be without
 
     def until(self, mark: bytes) -> Iterator[bytes]:
-        """What comes before a mark, which is taken as well."""
+        """The text before a mark, which is taken as well."""
         while (at := self.buffer.find(mark)) < 0:
             sure = max(0, len(self.buffer) - len(mark) + 1)  # the mark may begin behind that
             yield self._take(sure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -20,8 +20,7 @@ from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.reading.attributes import uid_suffix
 from medsegdiff_monai.apps.dicomweb.access import Credentials
-from medsegdiff_monai.apps.dicomweb.errors import LimitError, PacsError, pacs_errors
-from medsegdiff_monai.apps.dicomweb.exchange import GIGABYTE, Exchange, Limits
+from medsegdiff_monai.apps.dicomweb.exchange import GIGABYTE, Exchange, LimitError, Limits, PacsError
 from medsegdiff_monai.apps.dicomweb.multipart import join_parts, save_parts
 
 __all__ = ["Pacs", "StoredSeries", "store_objects"]
@@ -52,18 +51,14 @@ class Pacs:
     """
 
     def __init__(self, url: str, credentials: Credentials, limits: Limits) -> None:
-        self.url = url
-        self._authenticated = credentials.given
         self._exchange = Exchange(url, credentials, limits)
-
-    def _errors(self, doing: str) -> AbstractContextManager[None]:
-        return pacs_errors(self.url, doing, self._exchange.limits.timeout, self._authenticated)
+        self._errors = self._exchange.errors
 
     def series_of(self, study: str) -> dict[str, StoredSeries]:
         """All series of a study that is not empty with the UIDs of their objects, by their UIDs."""
         with self._errors("asking for the study"):
-            found = self._exchange.listing("studies", {"StudyInstanceUID": study})
-            if study not in {_value(item, "0020000D") for item in found}:
+            studies = self._exchange.listing("studies", {"StudyInstanceUID": study})
+            if study not in {_value(item, "0020000D") for item in studies}:
                 raise PacsError(f"The PACS has no study {uid_suffix(study)}: check --study.")
         with self._errors("listing the study"):
             listed = self._pages(_path(study, "series"), "0020000E")
@@ -143,9 +138,8 @@ class Pacs:
     def retrieve_object(self, study: str, series: str, instance: str, folder: Path) -> Path:
         """Retrieve an object into a folder, under a name that tells nothing."""
         with self._errors("retrieving an image"):
-            limit = self._exchange.limits.max_size * GIGABYTE
             path = _path(study, "series", series, "instances", instance)
-            (file,) = self._objects(path, folder, limit)
+            (file,) = self._objects(path, folder, self._exchange.limits.max_size * GIGABYTE)
         return file
 
     def store(self, study: str, objects: Mapping[str, Dataset]) -> None:
@@ -161,7 +155,8 @@ class Pacs:
         with self._errors("storing the results"), posted as answer:
             content = answer.json() if "json" in answer.content_type else None
             if content is None and answer.status == 409:
-                raise PacsError(f"The PACS at {self.url} refuses the request (409): see its log (storing the results).")
+                url = self._exchange.url
+                raise PacsError(f"The PACS at {url} refuses the request (409): see its log (storing the results).")
             stored = Dataset.from_json(content or {})
         if refused := stored.get("FailedSOPSequence") or []:
             codes = sorted({f"{int(item.FailureReason):04X}H" for item in refused if "FailureReason" in item})
@@ -182,8 +177,7 @@ def _path(study: str, *parts: str) -> str:
 
 def _value(item: Mapping[str, Any], tag: str) -> str:
     """The first value of an attribute of a DICOM JSON object (PS3.18 F.2) as text; empty where there is none."""
-    values = item.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+    return str((item.get(tag, {}).get("Value") or [""])[0])
 
 
 def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> None:
@@ -191,11 +185,8 @@ def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> Non
 
     DICOMweb knows no transaction, and the answer to a request is no proof either way: Orthanc says "stored" of what its
     filter dropped, and "bad request" where it has stored the rest. So they are sent in one request, and then the PACS
-    is asked what it has. A part is deleted. Where that fails, or the PACS is gone, a later run of the command
-    recognises the part by its UIDs and stores what is missing.
-
-    Raises:
-        PacsError: when not all are stored; the sentence says what is.
+    is asked what it has. A part is deleted. Where that fails, a later run recognises the part by its UIDs and completes
+    it; the :class:`PacsError` says what is stored.
     """
     problem: PacsError | None = None
     try:
@@ -203,10 +194,18 @@ def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> Non
     except PacsError as e:
         problem = e
     try:
-        there = _look(pacs, study, set(objects))
-        if len(there) == len(objects):
-            return  # also where only the answer was lost
-        kept = _delete(pacs, study, [objects[uid] for uid in there])
+        for left in reversed(range(_LOOKS)):
+            there = objects.keys() & pacs.instances_of(study)
+            if len(there) == len(objects):
+                return  # also where only the answer was lost
+            if left:
+                time.sleep(_BETWEEN)
+        for uid in there:
+            try:
+                pacs.delete(study, objects[uid].SeriesInstanceUID, uid)
+            except PacsError:
+                break  # what one is refused for, all are
+        kept = len(there & pacs.instances_of(study)) if there else 0
     except PacsError as e:
         first = problem or e
         raise PacsError(
@@ -220,24 +219,3 @@ def store_objects(pacs: Pacs, study: str, objects: Mapping[str, Dataset]) -> Non
         f"{said} Of the results, {kept} of {len(objects)} objects are stored, which the PACS does not delete: run the "
         "command again to store the others, or take them out of the PACS."
     )
-
-
-def _look(pacs: Pacs, study: str, wanted: set[str]) -> set[str]:
-    """Those of the objects that the PACS lists, once all are there or time enough has gone."""
-    for left in reversed(range(_LOOKS)):
-        there = wanted & pacs.instances_of(study)
-        if there == wanted or not left:
-            break
-        time.sleep(_BETWEEN)
-    return there
-
-
-def _delete(pacs: Pacs, study: str, objects: list[Dataset]) -> int:
-    """Delete objects; the number of those that stay."""
-    for ds in objects:
-        try:
-            pacs.delete(study, ds.SeriesInstanceUID, ds.SOPInstanceUID)
-        except PacsError:
-            break  # what one is refused for, all are
-    uids = {str(ds.SOPInstanceUID) for ds in objects}
-    return len(uids & pacs.instances_of(study)) if uids else 0

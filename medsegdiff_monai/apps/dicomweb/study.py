@@ -7,7 +7,8 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,27 +18,17 @@ from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind
 from medsegdiff_monai.apps.dicom.command import problem_of
 from medsegdiff_monai.apps.dicom.output import CaseResult, write_case
 from medsegdiff_monai.apps.dicom.reading.attributes import text, uid_suffix
-from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts, choose_contrasts, refuse_unused_names
+from medsegdiff_monai.apps.dicom.reading.contrasts import choose_contrasts, refuse_unused_names
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, find_dicom_cases, image_classes
 from medsegdiff_monai.apps.dicom.reading.files import read_headers
 from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut
 from medsegdiff_monai.apps.dicom.reading.identity import Privacy
-from medsegdiff_monai.apps.dicom.uids import ResultUIDs
-from medsegdiff_monai.apps.dicom.writing.segmentation import series_sizes
-from medsegdiff_monai.apps.dicomweb.errors import PacsError
+from medsegdiff_monai.apps.dicom.writing.segmentation import ResultUIDs, series_sizes
+from medsegdiff_monai.apps.dicomweb.exchange import PacsError
 from medsegdiff_monai.apps.dicomweb.pacs import Pacs, StoredSeries, store_objects
 from medsegdiff_monai.utils import InputError, printable
 
-__all__ = [
-    "PlannedCase",
-    "StudyOptions",
-    "StudyPrivacy",
-    "StudyRun",
-    "Wanted",
-    "plan_cases",
-    "segment_study",
-    "wanted_results",
-]
+__all__ = ["PlannedCase", "StudyOptions", "StudyPrivacy", "plan_cases", "segment_study", "wanted_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,29 +59,25 @@ class Wanted:
 
 
 def plan_cases(
-    pacs: Pacs,
-    study: str,
-    stored: Mapping[str, StoredSeries],
-    codes: BundleCodes,
-    named: NamedContrasts | None,
+    pacs: Pacs, study: str, stored: Mapping[str, StoredSeries], codes: BundleCodes, named: Mapping[str, str]
 ) -> list[PlannedCase]:
-    """Choose from the series of a study what is worth retrieving for a bundle.
+    """Choose from the series of a study those that are worth retrieving for a bundle.
 
-    Series are told by modality and object class, which a listing holds. Contrasts of a volume are told by the header of
-    one object of each series.
-
-    Raises:
-        InputError: when no series fits, or contrasts are missing or ambiguous.
+    Series are told by modality and object class, which a listing holds; contrasts of a volume by one header of each.
     """
     classes = image_classes(codes)
-    fitting = [
-        StoredSeries(s.uid, s.modality, {uid: kind for uid, kind in s.instances.items() if kind in classes})
-        for s in stored.values()
-        if s.modality in codes.modalities
-    ]
-    fitting = [s for s in fitting if s.instances]
+    fitting = []
+    for s in stored.values():
+        images = {uid: kind for uid, kind in s.instances.items() if kind in classes}
+        if s.modality in codes.modalities and images:
+            fitting.append(StoredSeries(s.uid, s.modality, images))
     if not fitting:
-        raise _nothing_fits(stored, codes)
+        modalities = Counter(s.modality or "unknown" for s in stored.values())
+        listed = ", ".join(f"{number} {modality}" for modality, number in sorted(modalities.items()))
+        raise PacsError(
+            f"No series of the study can be an image for the bundle, which takes {' or '.join(codes.modalities)} "
+            f"(found {listed}): choose another study or bundle."
+        )
     if codes.kind is ImageKind.VOLUME:
         fitting = _contrasts(pacs, study, fitting, codes, named)
         return [PlannedCase(tuple(fitting), tuple(sorted(uid for s in fitting for uid in s.instances)))]
@@ -98,23 +85,14 @@ def plan_cases(
     return [PlannedCase((s,), (uid,)) for s in fitting for uid in s.instances]
 
 
-def _nothing_fits(stored: Mapping[str, StoredSeries], codes: BundleCodes) -> PacsError:
-    found = Counter(s.modality or "unknown" for s in stored.values())
-    listed = ", ".join(f"{number} {modality}" for modality, number in sorted(found.items()))
-    return PacsError(
-        f"No series of the study can be an image for the bundle, which takes {' or '.join(codes.modalities)} "
-        f"(found {listed}): choose another study or bundle."
-    )
-
-
 def _contrasts(
-    pacs: Pacs, study: str, fitting: list[StoredSeries], codes: BundleCodes, named: NamedContrasts | None
+    pacs: Pacs, study: str, fitting: list[StoredSeries], codes: BundleCodes, named: Mapping[str, str]
 ) -> list[StoredSeries]:
     """Series of the contrasts, in their order."""
     instances: list[Instance] = []
-    for one in fitting:
-        header = pacs.header(study, one.uid, sorted(one.instances)[len(one.instances) // 2])
-        instances += [Instance(Path(), header)] * len(one.instances)
+    for series in fitting:
+        header = pacs.header(study, series.uid, sorted(series.instances)[len(series.instances) // 2])
+        instances += [Instance(Path(), header)] * len(series.instances)
     cases, left_out = find_dicom_cases(instances, codes, StudyPrivacy())
     if not cases:
         raise PacsError(f"The study has no image to segment: {left_out[0].what} {left_out[0].reason}")
@@ -133,31 +111,29 @@ def wanted_results(
     """
     made_by = segmenter.equipment
     sizes = series_sizes(segmenter.codes)
-    run = -1
-    while True:
-        run += 1
+    for run in count():
         key = "|".join([made_by.model, made_by.bundle_version, made_by.serial, *case.sources, str(run)])
         uids = ResultUIDs(key, segmenter.segmenter.settings)
-        found = {n: set(stored[uids.series(n)].instances) for n in sizes if uids.series(n) in stored}
-        if all(len(found.get(n, ())) >= size for n, size in sizes.items()):
-            if again:
-                continue
-            return None
-        present = frozenset(uid for instances in found.values() for uid in instances)
+        listed = {n: set(stored[uids.series(n)].instances) for n in sizes if uids.series(n) in stored}
+        present = frozenset[str]().union(*listed.values())
         expected = {uids.instance(n, i) for n, size in sizes.items() for i in range(1, size + 1)}
-        if present <= expected:  # none, or a part of the same results
+        if all(len(listed.get(n, ())) >= size for n, size in sizes.items()):
+            if not again:
+                break
+        elif present <= expected:  # none, or a part of the same results
             return Wanted(case, uids, present)
+    return None
 
 
 @dataclass(frozen=True)
 class StudyOptions:
     """How studies are segmented."""
 
-    named: NamedContrasts | None = None  # contrasts that the user names
+    named: Mapping[str, str] = field(default_factory=dict)  # contrasts that the user names
     resample: bool = False  # contrasts on other grids onto the first's
     again: bool = False  # new results are made where there are some
     out: Path | None = None  # folder that keeps the results as well
-    report: Callable[[str], None] = print  # takes each line that a user should see; none holds patient data
+    report: Callable[[str], None] = tqdm.write  # takes each line that a user should see; none holds patient data
 
 
 def segment_study(
@@ -168,10 +144,7 @@ def segment_study(
     The images are in a temporary folder that nobody else can read (its mode is 0700) while that lasts.
 
     Returns:
-        What became of each case that had no results, and what was left out.
-
-    Raises:
-        InputError: when there is nothing to segment, or the PACS does not answer as it should.
+        The result of each case that had none, and what was left out.
     """
     stored = pacs.series_of(study)
     planned = plan_cases(pacs, study, stored, segmenter.codes, options.named)
@@ -193,7 +166,7 @@ def segment_study(
         if not cases:
             first = f": {left_out[0].what} {left_out[0].reason}" if left_out else "."
             raise InputError(f"There is no image to segment{first}")
-        return StudyRun(pacs, segmenter, study, options).segment(cases, first_number), left_out
+        return _segment_cases(pacs, segmenter, study, options, cases, first_number), left_out
 
 
 def _read(
@@ -216,49 +189,39 @@ def _read(
     return chosen, [*unreadable, *left_out]
 
 
-@dataclass
-class StudyRun:
-    """The segmentation of a study's cases, one after another."""
-
-    pacs: Pacs
-    segmenter: DicomSegmenter
-    study: str
-    options: StudyOptions
-
-    def segment(self, cases: Sequence[tuple[DicomCase, Wanted]], first_number: int) -> list[CaseResult]:
-        """Segment cases and store their results, until the PACS is gone."""
-        results: list[CaseResult] = []
-        bar = tqdm(cases, desc="Segmenting", unit="case", leave=False, disable=len(cases) == 1)
-        for number, (case, wanted) in enumerate(bar, start=first_number):
-            result, gone = self._one_case(case, wanted, number)
-            results.append(result)
-            if gone and len(results) < len(cases):
-                self._say(f"The other {len(cases) - len(results)} cases are not tried: run the command again.")
-                break
-        return results
-
-    def _one_case(self, case: DicomCase, wanted: Wanted, number: int) -> tuple[CaseResult, bool]:
-        """What became of a case, and whether the PACS is gone."""
-        study, files, options = uid_suffix(self.study), [], self.options
-        note, problem, gone = "", None, False
+def _segment_cases(
+    pacs: Pacs,
+    segmenter: DicomSegmenter,
+    study: str,
+    options: StudyOptions,
+    cases: Sequence[tuple[DicomCase, Wanted]],
+    first_number: int,
+) -> list[CaseResult]:
+    """Segment cases and store their results, until the PACS is gone."""
+    results: list[CaseResult] = []
+    bar = tqdm(cases, desc="Segmenting", unit="case", leave=False, disable=len(cases) == 1)
+    for number, (case, wanted) in enumerate(bar, start=first_number):
+        which = f"Case {number} (study {uid_suffix(study)})"
+        files, note, problem, gone = [], "", None, False
         try:
-            source = self.segmenter.read(case, options.named, options.resample)
+            source = segmenter.read(case, options.named, options.resample)
             note = note_on(case, source)
-            made = self.segmenter.segment(source, show_progress=True, uids=wanted.uids).made
+            made = segmenter.segment(source, show_progress=True, uids=wanted.uids).made
             if options.out is not None:
                 files = write_case(options.out, number, made)
             objects = {str(ds.SOPInstanceUID): ds for ds in made.values()}
             lacking = {uid: ds for uid, ds in objects.items() if uid not in wanted.present}
-            store_objects(self.pacs, self.study, lacking)
+            store_objects(pacs, study, lacking)
             there = f"; {len(wanted.present)} were there" if wanted.present else ""
-            self._say(f"Case {number} (study {study}): {len(lacking)} objects stored{there}.")
+            options.report(f"{which}: {len(lacking)} objects stored{there}.")
             if note:
-                self._say(f"Note: Case {number} (study {study}): {note}.")
+                options.report(f"Note: {which}: {note}.")
         except Exception as e:  # damaged headers fail in more ways than can be listed; the other cases go on
             logger.debug("Case %d", number, exc_info=True)  # only when asked for: a traceback may hold values
             problem, gone = problem_of(e), isinstance(e, PacsError) and e.gone
-            self._say(f"Error: Case {number} (study {study}): {problem}")
-        return CaseResult(number, study, files, problem, note), gone
-
-    def _say(self, line: str) -> None:
-        tqdm.write(line) if self.options.report is print else self.options.report(line)
+            options.report(f"Error: {which}: {problem}")
+        results.append(CaseResult(number, uid_suffix(study), files, problem, note))
+        if gone and len(results) < len(cases):
+            options.report(f"The other {len(cases) - len(results)} cases are not tried: run the command again.")
+            break
+    return results

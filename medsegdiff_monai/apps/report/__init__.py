@@ -4,7 +4,7 @@
 """The report of a segmented case: one HTML file that needs nothing else.
 
 - ``case``: the content of a report.
-- ``page``: the page and the data that its scripts draw from; ``fragments``: its HTML; ``assets``: style and scripts.
+- ``page``: the page, its HTML and the data that its scripts draw from; ``assets``: style and scripts.
 - ``pictures``: images, maps and diagrams as data URLs, and outlines of masks as SVG paths.
 """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -35,7 +37,7 @@ def map_levels(values: np.ndarray, top: float) -> np.ndarray:
 
 def picture(levels: np.ndarray) -> str:
     """A grey or RGB picture, ``(rows, columns)`` or ``(rows, columns, 3)`` of uint8, as PNG in base64."""
-    return _png(Image.fromarray(np.ascontiguousarray(levels)))
+    return _png(Image.fromarray(np.ascontiguousarray(levels)).save)
 
 
 def map_picture(levels: np.ndarray, colours: str) -> str:
@@ -48,7 +50,7 @@ def map_picture(levels: np.ndarray, colours: str) -> str:
     coloured = Image.fromarray(np.ascontiguousarray(levels)).convert("L")
     coloured.putpalette(colormaps[colours](np.arange(256), bytes=True)[:, :3].tobytes())
     alpha = np.rint(255.0 * np.clip(np.arange(256) / (255.0 * _FADED), 0.0, 1.0)).astype(np.uint8)
-    return _png(coloured, transparency=alpha.tobytes())
+    return _png(coloured.save, transparency=alpha.tobytes())
 
 
 def colour_bar(colours: str) -> str:
@@ -60,26 +62,22 @@ def colour_bar(colours: str) -> str:
 def reliability_picture(reliability: ReportReliability) -> str:
     """The reliability diagram on a transparent ground, PNG in base64."""
     figure = reliability_figure({f"{reliability.section} cases": reliability.bins})
-    file = io.BytesIO()
-    figure.savefig(file, format="png", transparent=True)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return _png(figure.savefig, transparent=True)
 
 
-def _png(image: Image.Image, **options: bytes) -> str:
+def _png(save: Callable[..., None], **options: Any) -> str:
+    """The file that a picture's own way of saving gives, in base64."""
     file = io.BytesIO()
-    image.save(file, format="PNG", **options)
+    save(file, format="png", **options)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def outline(mask: np.ndarray) -> str:
-    """The outline of a mask along the edges of its pixels, as an SVG path.
+    """The outline of a mask along the edges of its pixels, as an SVG path such as ``M2 2h4v4h-4z``.
 
     The pixel of row r and column c covers the square from (c, r) to (c + 1, r + 1); x runs to the right and y down.
     Every connected part is one closed line, clockwise on the screen, and every hole another, counter-clockwise. Pixels
     that touch at a corner only are parts of their own, pixels of a hole that do so are one hole.
-
-    Returns:
-        The path data, such as ``M2 2h4v4h-4z``; empty where the mask is.
     """
     edges = _edges(mask)
     starts = sorted((vertex for vertex, steps in edges.items() if (1, 0) in steps), key=lambda v: (v[1], v[0]))

@@ -8,8 +8,7 @@ Each ``read_*`` gives a ``LayoutData``: the usable cases, and for everything els
 
 from .brats import contrast_files, read_brats
 from .ddti import read_ddti
-from .folder import read_folder
+from .folder import UNITED_LABELS, read_folder
 from .layout import DEFAULT_SPLIT, SECTIONS, LayoutCase, LayoutData, parse_split, sections_of, split_by_patient
 from .msd import read_msd
-from .pairs import UNITED_LABELS
 from .refuge2 import read_refuge2

@@ -46,17 +46,7 @@ _Names = dict[Path, str]
 
 
 def contrast_files(image: str) -> list[str] | None:
-    """All contrasts of a case, from the file of one of them and the names of BraTS.
-
-    Args:
-        image: file of one contrast, such as ``BraTS2021_00000_flair.nii.gz``.
-
-    Returns:
-        The files of FLAIR, T1w, T1gd and T2w, or None where the file is not named as a contrast.
-
-    Raises:
-        InputError: when a contrast is missing beside it.
-    """
+    """The files of FLAIR, T1w, T1gd and T2w beside the file of one of them; None where its name is not one of BraTS."""
     path = Path(image)
     for convention in _CONVENTIONS:
         case, key = convention.parts(path.name) or ("", "seg")
@@ -79,12 +69,6 @@ def read_brats(root: Path) -> LayoutData:
 
     Mirrors put each file into a folder of its own name, ``<case>_flair.nii/<case>_flair.nii``, in which it may also
     have another name.
-
-    Args:
-        root: folder of the data set.
-
-    Raises:
-        InputError: when the folder is missing, holds no cases, or mixes both namings.
     """
     paths, problems = files_below(existing_folder(root), _DEPTH)
     folders = _folders(paths)
@@ -102,32 +86,38 @@ def read_brats(root: Path) -> LayoutData:
     for folder, names in tqdm(folders.items(), desc="Checking labels", unit="case", leave=False):
         cases = _cases(names, convention)
         with data.reporting(next(iter(cases)) if len(cases) == 1 else folder.name):
-            _add_case(data, folder, names, cases, convention)
+            if not cases:
+                shown = words(names.values())
+                raise InputError(f"None of the files {shown} in {folder} is named as in BraTS: rename them.")
+            if len(cases) > 1:
+                several = f"files of several cases ({words(cases)})"
+                raise InputError(f"{folder} holds {several}: give each case a folder of its own.")
+            ((name, files),) = cases.items()
+            others = [path for path in names if not any(path in group for group in files.values())]
+            data.cases.append(_case(data, name, files, others, convention))
     if any(case.name.upper().startswith("BRATS-PED") for case in data.cases):
         data.notes.append("BraTS-PED is read with the labels of 2023; in 2024 it numbered them in another way.")
     return data
 
 
 def _folders(paths: list[Path]) -> dict[Path, _Names]:
-    """The NIfTI files of each case folder."""
+    """The NIfTI files of each case folder.
+
+    In a folder of its own, a file has the folder's name where that is one of BraTS: mirrors call the file in
+    ``BraTS2021_00495_flair.nii`` ``00000057_brain_flair.nii``. It has neither where the two say different things.
+    """
     folders: dict[Path, _Names] = {}
     for path in paths:
-        if path.name.lower().endswith(_VOLUMES):
-            is_alone = path.parent.name.lower().endswith(_VOLUMES)
-            folder = path.parent.parent if is_alone else path.parent
-            folders.setdefault(folder, {})[path] = _name_in_own_folder(path) if is_alone else path.name
+        if not path.name.lower().endswith(_VOLUMES):
+            continue
+        folder, name = path.parent, path.name
+        if folder.name.lower().endswith(_VOLUMES):
+            own, outer = ({parts[1] for c in _CONVENTIONS if (parts := c.parts(n))} for n in (name, folder.name))
+            differ = own and outer and own != outer
+            name = f"{name} (in {folder.name})" if differ else folder.name if outer else name
+            folder = folder.parent
+        folders.setdefault(folder, {})[path] = name
     return folders
-
-
-def _name_in_own_folder(path: Path) -> str:
-    """The folder's name where it is one of BraTS, or else the file's own; neither where they say different things.
-
-    Mirrors call the file in ``BraTS2021_00495_flair.nii`` ``00000057_brain_flair.nii``.
-    """
-    own, folder = ({parts[1] for c in _CONVENTIONS if (parts := c.parts(p.name))} for p in (path, path.parent))
-    if own and folder and own != folder:
-        return f"{path.name} (in {path.parent.name})"
-    return path.parent.name if folder else path.name
 
 
 def _cases(names: _Names, convention: _Convention) -> dict[str, dict[str, list[Path]]]:
@@ -157,69 +147,40 @@ def _convention(root: Path, folders: Mapping[Path, _Names]) -> _Convention:
     return next(c for c, paths in zip(_CONVENTIONS, named) if paths)
 
 
-def _add_case(
-    data: LayoutData,
-    folder: Path,
-    names: _Names,
-    cases: Mapping[str, dict[str, list[Path]]],
-    convention: _Convention,
-) -> None:
-    if not cases:
-        raise InputError(f"None of the files {words(names.values())} in {folder} is named as in BraTS: rename them.")
-    if len(cases) > 1:
-        raise InputError(f"{folder} holds files of several cases ({words(cases)}): give each case a folder of its own.")
-    ((name, files),) = cases.items()
-    images = _images(name, files, convention)
+def _case(
+    data: LayoutData, name: str, files: Mapping[str, list[Path]], others: list[Path], convention: _Convention
+) -> LayoutCase:
+    """A case of its files by key; ``others`` in its folder have no name of BraTS."""
+    stem = f"{name}{convention.joint}"
+    named = zip(CONTRASTS, convention.keys)
+    if missing := [f"{contrast} ({stem}{key}.nii.gz)" for contrast, key in named if key not in files]:
+        raise InputError(f"It has no {words(missing)}: add what is missing.")
+    for paths in files.values():
+        if len(paths) > 1:
+            raise InputError(f"{words(p.name for p in paths)} are two files of one kind: leave one.")
+    images = tuple(files[key][0] for key in convention.keys)
+    known = (0, 1, 2, convention.enhancing)
+    rule = f", but the labels of {convention.years} are {words(known)}: give the label map that belongs to these names."
+    label = None
     if "seg" in files:
-        label: Path | None = files["seg"][0]
-        _check_label(files["seg"][0], images[0], convention)
+        label = files["seg"][0]
+        check_label(label, images[0], known, rule)
     else:
-        others = [path for path in names if not any(path in group for group in files.values())]
-        label = _misnamed_label(data, name, others, images[0], convention)
+        hint = f" (or is {words(p.name for p in others)} the label map? then rename it)" if others else ""
+        # BraTS 2020 calls the label map of its case 355 W39_1998.09.19_Segm.nii.
+        if len(others) == 1 and re.search(r"(?i)seg(m|mentation)?\.nii(\.gz)?$", others[0].name):
+            try:
+                check_label(others[0], images[0], known, rule)
+                label = others[0]
+            except InputError as e:
+                hint = f" ({e})"
+        reason = f"{stem}seg.nii.gz is missing, so it can only be segmented: add it{hint}."
+        if label is not None:
+            reason = f"{label.name} is taken for its label map: rename it if it is."
+        data.report(name, reason, kept=True)
     for path in images[1:]:  # which the bundle resamples on request
         if difference := grid_difference(path, images[0]):
             reason = f"{path.name} {difference}, so the case needs --resample_contrasts true, or to be resampled."
             data.report(name, reason, kept=True)
     patient = re.fullmatch(convention.patient, name)
-    data.cases.append(LayoutCase(name, patient[1] if patient else name, tuple(images), label))
-
-
-def _images(name: str, files: Mapping[str, list[Path]], convention: _Convention) -> list[Path]:
-    missing = [
-        f"{contrast} ({name}{convention.joint}{key}.nii.gz)"
-        for contrast, key in zip(CONTRASTS, convention.keys)
-        if key not in files
-    ]
-    if missing:
-        raise InputError(f"It has no {words(missing)}: add what is missing.")
-    for paths in files.values():
-        if len(paths) > 1:
-            raise InputError(f"{words(p.name for p in paths)} are two files of one kind: leave one.")
-    return [files[key][0] for key in convention.keys]
-
-
-def _check_label(label: Path, image: Path, convention: _Convention) -> None:
-    known = (0, 1, 2, convention.enhancing)
-    rule = f", but the labels of {convention.years} are {words(known)}: give the label map that belongs to these names."
-    check_label(label, image, known, rule)
-
-
-def _misnamed_label(
-    data: LayoutData, name: str, others: list[Path], image: Path, convention: _Convention
-) -> Path | None:
-    """The only other file of a case without a label map, where its name says that it is one and it fits.
-
-    BraTS 2020 calls the label map of its case 355 ``W39_1998.09.19_Segm.nii``.
-    """
-    hint = f" (or is {words(p.name for p in others)} the label map? then rename it)" if others else ""
-    if len(others) == 1 and re.search(r"(?i)seg(m|mentation)?\.nii(\.gz)?$", others[0].name):
-        try:
-            _check_label(others[0], image, convention)
-        except InputError as e:
-            hint = f" ({e})"
-        else:
-            data.report(name, f"{others[0].name} is taken for its label map: rename it if it is.", kept=True)
-            return others[0]
-    reason = f"{name}{convention.joint}seg.nii.gz is missing, so it can only be segmented: add it{hint}."
-    data.report(name, reason, kept=True)
-    return None
+    return LayoutCase(name, patient[1] if patient else name, images, label)

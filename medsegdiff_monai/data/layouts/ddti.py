@@ -26,17 +26,17 @@ def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
 
     The folder holds ``<case>_<k>.jpg`` and, for each case, ``<case>.xml``, whose ``<mark>`` elements give for the image
     of number ``<image>`` the nodules' outlines as JSON in ``<svg>``: ``[{"points": [{"x": 247, "y": 91}, ...]}, ...]``,
-    in pixels from the upper left corner. The labels are 1 in the union of an image's nodules. A case is a patient.
-
-    Args:
-        root: folder of the images and XML files.
-        labels_dir: folder that the label maps are written to, as 8-bit PNG; files of their names are replaced.
-
-    Raises:
-        InputError: when the folder is missing or holds no XML files, or labels cannot be written.
+    in pixels from the upper left corner. The labels are 1 in the union of an image's nodules, and are written to
+    ``labels_dir`` as 8-bit PNG. A case is a patient.
     """
     files, problems = files_below(existing_folder(root), 0)
-    images, annotations = _by_case(files)
+    images: dict[str, dict[int, list[Path]]] = {}  # by case and number
+    annotations: dict[str, Path] = {}  # by case
+    for path in files:
+        if match := re.fullmatch(r"(?i)(.+)_(\d+)\.jpe?g", path.name):
+            images.setdefault(match[1], {}).setdefault(int(match[2]), []).append(path)
+        elif path.suffix.lower() == ".xml":
+            annotations[path.stem] = path
     if not images or not annotations:
         raise InputError(f"{root} holds no DDTI cases: give the folder that holds <case>_<k>.jpg and <case>.xml.")
     data = LayoutData(
@@ -50,35 +50,19 @@ def read_ddti(root: Path, labels_dir: Path) -> LayoutData:
     )
     for case in tqdm(sorted({*images, *annotations}, key=natural_key), desc="Drawing", unit="case", leave=False):
         pictures = images.get(case, {})
-        marks: dict[int, list[str]] | None = None
+        labels: dict[int, Image.Image] = {}
         with data.reporting(case):
             marks = _marks(case, annotations.get(case))
             if not pictures and not marks:
                 raise InputError(f"{case}.xml has neither marks nor images: add them or take it away.")
-        if marks is None:
-            continue
-        for k in sorted({*pictures, *marks}):
-            label = None
-            with data.reporting(f"{case}_{k}"):
-                label = _label(case, k, pictures.get(k, []), marks.get(k, []))
-            if label is not None:
-                path = check_writable(labels_dir) / f"{case}_{k}.png"
-                replace_atomically(path, label.save)
-                data.cases.append(LayoutCase(path.stem, case, (pictures[k][0],), path))
+            for k in sorted({*pictures, *marks}):
+                with data.reporting(f"{case}_{k}"):
+                    labels[k] = _label(case, k, pictures.get(k, []), marks.get(k, []))
+        for k, label in labels.items():
+            path = check_writable(labels_dir) / f"{case}_{k}.png"
+            replace_atomically(path, label.save)
+            data.cases.append(LayoutCase(path.stem, case, (pictures[k][0],), path))
     return data
-
-
-def _by_case(files: list[Path]) -> tuple[dict[str, dict[int, list[Path]]], dict[str, Path]]:
-    """The images by case and number, and the XML files by case."""
-    images: dict[str, dict[int, list[Path]]] = {}
-    annotations: dict[str, Path] = {}
-    for path in files:
-        match = re.fullmatch(r"(?i)(.+)_(\d+)\.jpe?g", path.name)
-        if match:
-            images.setdefault(match[1], {}).setdefault(int(match[2]), []).append(path)
-        elif path.suffix.lower() == ".xml":
-            annotations[path.stem] = path
-    return images, annotations
 
 
 def _marks(case: str, path: Path | None) -> dict[int, list[str]]:

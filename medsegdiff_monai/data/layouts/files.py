@@ -14,17 +14,6 @@ from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.data.reading import NIFTI, label_turn, naming, read_header, read_label, shown_size
 from medsegdiff_monai.utils import InputError
 
-__all__ = [
-    "check_label",
-    "existing_folder",
-    "files_below",
-    "grid_difference",
-    "label_values",
-    "natural_key",
-    "single_channel",
-    "words",
-]
-
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
     """The root of a data set, which has to be a folder that can be read."""
@@ -43,15 +32,10 @@ def natural_key(text: object) -> tuple[list[tuple[int, str]], str]:
 
 
 def files_below(root: Path, depth: int) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Files of a folder and of its subfolders, without hidden ones and what macOS adds to archives.
+    """Files of a folder and of ``depth`` levels of subfolders, without hidden ones and what macOS adds to archives.
 
-    Args:
-        root: the folder.
-        depth: number of levels of subfolders to go down.
-
-    Returns:
-        The files, sorted, and name and reason for each subfolder that cannot be read, each link to nothing and each
-        pipe, which would never end.
+    The files are sorted. With them come name and reason for each subfolder that cannot be read, link to nothing and
+    pipe, which would never end.
     """
     paths: list[Path] = []
     problems: list[tuple[str, str]] = []
@@ -75,20 +59,16 @@ def files_below(root: Path, depth: int) -> tuple[list[Path], list[tuple[str, str
     return [path for path in paths if os.path.isfile(path)], problems
 
 
-def words(items: Iterable[object], limit: int = 5) -> str:
-    """Items for a sentence, the first few of many."""
+def words(items: Iterable[object]) -> str:
+    """Items for a sentence, the first five of many."""
     shown = [str(item) for item in items]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def grid_difference(path: Path, reference: Path) -> str | None:
     """The difference between the grids of two files by their headers, in words; None where there is none.
 
     Channels are not part of a grid. Pictures have a size, volumes a shape and an affine.
-
-    Raises:
-        InputError: when a file cannot be read, one is a picture and the other a volume, or a label may lie on its
-            image in two ways.
     """
     header, expected = read_header(path, path.name), read_header(reference, reference.name)
     if (header.kind == NIFTI) != (expected.kind == NIFTI):
@@ -111,7 +91,7 @@ def _by(shape: Iterable[int]) -> str:
 
 
 def single_channel(path: Path) -> np.ndarray:
-    """Label values of shape ``(X, Y)`` or ``(X, Y, Z)``, float32, of a file that may not have several channels."""
+    """Label values, ``(X, Y)`` or ``(X, Y, Z)``, float32, of a file that may not have several channels."""
     label, _ = read_label(path, path.name)
     if len(label) > 1:
         raise InputError(f"{path.name} has {len(label)} channels: give a map of label values of one channel.")
@@ -129,20 +109,9 @@ def label_values(path: Path) -> list[float]:
 
 
 def check_label(label: Path, image: Path, known: Container[float], rule: str, which: str | None = None) -> list[float]:
-    """Refuse a label that does not lie on its image's grid or holds other values than the known ones.
+    """The values of a label, which is refused where it is not on its image's grid or has others than the known ones.
 
-    Args:
-        label: the label map.
-        image: its image.
-        known: label values that may occur.
-        rule: the end of the sentence about other values, as ``", which are not declared."``.
-        which: the label as the subject of a sentence; None for its name.
-
-    Returns:
-        The values that occur.
-
-    Raises:
-        InputError: when it is refused, or a file cannot be read.
+    ``rule`` ends the sentence about other values, which ``which`` begins; None takes the label's name.
     """
     which = which or label.name
     if difference := grid_difference(label, image):

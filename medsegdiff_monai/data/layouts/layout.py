@@ -84,7 +84,7 @@ def parse_split(split: Any) -> tuple[float, ...]:
 
 
 def split_by_patient(sizes: Mapping[str, int], shares: Sequence[float], seed: int) -> dict[str, str]:
-    """The section of each patient by chance, for patients with numbers of cases and the shares of ``SECTIONS``.
+    """The section of each patient by chance, from patients' numbers of cases and the shares of ``SECTIONS``.
 
     Shuffled patients are cut into sections, and single patients then moved or exchanged for as long as that brings the
     numbers of cases nearer to the shares. No section with a share stays empty where there are enough patients.
@@ -120,13 +120,11 @@ def _best_change(
     best, change = cost({}, {}), {}
     for a, b in itertools.permutations(open_sections, 2):
         for size, p in first[a].items():
-            new = cost({a: -size, b: size}, {a: -1, b: 1})
-            if new < best:
-                best, change = new, {p: b}
-            for other, q in first[b].items():
-                new = cost({a: other - size, b: size - other}, {})
-                if new < best:
-                    best, change = new, {p: b, q: a}
+            options = [({a: -size, b: size}, {a: -1, b: 1}, {p: b})]
+            options += [({a: other - size, b: size - other}, {}, {p: b, q: a}) for other, q in first[b].items()]
+            for moved, patients, option in options:
+                if (new := cost(moved, patients)) < best:
+                    best, change = new, option
     return change
 
 
@@ -134,23 +132,22 @@ def sections_of(data: LayoutData, split: Any = None, seed: int = 0) -> dict[str,
     """Share the cases of a data set out to the sections of a datalist, each in natural order.
 
     Cases without a label go to a section of their own, ``"unlabelled"``. Cases of a section whose results would have
-    one name are left out of the data and reported.
-
-    Args:
-        data: the data set; its cases, problems and notes are changed.
-        split: as for :func:`parse_split`; None keeps the sections that the data set states for all its cases, if these
-            are two at least, and else takes ``DEFAULT_SPLIT``.
-        seed: seed of the split.
-
-    Raises:
-        InputError: when the split or the seed is wrong.
+    one name are left out of the data and reported; the cases, problems and notes of ``data`` change. Without a
+    ``split``, see :func:`parse_split`, two or more sections that the data set states for all its cases are kept.
     """
     shares = parse_split(DEFAULT_SPLIT if split is None else split)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise InputError(f"--seed must be a whole number not below 0, got {seed!r}.")
     stated = {case.section for case in data.cases if case.label is not None}
     keep = split is None and None not in stated and len(stated) > 1
-    _leave_out_twins(data, by_section=keep)
+    groups: dict[tuple[str | None, str], list[LayoutCase]] = {}
+    for case in data.cases:
+        groups.setdefault((case.section if keep else None, case.name), []).append(case)
+    for twins in groups.values():
+        if len(twins) > 1:
+            files = " and ".join(str(case.images[0]) for case in twins)
+            data.report(twins[0].name, f"{files} would give results of one name: rename them.")
+            data.cases = [case for case in data.cases if case not in twins]
     if keep:
         kept = ", ".join(name for name in SECTIONS if name in stated)
         data.notes.append(f"The data set's own sections are kept ({kept}); --split splits all cases anew.")
@@ -161,15 +158,3 @@ def sections_of(data: LayoutData, split: Any = None, seed: int = 0) -> dict[str,
         name = "unlabelled" if case.label is None else case.section if keep else placed[case.patient]
         sections.setdefault(str(name), []).append(case)
     return sections
-
-
-def _leave_out_twins(data: LayoutData, by_section: bool) -> None:
-    """Leave out, and report, cases (of one section) whose results would have one name."""
-    groups: dict[tuple[str | None, str], list[LayoutCase]] = {}
-    for case in data.cases:
-        groups.setdefault((case.section if by_section else None, case.name), []).append(case)
-    for twins in groups.values():
-        if len(twins) > 1:
-            files = " and ".join(str(case.images[0]) for case in twins)
-            data.report(twins[0].name, f"{files} would give results of one name: rename them.")
-            data.cases = [case for case in data.cases if case not in twins]

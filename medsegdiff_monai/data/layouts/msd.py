@@ -27,13 +27,7 @@ def read_msd(root: Path) -> LayoutData:
 
     Its volumes have the shape ``(X, Y, Z, 4)``: FLAIR, T1w, T1gd, T2w. Its labels are 1 oedema, 2 non-enhancing and 3
     enhancing tumour, another meaning of 1 and 2 than in BraTS. Every case is a patient. ``imagesTs`` has no labels and
-    is not used.
-
-    Args:
-        root: the task's folder or the one that holds it.
-
-    Raises:
-        InputError: when the folder is missing, holds no cases, or its ``dataset.json`` describes another task.
+    is not used. ``root`` is the task's folder or the one that holds it.
     """
     task = existing_folder(root)
     task = task if (task / "imagesTr").is_dir() else task / _TASK

@@ -21,7 +21,6 @@ _DEPTH = 5
 _SECTIONS = {"train": "training", "val": "validation", "test": "test"}
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _MASK_FOLDERS = ("gts", "gt", "disc_cup_masks", "disc_cup_mask", "masks", "mask")  # the surest name first
-_NO_MASK = len(_MASK_FOLDERS) + 1
 _DERIVED = ("illustration", "square", "crop")  # drawings over the images, and copies of another shape
 
 _Pictures = dict[tuple[str | None, str], list[Path]]
@@ -36,12 +35,6 @@ def read_refuge2(root: Path) -> LayoutData:
 
     A mask is 0 in the cup, 128 in the rim of the disc and 255 outside, so the disc is 0 and 128. The data set states no
     patients: every photograph counts as a patient of its own, and two eyes of one person may be in two sections.
-
-    Args:
-        root: folder of the data set.
-
-    Raises:
-        InputError: when the folder is missing or holds no photographs.
     """
     paths, problems = files_below(existing_folder(root), _DEPTH)
     images, masks = _pictures(root, paths)
@@ -82,19 +75,13 @@ def _pictures(root: Path, paths: list[Path]) -> tuple[_Pictures, _Pictures]:
             continue
         matches = (re.search(r"(?<![a-z])(train|val|test)", part) for part in folders)
         key = next((_SECTIONS[match[1]] for match in matches if match), None), case_name(path)
-        rank = min((_mask_rank(part) for part in folders), default=_NO_MASK)
-        if rank < _NO_MASK:
+        ranks = [_MASK_FOLDERS.index(part) for part in folders if part in _MASK_FOLDERS]
+        if ranks or any(part.startswith("annotation") or part.endswith("-gt") for part in folders):
+            rank = min(ranks, default=len(_MASK_FOLDERS))
             masks.setdefault(key, {}).setdefault(rank, []).append(path)
         else:
             images.setdefault(key, []).append(path)
     return images, {key: ranked[min(ranked)] for key, ranked in masks.items()}
-
-
-def _mask_rank(folder: str) -> int:
-    """A rank that is the lower the surer a folder of this name holds the masks."""
-    if folder in _MASK_FOLDERS:
-        return _MASK_FOLDERS.index(folder)
-    return _NO_MASK - 1 if folder.startswith("annotation") or folder.endswith("-gt") else _NO_MASK
 
 
 def _files(images: list[Path], masks: list[Path]) -> tuple[Path, Path]:

@@ -10,54 +10,43 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from medsegdiff_monai.data.phantoms.drawing import blend, reduce, render_grid, smooth_noise, soft_step, wobble
+from medsegdiff_monai.data.phantoms.drawing import blend, covered, reduce, render_grid, smooth_noise, soft_step, wobble
 
 __all__ = ["draw_fundus"]
-
-
-def _draw_vessel(
-    rng: np.random.Generator,
-    canvas: ImageDraw.ImageDraw,
-    unit: float,
-    start: np.ndarray,
-    heading: float,
-    turn: float,
-    width: float,
-) -> None:
-    """Draw a vessel, which tapers, and its branches; lengths are in units of the shorter side, angles in radians."""
-    point, bend = start, 0.0
-    while width > 0.002:
-        bend = 0.8 * bend + rng.normal(0.0, 0.05)
-        heading += turn + bend
-        following = point + 0.02 * np.array([math.cos(heading), math.sin(heading)])
-        canvas.line([*(point * unit), *(following * unit)], fill=255, width=max(1, round(width * unit)))
-        point, width = following, width * 0.975
-        if rng.random() < 0.07:
-            side = rng.choice((-1.0, 1.0))
-            _draw_vessel(rng, canvas, unit, point, heading + side * rng.uniform(0.5, 1.0), -side * 0.02, width * 0.65)
-            width *= 0.9
 
 
 def _vessel_tree(rng: np.random.Generator, shape: Sequence[int], disc: np.ndarray, nasal: float) -> np.ndarray:
     """Density in [0, 1] of the vessels of the optic disc, ``(H, W)``; ``nasal`` is 1 with the nose on the right."""
     picture = Image.new("L", (shape[1], shape[0]))
     canvas, unit = ImageDraw.Draw(picture), float(min(shape))
+
+    def draw_vessel(point: np.ndarray, heading: float, turn: float, width: float) -> None:
+        """Draw a vessel, which tapers, and its branches; lengths are in shorter sides, angles in radians."""
+        bend = 0.0
+        while width > 0.002:
+            bend = 0.8 * bend + rng.normal(0.0, 0.05)
+            heading += turn + bend
+            following = point + 0.02 * np.array([math.cos(heading), math.sin(heading)])
+            canvas.line([*(point * unit), *(following * unit)], fill=255, width=max(1, round(width * unit)))
+            point, width = following, width * 0.975
+            if rng.random() < 0.07:
+                side = rng.choice((-1.0, 1.0))
+                draw_vessel(point, heading + side * rng.uniform(0.5, 1.0), -side * 0.02, width * 0.65)
+                width *= 0.9
+
     for vertical in (-1.0, 1.0):
         for _ in range(2):  # an artery and a vein each to the temporal arcades
             heading = math.atan2(vertical, -nasal * rng.uniform(-0.3, 0.7))
             turn = -vertical * nasal * rng.uniform(0.005, 0.035)
             start = disc + rng.normal(0.0, 0.012, 2) + np.array([0.02 * nasal, 0.0])
-            _draw_vessel(rng, canvas, unit, start, heading, turn, rng.uniform(0.012, 0.022))
+            draw_vessel(start, heading, turn, rng.uniform(0.012, 0.022))
         heading = math.atan2(vertical * rng.uniform(0.2, 1.0), nasal)
-        _draw_vessel(rng, canvas, unit, disc, heading, 0.0, rng.uniform(0.007, 0.012))
+        draw_vessel(disc, heading, 0.0, rng.uniform(0.007, 0.012))
     return ndimage.gaussian_filter(np.asarray(picture) / 255.0, 0.0025 * unit)
 
 
 def _disc_and_cup(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Approximate distances to the borders of optic disc and cup, positive within; the cup is in the disc everywhere.
-
-    All are in radii of the disc: rows ``(H, 1)`` and columns ``(1, W)`` from its centre, and the distances ``(H, W)``.
-    """
+    """Approximate distances to the borders of disc and cup, positive within, ``(H, W)``; all in radii of the disc."""
     dx = dx / rng.uniform(0.82, 1.0)  # discs are taller than wide
     disc = wobble(rng, np.arctan2(dy, dx), 0.02) - np.hypot(dy, dx)
     ratio = rng.uniform(0.4, 0.75)
@@ -70,10 +59,7 @@ def _disc_and_cup(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray) -> t
 def _paint_retina(
     rng: np.random.Generator, y: np.ndarray, x: np.ndarray, disc: np.ndarray, side: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Retina ``(H, W, 3)`` in [0, 1] with choroid, fovea, a pale crescent and bright deposits, and its mean colour.
-
-    ``side`` is the distance from the disc's centre towards the temple, of shape ``(1, W)``.
-    """
+    """Retina ``(H, W, 3)`` in [0, 1], by the distance ``(1, W)`` from the disc to the temple, and its mean colour."""
     unit = disc.shape[0] / (y.max() - y.min())
     retina = np.array([rng.uniform(0.55, 0.8), rng.uniform(0.24, 0.36), rng.uniform(0.08, 0.18)])
     choroid = 0.035 * smooth_noise(rng, disc.shape, 0.08 * unit) + 0.05 * smooth_noise(rng, disc.shape, 0.4 * unit)
@@ -114,5 +100,5 @@ def draw_fundus(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarr
     vessels = _vessel_tree(rng, disc.shape, centre, nasal)
     colour = blend(colour, colour * (1.0 - rng.uniform(0.7, 1.0) * np.array([0.38, 0.62, 0.5])), vessels)
     image = np.round(255.0 * reduce(_photograph(rng, y, x, colour), factor))
-    whole, inner = (reduce((part > 0).astype(float), factor) >= 0.5 for part in (disc, cup))
-    return image.astype(np.uint8), (whole + (whole & inner).astype(np.uint8)).astype(np.uint8)
+    whole, inner = (covered(part > 0, factor) for part in (disc, cup))
+    return image.astype(np.uint8), whole + (whole & inner)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from medsegdiff_monai.data.phantoms.drawing import reduce, render_grid, smooth_noise, soft_step, wobble
+from medsegdiff_monai.data.phantoms.drawing import covered, reduce, render_grid, smooth_noise, soft_step, wobble
 
 __all__ = ["LOBE_PROBABILITY", "SCALE_DEVIATION", "ReadScan", "Reading", "draw_readings", "draw_ultrasound"]
 
@@ -147,27 +147,13 @@ def _speckle(rng: np.random.Generator, echo: np.ndarray, unit: float) -> np.ndar
     return 10.0 * np.log10(power + 0.01)  # the electronic noise bounds it below
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """A B-mode image, uint8 of shape ``(H, W)``, and what is in it, on a grid ``factor`` times as fine.
+def _draw_scan(
+    rng: np.random.Generator, size: Sequence[int], with_lobe: bool
+) -> tuple[np.ndarray, _Nodule, np.ndarray, int]:
+    """Draw a B-mode image, uint8 of shape ``(H, W)``, of a gland with a nodule, from which a doubtful lobe may bud.
 
-    The lobe is the distance to its border, positive within; None without one.
-    """
-
-    image: np.ndarray
-    nodule: _Nodule
-    lobe: np.ndarray | None
-    factor: int
-
-    def on_pixels(self, inside: np.ndarray) -> np.ndarray:
-        """A mask on the fine grid as uint8 on the image's, ``(H, W)``: 1 where it covers at least half of a pixel."""
-        return (reduce(inside.astype(float), self.factor) >= 0.5).astype(np.uint8)
-
-
-def _draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = False) -> _Scan:
-    """Draw a B-mode image of a gland with a nodule, from which a lobe may bud that is doubtful.
-
-    Both are then hypoechoic: what is doubtful is in plain sight, and no lobe can be taken for a vessel beside it.
+    Both are then hypoechoic: what is doubtful is in plain sight, and no lobe can be taken for a vessel beside it. The
+    nodule and the lobe (boolean, empty without one) are on a grid finer by the factor that comes last.
     """
     y, x, factor = render_grid(size)
     unit, height = float(min(size) * factor), y.max()
@@ -175,12 +161,12 @@ def _draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = 
     nodule = _nodule(rng, y, x, gland, largest=0.22 if with_lobe else 0.31)
     distance = nodule.distance()
     inside = soft_step(distance, 0.01)
-    lobe = _lobe_distance(rng, nodule) if with_lobe else None
-    solid = inside if lobe is None else np.maximum(inside, soft_step(lobe, 0.015))
+    lobe = _lobe_distance(rng, nodule) if with_lobe else np.full_like(distance, -np.inf)
+    solid = np.maximum(inside, soft_step(lobe, 0.015))
     dark, fluid = _distractors(rng, y, x, solid)
     echo = _tissue_layers(rng, y, x, gland)
     echo = echo * (1.0 - 0.85 * solid) + dark + _nodule_echo(rng, distance, unit, with_lobe)
-    if lobe is not None:
+    if with_lobe:
         echo -= rng.uniform(8.0, 12.0) * (solid - inside)
     # A beam is dimmed, or less so than beside, by what it has crossed: shadow and enhancement (dB per unit of path).
     crossed = rng.normal(-4.0, 14.0) * np.cumsum(inside, axis=0) + 35.0 * np.cumsum(fluid, axis=0)
@@ -189,13 +175,13 @@ def _draw_scan(rng: np.random.Generator, size: Sequence[int], with_lobe: bool = 
     level = _speckle(rng, echo, unit)
     grey = rng.uniform(80.0, 125.0) + rng.uniform(4.0, 5.5) * level
     grey = reduce(np.clip(grey, 0.0, 255.0), factor)
-    return _Scan(np.round(grey).astype(np.uint8), nodule, lobe, factor)
+    return np.round(grey).astype(np.uint8), nodule, lobe > 0, factor
 
 
 def draw_ultrasound(rng: np.random.Generator, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """B-mode image of a gland, uint8 of shape ``(H, W)``, and its nodule (1), uint8 of shape ``(H, W)``."""
-    scan = _draw_scan(rng, size)
-    return scan.image, scan.on_pixels(scan.nodule.distance() > 0)
+    image, nodule, _, factor = _draw_scan(rng, size, with_lobe=False)
+    return image, covered(nodule.distance() > 0, factor)
 
 
 @dataclass(frozen=True)
@@ -227,14 +213,12 @@ def draw_readings(rng: np.random.Generator, size: Sequence[int], readers: int) -
     taken in. These draws are independent of one another and of the image, so that nothing in it tells them. Further
     readers change neither the image nor those before them.
     """
-    scan = _draw_scan(rng, size, with_lobe=True)
-    assert scan.lobe is not None  # it was asked for
-    lobe: np.ndarray = scan.lobe > 0
+    image, nodule, lobe, factor = _draw_scan(rng, size, with_lobe=True)
     readings = []
     for _ in range(readers):
         scale = 1.0 + SCALE_DEVIATION * float(np.clip(rng.standard_normal(), -_FURTHEST, _FURTHEST))
         taken = bool(rng.random() < LOBE_PROBABILITY)
-        inside = scan.nodule.distance(scale) > 0
-        readings.append(Reading(scan.on_pixels(inside | lobe if taken else inside), scale, taken))
-    largest = scan.on_pixels(scan.nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) > 0)
-    return ReadScan(scan.image, readings, scan.on_pixels(lobe) * (1 - largest))
+        inside = nodule.distance(scale) > 0
+        readings.append(Reading(covered(inside | lobe if taken else inside, factor), scale, taken))
+    largest = covered(nodule.distance(1.0 + _FURTHEST * SCALE_DEVIATION) > 0, factor)
+    return ReadScan(image, readings, covered(lobe, factor) * (1 - largest))

@@ -134,8 +134,7 @@ def write_phantoms(
         Path of the datalist.
 
     Raises:
-        InputError: when the kind, the size, a count, the seed or the number of readers is wrong, when the folder
-            cannot be written to or when it holds another dataset.
+        InputError: when an option is wrong, or the folder cannot be written to or holds another dataset.
     """
     known, shape = _check(kind, size)
     counts = {"training": num_training, "validation": num_validation, "test": num_test}
@@ -161,9 +160,9 @@ def write_phantoms(
         rule = {"scale_deviation": SCALE_DEVIATION, "lobe_probability": LOBE_PROBABILITY}
         _write_json(folder / "readers.json", {"rule": rule, "cases": drawn})
     content = {"name": name, "modality": known.modality, "labels": known.labels, "licence": _LICENCE}
+    content["tensorImageSize"] = "4D" if known.spatial_dims == 3 else "2D"
     numbers = {f"num{section.capitalize()}": number for section, number in counts.items()}
-    size_of_tensors = {"tensorImageSize": "4D" if kind == "brain" else "2D"}
-    return _write_json(folder / "datalist.json", {**content, **size_of_tensors, **sections, **numbers})
+    return _write_json(folder / "datalist.json", {**content, **sections, **numbers})
 
 
 def _check_numbers(kind: str, counts: dict[str, int], seed: int, readers: int) -> None:
@@ -202,10 +201,8 @@ def _write_readings(
     _save(scan.lobe, folder / lobe)
     for path, reading in zip(labels, scan.readings):
         _save(reading.label, folder / path)
-    return {"image": image, "label": labels}, {
-        "lobe": lobe,
-        "readers": [{"scale": r.scale, "lobe": r.lobe} for r in scan.readings],
-    }
+    drawn = [{"scale": reading.scale, "lobe": reading.lobe} for reading in scan.readings]
+    return {"image": image, "label": labels}, {"lobe": lobe, "readers": drawn}
 
 
 def _save(array: np.ndarray, path: Path) -> None:

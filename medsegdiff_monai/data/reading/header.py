@@ -18,59 +18,42 @@ import numpy as np
 
 from medsegdiff_monai.utils import InputError
 
-__all__ = [
-    "DEFLATE_RATIO",
-    "JPEG_RATIO",
-    "MAX_VALUES",
-    "NIFTI",
-    "TRANSPARENT",
-    "FileHeader",
-    "UnreadableFileError",
-    "check_declared",
-    "file_kind",
-    "is_gzip",
-    "naming",
-]
-
 MAX_VALUES = 2**29  # of one file, all channels together: 2 GiB as float32
 DEFLATE_RATIO = 1032  # bytes that a byte of deflate stands for at most
 JPEG_RATIO = 512  # pixels that a byte of JPEG stands for at most: a block of 8 x 8 takes one bit or more
 TRANSPARENT = "is partly transparent: save it without transparency."
 NIFTI = "NIfTI"
+GZIP = b"\x1f\x8b"  # the first bytes of a file that is compressed with it
 _READ = ("PNG", "JPEG", "BMP", "TIFF", NIFTI)
 _DICOM = "a DICOM file"
 _HEAD = 544  # bytes: those of a NIfTI-2 header and of what says whether extensions follow
 
-# Where the bytes begin, the bytes, and what they begin; the first that fits holds.
-_SIGNATURES = (
+# Where the bytes begin, the bytes (any of several), and what they begin; the first that fits holds.
+_SIGNATURES: tuple[tuple[int, bytes | tuple[bytes, ...], str], ...] = (
     (12, b"CgBI", "a PNG file in Apple's own variant"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff\xf7", "a JPEG-LS file"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"BM", "BMP"),
-    *((0, magic, "TIFF") for magic in (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")),
+    (0, (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b"), "TIFF"),
     (344, b"n+1\x00", NIFTI),
     (4, b"n+2\x00", NIFTI),
     (344, b"ni1\x00", "a NIfTI file in two parts"),
-    (0, b"\x5c\x01\x00\x00", "an Analyze file"),
-    (0, b"\x00\x00\x01\x5c", "an Analyze file"),
+    (0, (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"), "an Analyze file"),
     # PS3.10's prefix after its preamble, or, without them, an element of group 0002 or 0008 in little endian.
-    *((at, magic, _DICOM) for at, magic in ((128, b"DICM"), (0, b"\x02\x00\x00\x00"), (0, b"\x08\x00\x05\x00"))),
-    (0, b"\x08\x00\x08\x00", _DICOM),
+    (128, b"DICM", _DICOM),
+    (0, (b"\x02\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00"), _DICOM),
     (8, b"WEBP", "a WebP file"),
     (0, b"GIF8", "a GIF file"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 file"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL file"),
-    (0, b"\xff\x0a", "a JPEG XL file"),
+    (0, (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"), "a JPEG 2000 file"),
+    (0, (b"\x00\x00\x00\x0cJXL ", b"\xff\x0a"), "a JPEG XL file"),
     (4, b"ftyp", "a HEIC, AVIF or video file"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"%PDF", "a PDF file"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
-    *((0, b"P%d" % i + space, "a PNM file") for i in range(1, 8) for space in (b"\n", b" ", b"\r", b"\t")),
+    (0, tuple(b"P%d%c" % (number, space) for number in range(1, 8) for space in b"\n \r\t"), "a PNM file"),
     (0, b"NRRD", "an NRRD file"),
-    (0, b"ObjectType", "a MetaImage file"),
-    (0, b"NDims", "a MetaImage file"),
+    (0, (b"ObjectType", b"NDims"), "a MetaImage file"),
     (0, b"\x93NUMPY", "a NumPy file"),
     (0, b"\x89HDF", "an HDF5, MATLAB or MINC file"),
     (0, b"MATLAB", "a MATLAB file"),
@@ -100,9 +83,8 @@ def naming(which: str) -> Iterator[None]:
     except Exception as e:  # decoders raise anything
         if isinstance(e, OSError) and e.errno:
             raise InputError(f"{which} cannot be read ({e.strerror}): mend its permissions or its disk.") from e
-        raise InputError(
-            f"{which} cannot be read: it is damaged, truncated or of a rare form that is not read; replace it."
-        ) from e
+        damage = "it is damaged, truncated or of a rare form that is not read"
+        raise InputError(f"{which} cannot be read: {damage}; replace it.") from e
 
 
 @dataclass(frozen=True)
@@ -129,34 +111,21 @@ def check_declared(shape: tuple[int, ...], values: int, needed_bytes: float, fil
     if min(shape) < 1:
         raise UnreadableFileError(f"has no pixels ({size}): replace it.")
     if needed_bytes > file_bytes:
-        raise UnreadableFileError(
-            f"cannot be read: it is damaged or truncated, as its {file_bytes} bytes cannot hold {size} pixels as it "
-            "declares; replace it."
-        )
+        damage = f"it is damaged or truncated, as its {file_bytes} bytes cannot hold {size} pixels as it declares"
+        raise UnreadableFileError(f"cannot be read: {damage}; replace it.")
     if values > MAX_VALUES:
-        raise UnreadableFileError(
-            f"is too large: it declares {size} pixels with {values} values in all, at most {MAX_VALUES} are read; "
-            "make it smaller."
-        )
-
-
-def is_gzip(head: bytes) -> bool:
-    """Whether a file that begins so is compressed with gzip."""
-    return head.startswith(b"\x1f\x8b")
+        excess = f"it declares {size} pixels with {values} values in all, at most {MAX_VALUES} are read"
+        raise UnreadableFileError(f"is too large: {excess}; make it smaller.")
 
 
 def file_kind(path: Path) -> str:
-    """The kind of an image file, as its first bytes and not its name tell: PNG, JPEG, BMP, TIFF or NIfTI.
-
-    Raises:
-        UnreadableFileError: when there is no such file, or it is of another kind.
-    """
+    """The kind of an image file, as its first bytes and not its name tell: PNG, JPEG, BMP, TIFF or NIfTI."""
     _check_is_file(path)
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head:
         raise UnreadableFileError("cannot be read: it is empty; replace it.")
-    compressed = is_gzip(head)
+    compressed = head.startswith(GZIP)
     if compressed:
         try:
             with gzip.open(path, "rb") as unpacked:

@@ -18,12 +18,12 @@ from nibabel.arrayproxy import ArrayProxy
 from medsegdiff_monai.data.grids import grid_spacing
 from medsegdiff_monai.data.reading.header import (
     DEFLATE_RATIO,
+    GZIP,
     NIFTI,
     TRANSPARENT,
     FileHeader,
     UnreadableFileError,
     check_declared,
-    is_gzip,
 )
 
 __all__ = ["nifti_header", "read_nifti", "stated_header"]
@@ -33,10 +33,13 @@ _IN_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; 2 is mm, and 0, unknow
 _BYTES_AT_ONCE = 2**22
 
 
-def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
+def _is_compressed(path: Path) -> bool:
     with path.open("rb") as file:
-        compressed = is_gzip(file.read(2))
-    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
+        return file.read(2) == GZIP
+
+
+def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
+    return gzip.open(path, "rb") if _is_compressed(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def stated_header(path: Path) -> Any:
@@ -48,18 +51,12 @@ def stated_header(path: Path) -> Any:
 
 
 def nifti_header(path: Path) -> FileHeader:
-    """The header of a NIfTI file.
-
-    Raises:
-        UnreadableFileError: when it has too few or too many axes, or declares a size that it cannot have.
-    """
+    """The header of a NIfTI file, checked."""
     header = stated_header(path)
     shape, channels = _axes(header)
-    itemsize, count = header.get_data_dtype().itemsize, math.prod(header.get_data_shape())
-    with path.open("rb") as file:
-        ratio = DEFLATE_RATIO if is_gzip(file.read(2)) else 1
-    needed = (header.get_data_offset() + count * itemsize) / ratio
-    check_declared(header.get_data_shape(), math.prod(shape) * channels, needed, path.stat().st_size)
+    needed = header.get_data_offset() + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    ratio = DEFLATE_RATIO if _is_compressed(path) else 1
+    check_declared(header.get_data_shape(), math.prod(shape) * channels, needed / ratio, path.stat().st_size)
     affine = _affine(header)
     unit = _IN_MM.get(int(header["xyzt_units"]) & _LENGTH_UNIT, 1.0)
     codes = {name: int(header[name]) for name in ("sform_code", "qform_code", "xyzt_units")}
@@ -110,27 +107,24 @@ def read_nifti(path: Path, header: FileHeader) -> np.ndarray:
     """Voxels of a NIfTI file, of shape ``(*spatial, channels)``, float32, with slope and intercept applied.
 
     They are read in pieces, so that no copy of all of them in the file's own type is made.
-
-    Raises:
-        UnreadableFileError: when it is partly transparent.
     """
     stated = stated_header(path)
     dtype = stated.get_data_dtype()
-    is_coloured = dtype.names is not None
-    slope, inter = (None, None) if is_coloured else stated.get_slope_inter()
+    slope, inter = (None, None) if dtype.names else stated.get_slope_inter()
+    scaling = (1.0 if slope is None else slope, 0.0 if inter is None else inter)
     columns, rows, planes = (*header.shape, 1)[:3]
-    shape = columns, rows, planes, 1 if is_coloured else header.channels
+    shape = columns, rows, planes, 1 if dtype.names else header.channels
     together = max(1, _BYTES_AT_ONCE // (columns * rows * dtype.itemsize))
     voxels = np.empty((columns, rows, planes, header.channels), np.float32)
     with _opened(path) as file:
-        scaling = (1.0 if slope is None else slope, 0.0 if inter is None else inter)
         stored = ArrayProxy(file, (shape, dtype, stated.get_data_offset(), *scaling), mmap=False)
         for channel, first in product(range(shape[3]), range(0, planes, together)):
-            piece = stored[:, :, first : first + together, channel]
+            part = slice(first, first + together)
+            piece = stored[:, :, part, channel]
             if dtype.names is None:
-                voxels[:, :, first : first + together, channel] = piece
+                voxels[:, :, part, channel] = piece
                 continue
             if len(dtype.names) > 3 and not (piece[dtype.names[3]] == 255).all():
                 raise UnreadableFileError(TRANSPARENT)
-            voxels[:, :, first : first + together] = np.stack([piece[name] for name in dtype.names[:3]], axis=-1)
+            voxels[:, :, part] = np.stack([piece[name] for name in dtype.names[:3]], axis=-1)
     return voxels.reshape((*header.shape, header.channels))

@@ -19,16 +19,6 @@ from medsegdiff_monai.data.reading.header import (
     check_declared,
 )
 
-__all__ = [
-    "ORIENTATION_TAG",
-    "as_shown",
-    "picture_header",
-    "read_picture",
-    "shown_size",
-    "turned",
-    "valid_orientation",
-]
-
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -51,15 +41,7 @@ def shown_size(size: tuple[int, int], orientation: int | None) -> tuple[int, int
 
 
 def turned(pixels: np.ndarray, orientation: int | None) -> np.ndarray:
-    """A view of a stored picture as it is shown.
-
-    Args:
-        pixels: stored pixels, of shape ``(columns, rows, ...)``.
-        orientation: tag 0x0112 of EXIF 2.32, section 4.6.4: which sides the first row and column are shown at.
-
-    Returns:
-        The picture as it is shown, of shape ``(columns, rows, ...)``.
-    """
+    """A view of stored pixels, ``(columns, rows, ...)``, as they are shown by an orientation of EXIF 2.32, 4.6.4."""
     flips = {2: (0,), 3: (0, 1), 4: (1,), 6: (0,), 7: (0, 1), 8: (1,)}
     shown = np.swapaxes(pixels, 0, 1) if orientation is not None and orientation >= 5 else pixels
     return np.flip(shown, flips.get(orientation or 1, ()))
@@ -73,11 +55,7 @@ def as_shown() -> Image.Exif:
 
 
 def picture_header(path: Path, kind: str) -> FileHeader:
-    """The header of a PNG, JPEG or BMP file, whichever of them ``kind`` says.
-
-    Raises:
-        UnreadableFileError: when it holds several pictures, or declares a size that it cannot have.
-    """
+    """The header of a PNG, JPEG or BMP file, whichever of them ``kind`` says, checked."""
     with _OPENERS[kind](path) as picture:
         channels = _IMAGE_CHANNELS.get(picture.mode, 1)
         values = picture.width * picture.height * channels
@@ -133,15 +111,9 @@ def _png_exif(path: Path) -> bytes | None:
 
 
 def read_picture(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
-    """Pixels of a PNG, JPEG or BMP file as they are stored.
+    """Pixels of a PNG, JPEG or BMP file as they are stored, of shape ``(rows, columns)`` or ``(rows, columns, 3)``.
 
     As an image, a palette picture becomes RGB and a black-and-white one grey. As a label, both keep their numbers.
-
-    Returns:
-        An array of shape ``(rows, columns)`` or ``(rows, columns, 3)``.
-
-    Raises:
-        UnreadableFileError: when the colours are no intensities of grey or RGB, or are partly transparent.
     """
     with _OPENERS[header.kind](path) as picture:
         mode = picture.mode

@@ -21,21 +21,22 @@ _ROUNDING = 1e-3
 def read_header(path: str | os.PathLike[str], which: str | None = None) -> FileHeader:
     """The statements of an image file about itself, checked against its size and against the limit on values.
 
-    Args:
-        path: PNG, JPEG, BMP, TIFF or NIfTI file, whatever its name.
-        which: the file as the subject of a sentence; None for ``The file <path>``.
-
-    Raises:
-        InputError: when the file is none of these, or declares a size that it cannot have or that is too large.
+    The arguments are those of :func:`read_image`.
     """
     with naming(which or f"The file {path}"):
-        return _header(Path(path))
+        file = Path(path)
+        kind = file_kind(file)
+        if kind == NIFTI:
+            return nifti_header(file)
+        return tiff_header(file) if kind == "TIFF" else picture_header(file, kind)
 
 
 def read_image(path: str | os.PathLike[str], which: str | None = None) -> tuple[np.ndarray, FileHeader]:
     """The intensities of an image file, a picture as it is shown.
 
-    The arguments are those of :func:`read_header`.
+    Args:
+        path: PNG, JPEG, BMP, TIFF or NIfTI file, whatever its name.
+        which: the file as the subject of a sentence; None for ``The file <path>``.
 
     Returns:
         The image of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
@@ -43,40 +44,31 @@ def read_image(path: str | os.PathLike[str], which: str | None = None) -> tuple[
     Raises:
         InputError: when the file cannot be read, or not without guessing.
     """
-    with naming(which or f"The file {path}"):
-        pixels, header = _pixels(Path(path), is_label=False)
-        return _channel_first(pixels), header
+    which = which or f"The file {path}"
+    with naming(which):
+        return _read(Path(path), which, is_label=False)
 
 
 def read_label(path: str | os.PathLike[str], which: str | None = None) -> tuple[np.ndarray, FileHeader]:
-    """The label values of a file, a picture as its own EXIF orientation says that it is shown.
+    """The label values of a file, of the shape of :func:`read_image`; its own EXIF orientation says how it is shown.
 
     Palettes are not applied. Colours that are equal are one channel, and values that are whole up to 0.001 are whole.
-    The arguments are those of :func:`read_header`.
-
-    Returns:
-        The label of shape ``(C, columns, rows)`` or ``(C, X, Y[, Z])``, float32, and its header.
-
-    Raises:
-        InputError: when the file cannot be read, or not without guessing.
     """
-    with naming(which or f"The file {path}"):
-        pixels, header = _pixels(Path(path), is_label=True)
-        if pixels.shape[-1] == 3 and all(np.array_equal(pixels[..., 0], pixels[..., c]) for c in (1, 2)):
-            pixels = pixels[..., :1].copy()
+    which = which or f"The file {path}"
+    with naming(which):
+        label, header = _read(Path(path), which, is_label=True)
+        if len(label) == 3 and all(np.array_equal(label[0], label[c]) for c in (1, 2)):
+            label = label[:1].copy()
         with np.errstate(invalid="ignore"):  # of infinite values, which stay as they are
-            whole = all(np.abs(part - np.rint(part)).max() <= _ROUNDING for part in pixels)
-        return _channel_first(np.rint(pixels, out=pixels) if whole else pixels), header
+            whole = all(np.abs(part - np.rint(part)).max() <= _ROUNDING for channel in label for part in channel)
+        return np.rint(label, out=label) if whole else label, header
 
 
 def label_turn(label: FileHeader, image: FileHeader) -> int:
     """The EXIF orientation by which a label, as it was read, is turned to lie on its image as that is shown.
 
     A label that states an orientation lies as it says. One that states none was drawn on the image as it is shown or as
-    it is stored, and its size has to tell which.
-
-    Raises:
-        UnreadableFileError: when it may have been either.
+    it is stored; its size has to tell which, or an ``UnreadableFileError`` is raised.
     """
     orientation = image.orientation or 1
     if orientation == 1 or label.orientation is not None:
@@ -91,25 +83,15 @@ def label_turn(label: FileHeader, image: FileHeader) -> int:
     return orientation if size == stored else 1
 
 
-def _header(path: Path) -> FileHeader:
-    kind = file_kind(path)
-    if kind == NIFTI:
-        return nifti_header(path)
-    return tiff_header(path) if kind == "TIFF" else picture_header(path, kind)
-
-
-def _pixels(path: Path, is_label: bool) -> tuple[np.ndarray, FileHeader]:
-    """Pixels of shape ``(*spatial, channels)``, float32, contiguous, and the header."""
-    header = _header(path)
+def _read(path: Path, which: str, is_label: bool) -> tuple[np.ndarray, FileHeader]:
+    """Pixels of shape ``(C, *spatial)``, float32, and the header."""
+    header = read_header(path, which)
     if header.kind == NIFTI:
-        return read_nifti(path, header), header
-    read = read_tiff if header.kind == "TIFF" else read_picture
-    stored = read(path, header, is_label)
-    stored = stored.reshape((*stored.shape[:2], -1)).swapaxes(0, 1)
-    return np.ascontiguousarray(turned(stored, header.orientation), dtype=np.float32), header
-
-
-def _channel_first(pixels: np.ndarray) -> np.ndarray:
-    """A view of shape ``(C, *spatial)``, with the usual strides where there is one channel."""
-    spatial = pixels.shape[:-1]
-    return pixels.reshape((1, *spatial)) if pixels.shape[-1] == 1 else np.moveaxis(pixels, -1, 0)
+        pixels = read_nifti(path, header)
+    else:
+        stored = (read_tiff if header.kind == "TIFF" else read_picture)(path, header, is_label)
+        stored = stored.reshape((*stored.shape[:2], -1)).swapaxes(0, 1)
+        pixels = np.ascontiguousarray(turned(stored, header.orientation), dtype=np.float32)
+    if pixels.shape[-1] == 1:  # with the usual strides
+        return pixels.reshape((1, *pixels.shape[:-1])), header
+    return np.moveaxis(pixels, -1, 0), header

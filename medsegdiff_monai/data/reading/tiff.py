@@ -42,17 +42,13 @@ _RATIOS = {
     COMPRESSION.PACKBITS: 64,  # two bytes stand for 128
     COMPRESSION.ZSTD: 32768,  # a block of 2**17 equal bytes takes four
 }
+_COLOURS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
 _ALPHA = (1, 2)  # of ExtraSamples, with the colours multiplied by it or not
 _BYTE = 8
 
 
 def tiff_header(path: Path) -> FileHeader:
-    """The header of a TIFF file.
-
-    Raises:
-        UnreadableFileError: when it holds several pages, is compressed or coloured in a way that is not read, or
-            declares a size that it cannot have.
-    """
+    """The header of a TIFF file, checked."""
     with _page(path) as page:
         orientation = valid_orientation(page.tags.valueof(ORIENTATION_TAG))
         channels = 3 if page.photometric == PHOTOMETRIC.PALETTE else page.samplesperpixel - _has_alpha(page)
@@ -92,11 +88,10 @@ def _check_form(page: Any) -> None:
     if page.compression not in _RATIOS:
         name = getattr(page.compression, "name", page.compression)
         raise UnreadableFileError(f"is compressed in a way that is not read ({name}): save it with LZW or deflate.")
-    converted = page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG
-    if (
-        page.photometric not in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
-        and not converted
-    ):
+    is_read = page.photometric in _COLOURS or (
+        page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG  # which the decoder converts
+    )
+    if not is_read:
         known = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.CIELAB: "CIELab"}
         name = known.get(page.photometric) or getattr(page.photometric, "name", "colours that are not stated")
         raise UnreadableFileError(f"is in {name}, not in grey or RGB: save it in one of these.")
@@ -122,24 +117,20 @@ def _check_size(page: Any, file_bytes: int) -> None:
     ends = np.add(page.dataoffsets, page.databytecounts, dtype=float)
     parts = math.prod(page.chunked)
     if len(ends) < parts or (ends > file_bytes).any() or 0 in page.databytecounts[:parts]:
-        raise UnreadableFileError(
-            "cannot be read: it is damaged or truncated, as it lacks a part of its pixels; replace it."
-        )
+        damage = "it is damaged or truncated, as it lacks a part of its pixels"
+        raise UnreadableFileError(f"cannot be read: {damage}; replace it.")
 
 
 def read_tiff(path: Path, header: FileHeader, is_label: bool) -> np.ndarray:
-    """Pixels of a TIFF file as they are stored, of shape ``(rows, columns, channels)``, float32, black lowest.
-
-    Raises:
-        UnreadableFileError: when it is partly transparent.
-    """
+    """Pixels of a TIFF file as they are stored, of shape ``(rows, columns, channels)``, float32, black lowest."""
     with _page(path) as page:
         alpha = _has_alpha(page)
         meaning = _meaning(page, is_label)
         channels = 1 if is_label and page.photometric == PHOTOMETRIC.PALETTE else header.channels
         # Columns first in memory, as the image will be, so that turning the axes makes no copy.
         pixels = np.empty((page.imagewidth, page.imagelength, channels), np.float32).swapaxes(0, 1)
-        _check_parts(page)
+        if page.compression == COMPRESSION.JPEG:
+            _check_jpeg_parts(page)
         for part, (sample, _, row, column, _), _ in page.segments(maxworkers=1):
             area = part[0, : page.imagelength - row, : page.imagewidth - column]
             if sample + area.shape[-1] > page.samplesperpixel - alpha:
@@ -159,19 +150,16 @@ def _has_alpha(page: Any) -> bool:
     return len(page.extrasamples) == 1 and page.extrasamples[0] in _ALPHA
 
 
-def _check_parts(page: Any) -> None:
+def _check_jpeg_parts(page: Any) -> None:
     """Refuse strips and tiles in JPEG that are larger than they have a right to be, which the decoder would obey."""
-    if page.compression != COMPRESSION.JPEG:
-        return
     strip = page.imagewidth, min(page.rowsperstrip, page.imagelength)
     width, length = (page.tilewidth, page.tilelength) if page.is_tiled else strip
+    damage = "it is damaged, as a part of it declares more pixels than all"
     for offset, count in zip(page.dataoffsets, page.databytecounts):
         page.parent.filehandle.seek(offset)
         with JpegImageFile(io.BytesIO(page.parent.filehandle.read(count))) as part:
             if part.width > width + 16 or part.height > length + 16:  # whole blocks, at half the resolution of colour
-                raise UnreadableFileError(
-                    "cannot be read: it is damaged, as a part of it declares more pixels than all; replace it."
-                )
+                raise UnreadableFileError(f"cannot be read: {damage}; replace it.")
 
 
 def _meaning(page: Any, is_label: bool) -> Callable[[np.ndarray], np.ndarray]:

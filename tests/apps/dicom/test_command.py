@@ -79,7 +79,7 @@ def test_a_failed_case_is_told_and_the_others_are_written(
     cut = objects.picture(tmp_path / "in" / "3.dcm", ultrasound_image, study, InstanceNumber=3, **series)
     cut.write_bytes(cut.read_bytes()[:-1000])
     said: list[str] = []
-    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append).results
     problems = [r.problem for r in results]
     assert problems[0] is None
     assert problems[1] is not None
@@ -125,7 +125,7 @@ def test_a_formal_fault_that_the_pixels_do_not_need_costs_a_note(
     path = objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, study)
     objects.replace_value(path, keyword, value)
     said: list[str] = []
-    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append).results
     assert result.problem is None
     assert sum(keyword in line for line in said) == (0 if kept else 1)
     assert not [line for line in said if "again" in line or "PID" in line]
@@ -149,7 +149,7 @@ def test_objects_of_a_retired_class_are_segmented_and_referred_to_as_what_they_a
 ) -> None:
     retired = "1.2.840.10008.5.1.4.1.1.6"
     objects.picture(tmp_path / "in" / "1.dcm", ultrasound_image, objects.new_study(), retired)
-    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out")
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out").results
     assert result.problem is None
     assert [validate(tmp_path / "out" / file) for file in result.files] == [""] * 4
     source = pydicom.dcmread(tmp_path / "in" / "1.dcm").SOPInstanceUID
@@ -170,7 +170,7 @@ def test_frames_that_are_there_are_segmented_however_many_are_stated(
     cine = np.stack([ultrasound_image, ultrasound_image[::-1]])
     path = objects.picture(tmp_path / "in" / "1.dcm", cine, objects.new_study(), objects.ULTRASOUND_MULTIFRAME)
     objects.replace_value(path, "NumberOfFrames", b"7")
-    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out")
+    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out").results
     assert result.problem is None
     assert "there are 2 frames, not the 7 that are stated" in result.note
     assert pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm").NumberOfFrames == 2
@@ -185,7 +185,9 @@ def test_frames_of_a_class_that_has_one_are_all_segmented(
     ds = pydicom.dcmread(path)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = objects.ULTRASOUND
     ds.save_as(path)
-    (result,) = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=lambda line: None)
+    (result,) = segment_folders(
+        segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=lambda line: None
+    ).results
     assert result.problem is None
     made = pydicom.dcmread(tmp_path / "out" / "case_001" / "seg.dcm")
     assert made.NumberOfFrames == 2
@@ -204,7 +206,7 @@ def test_deep_nesting_with_a_fault_inside_costs_at_most_a_line(
     fault = b"\x08\x00\x16\x00ZZ\x04\x00abcd"
     objects.insert_before(path, "PatientName", objects.nested_sequence(300, undefined, fault))
     said: list[str] = []
-    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append).results
     assert [r.problem for r in results] == [None] * (1 if undefined else 2)
     # Whether Python's limit or the fault comes first depends on how deep the caller is.
     reasons = ("nested too deeply", "damaged or truncated")
@@ -261,7 +263,7 @@ def test_a_study_of_four_contrasts(
     tmp_path: Path,
     validate: Callable[[Path], str],
 ) -> None:
-    (result,) = segment_folders(segmenter_of(BRAIN), [brain_folder], tmp_path / "out")
+    (result,) = segment_folders(segmenter_of(BRAIN), [brain_folder], tmp_path / "out").results
     assert result.problem is None
     names = ["seg", "probability", "uncertainty_TC", "uncertainty_WT", "uncertainty_ET", "sr"]
     assert result.files == [f"case_001/{name}.dcm" for name in names]
@@ -278,7 +280,7 @@ def test_mixed_folders_list_what_is_missing(
     volume = brain_image[..., 1]
     objects.mr_series(tmp_path / "in" / "1", volume, objects.OBLIQUE, study, **objects.CONTRAST_ATTRIBUTES["T1w"])
     segmenter = segmenter_of(BRAIN)
-    (result,) = segment_folders(segmenter, [tmp_path / "in"], tmp_path / "out")
+    (result,) = segment_folders(segmenter, [tmp_path / "in"], tmp_path / "out").results
     assert result.problem is not None
     assert result.problem.startswith("FLAIR, T1gd, T2w missing (found series 1 (24 images): T1w)")
     with pytest.raises(InputError, match="names for T2w no series"):

@@ -65,7 +65,7 @@ def test_damaged_pictures_give_a_sentence_or_a_result(
         path = objects.picture(tmp_path / "in" / f"{i:02d}.dcm", small, objects.new_study())
         damage(path, rng)
     said: list[str] = []
-    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append)
+    results = segment_folders(segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", report=said.append).results
     _check_sentences(said)
     written = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
     assert written == {f"case_{r.case:03d}" for r in results if r.problem is None}
@@ -91,7 +91,7 @@ def test_damaged_slices_give_a_sentence(
         files = sorted((tmp_path / "in" / str(i)).rglob("*.dcm"))
         garbled(files[int(rng.integers(0, len(files)))], rng)
     said: list[str] = []
-    results = segment_folders(segmenter, [tmp_path / "in"], tmp_path / "out", report=said.append)
+    results = segment_folders(segmenter, [tmp_path / "in"], tmp_path / "out", report=said.append).results
     assert all(r.problem for r in results)
     _check_sentences(said)
     assert 0 < len(read) < 8

@@ -19,7 +19,7 @@ from medsegdiff_monai.apps.dicom import DicomSegmenter, find_dicom_cases, read_h
 from medsegdiff_monai.apps.dicom.case import SegmentedCase
 from medsegdiff_monai.apps.dicom.pages import case_pages
 from medsegdiff_monai.apps.dicom.reading.identity import Privacy
-from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput
+from medsegdiff_monai.apps.dicom.reading.images import VolumeInput
 from medsegdiff_monai.apps.report import ReportCase
 
 THYROID, FUNDUS, BRAIN = "thyroid_ultrasound_medsegdiff", "fundus_optic_medsegdiff", "brats_mri_medsegdiff"
@@ -93,7 +93,7 @@ def test_report_lies_beside_the_objects(segmenter_of: Segmenters, ultrasound_ima
     said: list[str] = []
     (result,) = segment_folders(
         segmenter_of(THYROID), [tmp_path / "in"], tmp_path / "out", pages=True, report=said.append
-    )
+    ).results
     assert result.files[-1] == "case_001/report.html"
     page = (tmp_path / "out" / "case_001" / "report.html").read_text(encoding="utf-8")
     assert "nodule area" in page

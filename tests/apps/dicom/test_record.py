@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
     with pytest.raises(InputError, match="--resume"):
         segment_folders(segmenter, [images], out)
     said: list[str] = []
-    results = segment_folders(segmenter, [images], out, report=said.append, resume=True)
+    results = segment_folders(segmenter, [images], out, report=said.append, resume=True).results
     assert said[0] == "1 of 3 cases are done already."
     assert [r.problem for r in results] == [None] * 3
     after = written_at(out)
@@ -115,12 +115,12 @@ def test_a_case_that_was_whole_before_the_summary_said_so_is_not_done_twice(
     segmenter: DicomSegmenter, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    results = segment_folders(segmenter, [images], out)
+    results = segment_folders(segmenter, [images], out).results
     content = summary(out)
     content["cases"][2].update(files=[], problem="It is not segmented yet")
     (out / SUMMARY).write_text(json.dumps(content), encoding="utf-8")
     before = written_at(out)
-    again = segment_folders(segmenter, [images], out, resume=True)
+    again = segment_folders(segmenter, [images], out, resume=True).results
     assert written_at(out) == before
     assert [sorted(r.files) for r in again] == [sorted(r.files) for r in results]
 
@@ -134,7 +134,7 @@ def test_numbers_stay_where_images_have_come_and_gone(
     (images / "2.dcm").unlink()
     early = {**objects.new_study(), "StudyInstanceUID": "1.2.0"}
     objects.picture(images / "0.dcm", ultrasound_image, early)
-    results = segment_folders(segmenter, [images], out, resume=True)
+    results = segment_folders(segmenter, [images], out, resume=True).results
     assert [(r.case, r.study) for r in results] == [
         (1, "...1.2.1"),
         (2, "...1.2.2"),
@@ -152,11 +152,11 @@ def test_a_case_that_failed_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(segmenter, "segment", fail)
-        (problem, *_) = [r.problem for r in segment_folders(segmenter, [images], tmp_path / "out")]
+        (problem, *_) = [r.problem for r in segment_folders(segmenter, [images], tmp_path / "out").results]
     assert problem is not None
     assert "KeyError in test_record.py" in problem
     assert "a value" not in problem
-    results = segment_folders(segmenter, [images], tmp_path / "out", resume=True)
+    results = segment_folders(segmenter, [images], tmp_path / "out", resume=True).results
     assert [r.problem for r in results] == [None] * 3
 
 
@@ -202,7 +202,7 @@ def test_a_case_that_takes_too_long_or_too_much_is_one_line(
     segmenter: DicomSegmenter, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segmenter, "time_limit", 1e-4)
-    results = segment_folders(segmenter, [images], tmp_path / "slow")
+    results = segment_folders(segmenter, [images], tmp_path / "slow").results
     assert all("longer than 0.0001 seconds" in str(r.problem) for r in results)
     monkeypatch.setattr(segmenter, "time_limit", None)
 
@@ -210,7 +210,7 @@ def test_a_case_that_takes_too_long_or_too_much_is_one_line(
         raise MemoryError
 
     monkeypatch.setattr("medsegdiff_monai.apps.dicom.case.read_picture", large)
-    results = segment_folders(segmenter, [images], tmp_path / "large")
+    results = segment_folders(segmenter, [images], tmp_path / "large").results
     assert all("more memory than is free" in str(r.problem) for r in results)
 
 
@@ -220,12 +220,12 @@ def test_a_case_whose_folder_is_incomplete_is_done_again(
     out = tmp_path / "out"
     segment_folders(segmenter, [images], out)
     (out / "case_002" / "sr.dcm").unlink()
-    results = segment_folders(segmenter, [images], out, resume=True)
+    results = segment_folders(segmenter, [images], out, resume=True).results
     assert [r.problem for r in results] == [None] * 3
     assert (out / "case_002" / "sr.dcm").is_file()
 
 
 def test_the_time_limit_of_a_case_is_given_to_the_segmenter(bundles: Path, images: Path, tmp_path: Path) -> None:
     segmenter = DicomSegmenter(bundles / THYROID, 1, 1, "cpu", time_limit=1e-4)
-    results = segment_folders(segmenter, [images], tmp_path / "out", report=lambda _: None)
+    results = segment_folders(segmenter, [images], tmp_path / "out", report=lambda _: None).results
     assert all("longer than 0.0001 seconds" in str(r.problem) for r in results)

@@ -19,7 +19,6 @@ from apps.dicomweb.test_pacs import item, small_object
 from urllib3.util import connection
 
 from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, PacsError, StoredSeries, exchange, pacs
-from medsegdiff_monai.apps.dicomweb.errors import LimitError
 
 STUDY = "1.2.3.87654321"
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n"
@@ -237,6 +236,6 @@ def test_a_connection_that_is_made_after_the_time_is_over_is_ended(monkeypatch: 
 
 
 def test_nothing_is_asked_once_the_time_is_over() -> None:
-    with Service(lambda _: [JSON + b"\r\n[]"]) as service, pytest.raises(LimitError):
+    with Service(lambda _: [JSON + b"\r\n[]"]) as service, pytest.raises(exchange.LimitError):
         exchange.Exchange(service.url, Credentials(), Limits()).listing("studies", deadline=time.monotonic() - 1.0)
     assert service.asked == 0

@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicomweb import Credentials, Limits, Pacs, PacsError, StoredSeries
-from medsegdiff_monai.apps.dicomweb.errors import pacs_errors
+from medsegdiff_monai.apps.dicomweb.exchange import Exchange
 from medsegdiff_monai.utils import InputError
 
 STUDY, SECRET = "1.2.3.87654321", "geheim"
@@ -212,7 +212,7 @@ def test_a_pacs_that_answers_nothing_in_time_is_gone(service: Service) -> None:
 def test_a_full_disk_is_not_the_pacs_fault() -> None:
     with (
         pytest.raises(InputError, match=r"temporary folder \(No space left on device\)") as e,
-        pacs_errors("", "", 1, True),
+        Exchange("", Credentials(), Limits()).errors(""),
     ):
         raise OSError(28, "No space left on device")
     assert not isinstance(e.value, PacsError)

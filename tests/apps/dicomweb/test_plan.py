@@ -13,7 +13,6 @@ from apps.dicom import objects
 from pydicom.dataset import Dataset
 
 from medsegdiff_monai.apps.dicom import BundleCodes, ResultUIDs, read_codes, series_sizes
-from medsegdiff_monai.apps.dicom.reading.contrasts import NamedContrasts
 from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment
 from medsegdiff_monai.apps.dicomweb import PacsError, StoredSeries
 from medsegdiff_monai.apps.dicomweb.study import PlannedCase, plan_cases, wanted_results
@@ -72,7 +71,7 @@ def four(pacs: Headers) -> dict[str, StoredSeries]:
 
 def test_only_the_series_of_the_contrasts_are_chosen_in_their_order(brain: BundleCodes) -> None:
     pacs = Headers()
-    (case,) = plan_cases(pacs, "1.2", four(pacs), brain, None)
+    (case,) = plan_cases(pacs, "1.2", four(pacs), brain, {})
     assert [s.uid for s in case.series] == ["1.1", "1.2", "1.3", "1.4"]
     assert case.sources == tuple(sorted(f"1.{i}.{j}" for i in (1, 2, 3, 4) for j in range(3)))
     assert sorted(pacs.asked) == [f"1.{i}" for i in range(1, 7)]  # of no other kind, and once each
@@ -83,25 +82,25 @@ def test_missing_contrasts_are_told_and_can_be_named(brain: BundleCodes) -> None
     stored = four(pacs)
     stored["1.3"] = mr(pacs, "1.3", 3, SeriesDescription="quiet")
     with pytest.raises(InputError, match=r"T1gd missing \(found .*series 5 \(200 images\): not recognised"):
-        plan_cases(pacs, "1.2", stored, brain, None)
-    (case,) = plan_cases(pacs, "1.2", stored, brain, NamedContrasts({"T1gd": "3"}))
+        plan_cases(pacs, "1.2", stored, brain, {})
+    (case,) = plan_cases(pacs, "1.2", stored, brain, {"T1gd": "3"})
     assert [s.uid for s in case.series] == ["1.1", "1.2", "1.3", "1.4"]
     with pytest.raises(InputError, match="names for T1gd no series"):
-        plan_cases(pacs, "1.2", stored, brain, NamedContrasts({"T1gd": "77"}))
+        plan_cases(pacs, "1.2", stored, brain, {"T1gd": "77"})
 
 
 def test_a_study_without_fitting_series_is_refused(brain: BundleCodes, thyroid: BundleCodes) -> None:
     pacs = Headers()
     stored = four(pacs)
     with pytest.raises(PacsError, match=r"which takes US \(found 1 CT, 7 MR, 1 SEG\): choose another study or bundle"):
-        plan_cases(pacs, "1.2", stored, thyroid, None)
+        plan_cases(pacs, "1.2", stored, thyroid, {})
     with pytest.raises(PacsError, match=r"has no image to segment: series 6 \(3 images\) in the study is a localizer"):
-        plan_cases(pacs, "1.2", {"1.6": stored["1.6"]}, brain, None)
+        plan_cases(pacs, "1.2", {"1.6": stored["1.6"]}, brain, {})
 
 
 def test_each_picture_is_a_case(thyroid: BundleCodes) -> None:
     kinds = {"2.1": objects.ULTRASOUND, "2.2": objects.ULTRASOUND_MULTIFRAME, "2.3": "1.2.840.10008.5.1.4.1.1.88.33"}
-    cases = plan_cases(Headers(), "1.2", {"2": StoredSeries("2", "US", kinds)}, thyroid, None)
+    cases = plan_cases(Headers(), "1.2", {"2": StoredSeries("2", "US", kinds)}, thyroid, {})
     assert [case.sources for case in cases] == [("2.1",), ("2.2",)]
     assert all(list(case.series[0].instances) == ["2.1", "2.2"] for case in cases)
 

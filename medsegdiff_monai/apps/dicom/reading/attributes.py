@@ -4,64 +4,44 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from highdicom.uid import UID
+from pydicom import uid
 from pydicom.charset import CODES_TO_ENCODINGS, decode_bytes, default_encoding, python_encoding
 from pydicom.dataset import Dataset
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
-__all__ = [
-    "IMAGE_CLASSES",
-    "MODALITIES",
-    "PICTURE_CLASSES",
-    "RETIRED_CLASSES",
-    "SECONDARY_CAPTURE",
-    "VOLUME_CLASSES",
-    "decimals",
-    "decoded_text",
-    "first_value",
-    "number",
-    "numbers",
-    "python_encodings",
-    "text",
-    "uid_suffix",
-    "value_of",
-    "words",
-]
+__all__ = ["IMAGE_CLASSES", "MODALITIES", "PICTURE_CLASSES", "RETIRED_CLASSES", "SECONDARY_CAPTURE"]
+__all__ += ["VOLUME_CLASSES", "decimals", "decoded_text", "derived_uid", "first_value", "is_valid_uid", "number"]
+__all__ += ["numbers", "python_encodings", "text", "uid_suffix", "valid_uid", "value_of", "words"]
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-VOLUME_CLASSES = frozenset(
-    {  # classic, Enhanced, and Legacy Converted Enhanced MR (PS3.4 B.5)
-        "1.2.840.10008.5.1.4.1.1.4",
-        "1.2.840.10008.5.1.4.1.1.4.1",
-        "1.2.840.10008.5.1.4.1.1.4.4",
-    }
+SECONDARY_CAPTURE = uid.SecondaryCaptureImageStorage
+VOLUME_CLASSES: frozenset[str] = frozenset(
+    {uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage}  # PS3.4 B.5
 )
 RETIRED_CLASSES = {  # ultrasound, one frame and several (PS3.6 annex A), and the classes that took their place
-    "1.2.840.10008.5.1.4.1.1.6": "1.2.840.10008.5.1.4.1.1.6.1",
-    "1.2.840.10008.5.1.4.1.1.3": "1.2.840.10008.5.1.4.1.1.3.1",
+    "1.2.840.10008.5.1.4.1.1.6": uid.UltrasoundImageStorage,
+    "1.2.840.10008.5.1.4.1.1.3": uid.UltrasoundMultiFrameImageStorage,
 }
-PICTURE_CLASSES = frozenset(
+_PICTURE_MODALITIES: dict[str, str] = {
+    **dict.fromkeys((*RETIRED_CLASSES, *RETIRED_CLASSES.values()), "US"),
+    uid.VLPhotographicImageStorage: "XC",
+    uid.OphthalmicPhotography8BitImageStorage: "OP",
+    uid.OphthalmicPhotography16BitImageStorage: "OP",
+}
+PICTURE_CLASSES: frozenset[str] = frozenset(
     {
-        *RETIRED_CLASSES,
-        *RETIRED_CLASSES.values(),
-        "1.2.840.10008.5.1.4.1.1.77.1.4",  # photograph
-        "1.2.840.10008.5.1.4.1.1.77.1.5.1",  # ophthalmic photograph, 8 bits
-        "1.2.840.10008.5.1.4.1.1.77.1.5.2",  # ophthalmic photograph, 16 bits
+        *_PICTURE_MODALITIES,
         SECONDARY_CAPTURE,
-        f"{SECONDARY_CAPTURE}.2",  # multi-frame grey byte
-        f"{SECONDARY_CAPTURE}.4",  # multi-frame true colour
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
 IMAGE_CLASSES = VOLUME_CLASSES | PICTURE_CLASSES
-MODALITIES = {  # of the objects of a class, where that leaves no choice
-    **dict.fromkeys(VOLUME_CLASSES, "MR"),
-    **dict.fromkeys((*RETIRED_CLASSES, *RETIRED_CLASSES.values()), "US"),
-    "1.2.840.10008.5.1.4.1.1.77.1.4": "XC",
-    "1.2.840.10008.5.1.4.1.1.77.1.5.1": "OP",
-    "1.2.840.10008.5.1.4.1.1.77.1.5.2": "OP",
-}
+MODALITIES = dict.fromkeys(VOLUME_CLASSES, "MR") | _PICTURE_MODALITIES  # where a class leaves no choice
 
 
 def value_of(ds: Dataset, keyword: str) -> Any:
@@ -73,12 +53,15 @@ def value_of(ds: Dataset, keyword: str) -> Any:
     return None if value is None or value == "" else value
 
 
+def _values(ds: Dataset, keyword: str) -> Sequence[Any]:
+    value = value_of(ds, keyword)
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes, PersonName))
+    return value if several else [] if value is None else [value]
+
+
 def first_value(ds: Dataset, keyword: str) -> Any:
     """The first value of an attribute that may have several, or None."""
-    value = value_of(ds, keyword)
-    if isinstance(value, (str, bytes, PersonName)) or not isinstance(value, Sequence):
-        return value
-    return value[0] if len(value) else None
+    return next(iter(_values(ds, keyword)), None)
 
 
 def text(ds: Dataset, keyword: str) -> str:
@@ -89,26 +72,22 @@ def text(ds: Dataset, keyword: str) -> str:
 
 def words(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """All values of an attribute as upper-case texts."""
-    value = value_of(ds, keyword)
-    if value is None:
-        return ()
-    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes, PersonName))
-    return tuple(str(v).strip().upper() for v in (value if several else [value]))
+    return tuple(str(v).strip().upper() for v in _values(ds, keyword))
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
     """The first value of an attribute as a finite number, or None."""
-    found = numbers([first_value(ds, keyword)], 1)
-    return None if found is None else found[0]
+    values = numbers([first_value(ds, keyword)], 1)
+    return None if values is None else values[0]
 
 
 def numbers(value: Any, count: int) -> list[float] | None:
     """A value as so many finite numbers, or None where it is not."""
     try:
-        found = [float(v) for v in value]
+        converted = [float(v) for v in value]
     except (TypeError, ValueError):
         return None
-    return found if len(found) == count and all(abs(v) < 1e12 for v in found) else None
+    return converted if len(converted) == count and all(abs(v) < 1e12 for v in converted) else None
 
 
 def decimals(values: Sequence[float]) -> list[str]:
@@ -119,6 +98,26 @@ def decimals(values: Sequence[float]) -> list[str]:
 def uid_suffix(uid: object) -> str:
     """The end of a UID, enough to find it in a worklist."""
     return "..." + str(uid)[-8:]
+
+
+_NAMESPACE = uuid.UUID("5b0f8a4e-6f0b-4c5c-9d53-1a8f3f7d2c60")  # drawn once, for this package
+_UID_FORM = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
+_LONGEST_UID = 64
+
+
+def is_valid_uid(text: str) -> bool:
+    """Whether a text is a UID by the rules of DICOM (PS3.5 9.1)."""
+    return len(text) <= _LONGEST_UID and _UID_FORM.fullmatch(text) is not None
+
+
+def valid_uid(text: str) -> str:
+    """A text as it is where it is a UID, or else a UID that is always made of the same text."""
+    return text if is_valid_uid(text) else derived_uid("source", text)
+
+
+def derived_uid(*parts: str) -> UID:
+    """UID that follows from texts and does not tell them: a UUID of names (RFC 9562, 5.5) as UID (PS3.5 B.2)."""
+    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}")
 
 
 _TERM = re.compile(r"ISO[ _-]*(2022[ _-]*)?IR[ _-]*(\d+)")

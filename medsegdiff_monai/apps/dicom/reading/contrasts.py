@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from medsegdiff_monai.apps.dicom.reading.attributes import number, text, words
 from medsegdiff_monai.apps.dicom.reading.discovery import DicomCase, Series
 from medsegdiff_monai.utils import InputError
 
-__all__ = ["NamedContrasts", "choose_contrasts", "parse_contrasts", "recognise_contrast", "refuse_unused_names"]
+__all__ = ["choose_contrasts", "parse_contrasts", "recognise_contrast", "refuse_unused_names"]
 
 _TOKENS: dict[str, str] = {  # of descriptions, in lower case between separators
     "FLAIR": r"flair|t2 ?flair|tirm dark fluid|dark ?fluid|da ?fl",
@@ -32,57 +31,41 @@ _T2_ECHO, _FLAIR_INVERSION = 70.0, 1500.0  # ms
 _DERIVED = {"ADC", "PERFUSION", "DIFFUSION", "PROJECTION IMAGE", "PHASE", "P"}  # values of Image Type
 
 
-@dataclass(frozen=True)
-class NamedContrasts:
-    """Contrasts that the user names: a series by its folder, UID or number."""
+def parse_contrasts(value: Any, contrasts: Sequence[str]) -> dict[str, str]:
+    """Series that the user names, by folder, UID or number, for contrasts that the bundle takes.
 
-    named: Mapping[str, str]
-
-    def of(self, series: Sequence[Series]) -> dict[str, list[Series]]:
-        """The series of a study that are meant, by contrast."""
-        return {name: [s for s in series if self._is(s, wanted)] for name, wanted in self.named.items()}
-
-    @staticmethod
-    def _is(series: Series, wanted: str) -> bool:
-        if wanted in (series.uid, text(series.header, "SeriesNumber")):
-            return True
-        folder = Path(wanted)
-        return folder.is_dir() and series.instances[0].path.resolve().is_relative_to(folder.resolve())
-
-
-def parse_contrasts(value: Any, contrasts: Sequence[str]) -> NamedContrasts | None:
-    """The command line's ``T1w=3,T1gd=4,...``, or the same as a mapping; None where contrasts are to be recognised.
+    The value is the command line's ``T1w=3,T1gd=4,...``, or the same as a mapping, or None.
 
     Raises:
-        InputError: when it is neither, or names a contrast that the bundle does not take.
+        InputError: when it is something else, or names another contrast.
     """
-    if value is None:
-        return None
     if isinstance(value, Mapping):
-        value = [f"{name}={wanted}" for name, wanted in value.items()]
-    parts = value if isinstance(value, (list, tuple)) else str(value).strip("{} ").split(",")
-    pairs = [_pair(str(part)) for part in parts]
-    named = {name.strip(" '\""): wanted.strip(" '\"") for name, wanted in pairs}
+        value = [f"{name}={series}" for name, series in value.items()]
+    parts = [] if value is None else value if isinstance(value, (list, tuple)) else str(value).strip("{} ").split(",")
+    named: dict[str, str] = {}
+    for part in map(str, parts):
+        name, separator, series = part.partition("=" if "=" in part else ":")
+        if not separator:
+            raise InputError(f"--contrasts must be NAME=SERIES,NAME=SERIES,... (folder, UID or number), got {part!r}.")
+        named[name.strip(" '\"")] = series.strip(" '\"")
     unknown = [name for name in named if name not in contrasts]
     if unknown or not all(named.values()):
         taken = ", ".join(contrasts) or "none, for it segments single images"
         raise InputError(f"--contrasts names {', '.join(unknown) or 'an empty series'}; the bundle takes {taken}.")
-    return NamedContrasts(named)
+    return named
 
 
-def _pair(part: str) -> tuple[str, str]:
-    name, separator, wanted = part.partition("=" if "=" in part else ":")
-    if not separator:
-        raise InputError(f"--contrasts must be NAME=SERIES,NAME=SERIES,... (folder, UID or number), got {part!r}.")
-    return name, wanted
+def _is_meant(series: Series, named: str) -> bool:
+    if named in (series.uid, text(series.header, "SeriesNumber")):
+        return True
+    folder = Path(named)
+    return folder.is_dir() and series.instances[0].path.resolve().is_relative_to(folder.resolve())
 
 
-def refuse_unused_names(named: NamedContrasts | None, cases: Sequence[DicomCase]) -> None:
+def refuse_unused_names(named: Mapping[str, str], cases: Sequence[DicomCase]) -> None:
     """Raise an :class:`InputError` where a name fits no series: the contrast is not recognised instead."""
-    if named is None:
-        return
-    for name in named.named:
-        if not any(named.of(case.series)[name] for case in cases):
+    for name, meant in named.items():
+        if not any(_is_meant(series, meant) for case in cases for series in case.series):
             raise InputError(f"--contrasts names for {name} no series that was found: give its folder, UID or number.")
 
 
@@ -122,14 +105,14 @@ def _weighting_by_numbers(header: Dataset) -> str | None:
 
 
 def choose_contrasts(
-    series: Sequence[Series], contrasts: Sequence[str], named: NamedContrasts | None = None
+    series: Sequence[Series], contrasts: Sequence[str], named: Mapping[str, str] | None = None
 ) -> list[Series]:
     """Series of a study for each contrast, in their order: those that the user names, the others recognised.
 
-    Raises:
-        InputError: when a contrast is missing or several series show it; the sentence lists what was found.
+    An :class:`InputError` lists what was found where a contrast is missing or several series show it.
     """
-    chosen = {} if named is None else {name: found for name, found in named.of(series).items() if found}
+    meant = {name: [s for s in series if _is_meant(s, wanted)] for name, wanted in (named or {}).items()}
+    chosen = {name: found for name, found in meant.items() if found}
     taken = {s.uid for found in chosen.values() for s in found}
     recognised = {s.uid: recognise_contrast(s.header) for s in series if s.uid not in taken}
     for name in contrasts:

@@ -16,11 +16,11 @@ from medsegdiff_monai.apps.dicom.reading.attributes import (
     number,
     text,
     uid_suffix,
+    valid_uid,
     words,
 )
 from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut
 from medsegdiff_monai.apps.dicom.reading.identity import Privacy
-from medsegdiff_monai.apps.dicom.uids import valid_uid
 
 __all__ = ["DicomCase", "Series", "find_dicom_cases", "image_classes"]
 
@@ -72,34 +72,29 @@ class DicomCase:
 def find_dicom_cases(
     instances: Sequence[Instance], codes: BundleCodes, privacy: Privacy
 ) -> tuple[list[DicomCase], list[LeftOut]]:
-    """Sort objects into series and those into cases, leaving out what is no image for the bundle.
-
-    Returns:
-        Cases in the order of their studies' and series' UIDs, and what is left out.
-    """
-    series: dict[str, Series] = {}
+    """Sort objects into cases, in the order of their studies' and series' UIDs, and what is no image for the bundle."""
+    by_uid: dict[str, Series] = {}
     for instance in instances:
         uid = text(instance.header, "SeriesInstanceUID")
-        one = series.setdefault(uid, Series(place=privacy.shown(instance.path.parent)))
-        one.instances.append(instance)
+        by_uid.setdefault(uid, Series(place=privacy.shown(instance.path.parent))).instances.append(instance)
     usable: list[Series] = []
     left_out: list[LeftOut] = []
-    for one in sorted(series.values(), key=_place_in_study):
-        kept: dict[tuple[str, bool], list[Instance]] = {}
-        for instance in one.instances:
-            kept.setdefault(_refusal(instance.header, codes), []).append(instance)
-        for (reason, counts), refused in kept.items():
+    for series in sorted(by_uid.values(), key=_place_in_study):
+        by_refusal: dict[tuple[str, bool], list[Instance]] = {}
+        for instance in series.instances:
+            by_refusal.setdefault(_refusal(instance.header, codes), []).append(instance)
+        for (reason, counts), alike in by_refusal.items():
             if reason:
-                left_out.append(LeftOut(f"{Series(refused).title} in {one.place}", f"{reason}.", counts))
+                left_out.append(LeftOut(f"{Series(alike).title} in {series.place}", f"{reason}.", counts))
             else:
-                usable.append(Series(refused, one.place))
-    if codes.kind is ImageKind.VOLUME:
-        studies: dict[str, DicomCase] = {}
-        for one in usable:
-            studies.setdefault(text(one.header, "StudyInstanceUID"), DicomCase([])).series.append(one)
-        return list(studies.values()), left_out
-    ordered = [(one, sorted(one.instances, key=_place_in_series)) for one in usable]
-    return [DicomCase([Series([i], one.place)]) for one, instances in ordered for i in instances], left_out
+                usable.append(Series(alike, series.place))
+    if codes.kind is not ImageKind.VOLUME:
+        pictures = [(i, s.place) for s in usable for i in sorted(s.instances, key=_place_in_series)]
+        return [DicomCase([Series([instance], place)]) for instance, place in pictures], left_out
+    studies: dict[str, DicomCase] = {}
+    for series in usable:
+        studies.setdefault(text(series.header, "StudyInstanceUID"), DicomCase([])).series.append(series)
+    return list(studies.values()), left_out
 
 
 def _place_in_study(series: Series) -> tuple[str, float, str]:

@@ -13,11 +13,10 @@ from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.dicom.limits import bounded_memory
-from medsegdiff_monai.apps.dicom.reading.attributes import IMAGE_CLASSES, MODALITIES, text
+from medsegdiff_monai.apps.dicom.reading.attributes import IMAGE_CLASSES, MODALITIES, derived_uid, text
 from medsegdiff_monai.apps.dicom.reading.header import Instance, LeftOut, looks_like_dicom, read_header
 from medsegdiff_monai.apps.dicom.reading.identity import Privacy
 from medsegdiff_monai.apps.dicom.reading.pixels import decode_frames
-from medsegdiff_monai.apps.dicom.uids import derived_uid
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["read_headers"]
@@ -33,13 +32,9 @@ _SERIES_KEYS = ("SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime",
 
 
 def read_headers(folders: Sequence[str | os.PathLike[str]], privacy: Privacy) -> tuple[list[Instance], list[LeftOut]]:
-    """Read the headers of all files in and below folders, and of single files; ``privacy`` learns of patients.
+    """Headers of all files in and below folders, and of single files, each SOP Instance UID once, and what is left out.
 
-    Returns:
-        The objects, each SOP Instance UID once, and the files that are left out.
-
-    Raises:
-        InputError: when a folder does not exist or none holds a file.
+    ``privacy`` learns of the patients. Raises an :class:`InputError` when a folder does not exist or none holds a file.
     """
     problems: list[tuple[Path, str]] = []
     files = [file for folder in folders for file in _files(Path(folder), problems)]
@@ -80,38 +75,31 @@ class _UnreadableError(Exception):
 
 def _files(folder: Path, problems: list[tuple[Path, str]]) -> Iterator[Path]:
     """Files in a folder and those below, in order; what cannot be looked at is put among the problems."""
-    if not folder.is_dir():
-        if not os.path.lexists(folder):
-            raise InputError(f"The folder {folder} does not exist: give a folder with DICOM objects.")
-        if _is_file(folder, problems):
-            yield folder
-        return
+    if not os.path.lexists(folder):
+        raise InputError(f"The folder {folder} does not exist: give a folder with DICOM objects.")
     seen: set[str] = set()
-    found: list[Path] = []
+    paths = [] if folder.is_dir() else [folder]
 
     def unreadable(error: OSError) -> None:
         problems.append((Path(error.filename), f"is a folder that cannot be read ({error.strerror})"))
 
-    for place, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=unreadable if not paths else None, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # by a link
             folders.clear()
             continue
         seen.add(real)
-        found += [Path(place, name) for name in names if name[0] != "." and name != "DICOMDIR"]
-    yield from (file for file in sorted(found) if _is_file(file, problems))
-
-
-def _is_file(path: Path, problems: list[tuple[Path, str]]) -> bool:
-    """Whether a path is a file that can be read without waiting for anybody, as one must for a pipe."""
-    try:
-        regular = stat.S_ISREG(path.stat().st_mode)
-    except OSError as e:
-        problems.append((path, "is a link to nothing" if path.is_symlink() else f"cannot be read ({e.strerror})"))
-        return False
-    if not regular:
-        problems.append((path, "is no file but a pipe, a socket or a device"))
-    return regular
+        paths += [Path(place, name) for name in names if name[0] != "." and name != "DICOMDIR"]
+    for path in sorted(paths):
+        try:
+            regular = stat.S_ISREG(path.stat().st_mode)  # others, as a pipe, may let one wait without end
+        except OSError as e:
+            problems.append((path, "is a link to nothing" if path.is_symlink() else f"cannot be read ({e.strerror})"))
+            continue
+        if regular:
+            yield path
+        else:
+            problems.append((path, "is no file but a pipe, a socket or a device"))
 
 
 def _read(file: Path) -> Instance | None:
@@ -142,46 +130,46 @@ def _completed(header: Dataset, file: Path) -> tuple[str, ...]:
     """Put into a header what it lacks to belong to a study and a series, and say what had to be made up for that."""
     meta = getattr(header, "file_meta", Dataset())
     made: dict[str, str] = {}
+
+    def complete(keyword: str, *parts: str) -> None:
+        if not text(header, keyword):
+            made[keyword] = derived_uid(*parts)
+            setattr(header, keyword, made[keyword])
+
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
         if not text(header, keyword) and (stated := text(meta, f"MediaStorage{keyword}")):
             setattr(header, keyword, stated)
     if not text(header, "SOPInstanceUID"):
-        made["SOPInstanceUID"] = derived_uid("object", _file_digest(file))
-    if not text(header, "StudyInstanceUID"):
-        known = [text(header, keyword) for keyword in _STUDY_KEYS]
-        if not any(text(header, keyword) for keyword in _IDENTITY_KEYS):
-            known = [text(header, "SeriesInstanceUID") or made.get("SOPInstanceUID") or text(header, "SOPInstanceUID")]
-        made["StudyInstanceUID"] = derived_uid("study", *known)
-    if not text(header, "SeriesInstanceUID"):
-        study = made.get("StudyInstanceUID") or text(header, "StudyInstanceUID")
-        made["SeriesInstanceUID"] = derived_uid("series", study, *(text(header, keyword) for keyword in _SERIES_KEYS))
+        complete("SOPInstanceUID", "object", _file_digest(file))
+    known = [text(header, keyword) for keyword in _STUDY_KEYS]
+    if not any(text(header, keyword) for keyword in _IDENTITY_KEYS):
+        known = [text(header, "SeriesInstanceUID") or text(header, "SOPInstanceUID")]
+    complete("StudyInstanceUID", "study", *known)
+    series = [text(header, keyword) for keyword in ("StudyInstanceUID", *_SERIES_KEYS)]
+    complete("SeriesInstanceUID", "series", *series)
     modality = text(header, "Modality").upper()
     if not modality and (modality := MODALITIES.get(text(header, "SOPClassUID"), "")):
         made["Modality"] = modality
-    for keyword, value in {**made, "Modality": modality}.items():
-        setattr(header, keyword, value)
+    header.Modality = modality
     return (f"{', '.join(made)} is not stated by the images and was made up for them",) if made else ()
 
 
 def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path]]:
     """Objects without copies, and the files of the copies.
 
-    Objects of one SOP Instance UID and different pixels are different objects: each gets a UID made of the one and of
-    its pixels, so that what is made of one of them refers to no other.
+    Of one SOP Instance UID and different pixels, each gets a UID made of both, so that no result refers to another.
     """
     by_uid: dict[str, list[Instance]] = {}
     for instance in instances:
         by_uid.setdefault(text(instance.header, "SOPInstanceUID"), []).append(instance)
     unique: list[Instance] = []
     copies: list[Path] = []
-    for uid, several in by_uid.items():
+    for uid, same in by_uid.items():
         by_pixels: dict[str, Instance] = {}
-        for instance in several:
-            digest = _digest(instance) if len(several) > 1 else ""
-            if digest in by_pixels:
+        for instance in same:
+            digest = _digest(instance) if len(same) > 1 else ""
+            if by_pixels.setdefault(digest, instance) is not instance:
                 copies.append(instance.path)
-            else:
-                by_pixels[digest] = instance
         unique += by_pixels.values()
         if len(by_pixels) > 1:
             for digest, instance in by_pixels.items():
@@ -191,7 +179,7 @@ def _each_once(instances: Sequence[Instance]) -> tuple[list[Instance], list[Path
 
 
 def _digest(instance: Instance) -> str:
-    """What tells the pixels of objects apart, however these are compressed."""
+    """A checksum of the pixels, however these are compressed."""
     try:
         pixels = decode_frames(instance, "the object")
     except Exception:  # whatever the decoders raise: no image, or one that will be refused for this reason

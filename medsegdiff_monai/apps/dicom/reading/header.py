@@ -117,13 +117,9 @@ def looks_like_dicom(start: bytes) -> bool:
 
 
 def read_header(path: Path) -> tuple[Dataset, bool]:
-    """Read those attributes of a file that an image needs, with their texts decoded.
+    """Those attributes of a file that an image needs, with their texts decoded, and whether pixels follow them.
 
-    Returns:
-        The header, and whether pixels follow it: the file may end before them.
-
-    Raises:
-        Exception: of many kinds where the file is damaged.
+    Where the file is damaged, it raises whatever pydicom does.
     """
     lengths: list[int] = []  # of the pixels
 

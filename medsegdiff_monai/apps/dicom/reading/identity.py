@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -17,8 +17,15 @@ from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from medsegdiff_monai.apps.dicom.reading.attributes import RETIRED_CLASSES, number, text, value_of, words
-from medsegdiff_monai.apps.dicom.uids import is_valid_uid, valid_uid
+from medsegdiff_monai.apps.dicom.reading.attributes import (
+    RETIRED_CLASSES,
+    is_valid_uid,
+    number,
+    text,
+    valid_uid,
+    value_of,
+    words,
+)
 from medsegdiff_monai.utils import printable
 
 __all__ = ["COPIED", "Privacy", "complete_header", "identity_note", "reference_header", "without_values_in_logs"]
@@ -64,10 +71,10 @@ _LINES = str.maketrans("", "", "\r\n\f\t")  # what ST, LT and UT may hold beside
 _FORMS = {
     "AS": re.compile(r"\d{3}[DWMY]", re.ASCII),
     "CS": re.compile(r"[A-Z0-9_ ]{1,16}", re.ASCII),
-    "DA": re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII),
     "DS": re.compile(r"(?=.{1,16}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII),
     "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII),
 }
+_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
 _OLD_DATE = re.compile(r"(\d{4})\.(\d{2})\.(\d{2})", re.ASCII)  # of ACR-NEMA (PS3.5 6.2, notes)
 _OLD_TIME = re.compile(r"(\d{2}):(\d{2}):(\d{2}(?:\.\d{1,6})?)", re.ASCII)
 _NAME_GROUPS, _NAME_COMPONENTS, _NAME_LENGTH = 3, 5, 64  # PS3.5 6.2.1
@@ -79,11 +86,20 @@ def complete_header(header: Dataset) -> Dataset:
     A value that breaks the rules of its representation is left out, or empty where DICOM wants the attribute. A UID
     that is none is replaced by one that is always made of the same text. Texts are in UTF-8.
     """
-    return _completed(header, [], [])
+    complete = Dataset()
+    complete.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in COPIED:
+        if values := _allowed(header, keyword):
+            setattr(complete, keyword, values if len(values) > 1 else values[0])
+    for keyword in _TYPE_2:
+        complete.setdefault(keyword, "")
+    _complete_modules(header, complete)
+    complete.update(reference_header(header))
+    return complete
 
 
 def reference_header(header: Dataset) -> Dataset:
-    """What is needed of an image to refer to it: its UIDs, its class as highdicom knows it, and its size."""
+    """The part of a header that refers to an image: its UIDs, its class as highdicom knows it, and its size."""
     made = Dataset()
     for keyword in _UIDS:
         if stated := text(header, keyword):
@@ -96,48 +112,18 @@ def reference_header(header: Dataset) -> Dataset:
     return made
 
 
-def identity_note(headers: Iterable[Dataset]) -> str:
+def identity_note(headers: Sequence[Dataset]) -> str:
     """One sentence on what :func:`complete_header` does not copy of a case's images as it is; empty where all is."""
-    emptied: list[str] = []
-    made: list[str] = []
-    guessed = False
-    for i, header in enumerate(headers):
-        if i == 0:  # what is copied comes from the first
-            _completed(header, emptied, made)
-            guessed = any(t and t not in python_encoding for t in _texts(header, "SpecificCharacterSet"))
-        else:
-            made += _invalid_uids(header)
-    parts = ["SpecificCharacterSet guessed"] if guessed else []
-    if emptied:
+    first = headers[0]  # what is copied comes from it
+    parts = []
+    if any(t and t not in python_encoding for t in _texts(first, "SpecificCharacterSet")):
+        parts.append("SpecificCharacterSet guessed")
+    if emptied := [keyword for keyword in COPIED if _allowed(first, keyword) is None]:
         parts.append(f"{', '.join(emptied)} left empty")
-    if made:
-        parts.append(f"{', '.join(dict.fromkeys(made))} replaced by a UID made of it")
+    replaced = [k for header in headers for k in _UIDS if (stated := text(header, k)) and not is_valid_uid(stated)]
+    if replaced:
+        parts.append(f"{', '.join(dict.fromkeys(replaced))} replaced by a UID made of it")
     return f"{' and '.join(parts)}, for DICOM does not allow what the images state" if parts else ""
-
-
-def _completed(header: Dataset, emptied: list[str], made: list[str]) -> Dataset:
-    complete = Dataset()
-    complete.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in COPIED:
-        if keyword not in header:
-            continue
-        values = _texts(header, keyword)
-        checked = [_checked(keyword, value) for value in values]
-        if any(value is None for value in checked) or (len(values) > 1 and dictionary_VM(keyword) == "1"):
-            emptied.append(keyword)
-        elif values:
-            setattr(complete, keyword, checked if len(checked) > 1 else checked[0])
-    for keyword in _TYPE_2:
-        if keyword not in complete:
-            setattr(complete, keyword, "")
-    _complete_modules(header, complete)
-    complete.update(reference_header(header))
-    made += _invalid_uids(header)
-    return complete
-
-
-def _invalid_uids(header: Dataset) -> list[str]:
-    return [k for k in _UIDS if (stated := text(header, k)) and not is_valid_uid(stated)]
 
 
 def _complete_modules(header: Dataset, complete: Dataset) -> None:
@@ -157,53 +143,49 @@ def _complete_modules(header: Dataset, complete: Dataset) -> None:
             complete.pop(keyword, None)
 
 
+def _allowed(header: Dataset, keyword: str) -> list[Any] | None:
+    """Values of an attribute in the form that DICOM wants, none where it is empty; None where one breaks the rules."""
+    values = [_checked(keyword, value) for value in _texts(header, keyword)]
+    return None if None in values or (len(values) > 1 and dictionary_VM(keyword) == "1") else values
+
+
 def _texts(header: Dataset, keyword: str) -> list[str]:
     """Values of an attribute as texts without blanks around them; none where it is empty."""
     value = value_of(header, keyword)
     if value is None:
         return ["\0"] if keyword in header and header.get_item(keyword).value else []  # the former is damaged
-    values = [_text(v) for v in (value if isinstance(value, (MultiValue, list)) else [value])]
-    return values if any(values) else []
-
-
-def _text(value: Any) -> str:
-    return (value.decode("latin_1") if isinstance(value, bytes) else str(value)).strip(" \0")
+    several = value if isinstance(value, (MultiValue, list)) else [value]
+    texts = [(v.decode("latin_1") if isinstance(v, bytes) else str(v)).strip(" \0") for v in several]
+    return texts if any(texts) else []
 
 
 def _checked(keyword: str, value: str) -> str | None:
     """A value in the form that DICOM wants; None where it breaks the rules."""
     representation = dictionary_VR(keyword)
+    if representation == "DA":
+        return _date(value)
+    if representation == "TM" and (old := _OLD_TIME.fullmatch(value)):
+        value = "".join(old.groups())
     if keyword in _ENUMERATED:
-        return value if value in _ENUMERATED[keyword] else None
-    if representation in _LENGTHS:
+        fits = value in _ENUMERATED[keyword]
+    elif representation in _LENGTHS:
         shown = value.translate(_LINES) if representation in ("ST", "LT", "UT") else value.replace("\\", "\0")
-        return value if len(value) <= _LENGTHS[representation] and shown.isprintable() else None
-    if representation in _CHECKS:
-        return _CHECKS[representation](value)
-    return value if _FORMS[representation].fullmatch(value) else None
+        fits = len(value) <= _LENGTHS[representation] and shown.isprintable()
+    elif representation == "PN":
+        groups = value.split("=")
+        fits = all(len(g) <= _NAME_LENGTH and g.count("^") < _NAME_COMPONENTS for g in groups)
+        fits = fits and len(groups) <= _NAME_GROUPS and value.isprintable() and "\\" not in value
+    else:
+        fits = _FORMS[representation].fullmatch(value) is not None
+    return value if fits else None
 
 
 def _date(value: str) -> str | None:
-    match = _FORMS["DA"].fullmatch(value) or _OLD_DATE.fullmatch(value)
+    match = _DATE.fullmatch(value) or _OLD_DATE.fullmatch(value)
     try:
         return None if match is None else date(*map(int, match.groups())).strftime("%Y%m%d").zfill(8)
     except ValueError:  # no such day
         return None
-
-
-def _time(value: str) -> str | None:
-    match = _OLD_TIME.fullmatch(value)
-    value = "".join(match.groups()) if match else value
-    return value if _FORMS["TM"].fullmatch(value) else None
-
-
-def _name(value: str) -> str | None:
-    groups = value.split("=")
-    fits = all(len(g) <= _NAME_LENGTH and g.count("^") < _NAME_COMPONENTS for g in groups)
-    return value if len(groups) <= _NAME_GROUPS and fits and value.isprintable() and "\\" not in value else None
-
-
-_CHECKS: dict[str, Callable[[str], str | None]] = {"DA": _date, "TM": _time, "PN": _name}
 
 
 _SHORTEST = 3  # shorter parts of a name or number occur in file names by chance
@@ -212,10 +194,7 @@ _NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMother
 
 
 class Privacy:
-    """What must not be printed: words of patients' names and their numbers, as headers give them.
-
-    Folders and files are often named by the patient; their paths are shown without such words.
-    """
+    """Words that must not be printed: of patients' names and numbers, which folders and files are often named by."""
 
     def __init__(self) -> None:
         self._words: set[str] = set()

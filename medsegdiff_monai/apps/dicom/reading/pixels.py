@@ -12,9 +12,8 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pix
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from medsegdiff_monai.apps.dicom.limits import is_out_of_memory
-from medsegdiff_monai.apps.dicom.reading.attributes import first_value, number, text
+from medsegdiff_monai.apps.dicom.reading.attributes import first_value, is_valid_uid, number, text
 from medsegdiff_monai.apps.dicom.reading.header import Instance, read_with_pixels
-from medsegdiff_monai.apps.dicom.uids import is_valid_uid
 from medsegdiff_monai.data.reading.header import DEFLATE_RATIO, MAX_VALUES
 from medsegdiff_monai.utils import InputError
 
@@ -24,6 +23,7 @@ _UNDEFINED = 0xFFFFFFFF
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # JPEG and JPEG-LS, JPEG 2000, JP2
 _SIZ = b"\xff\x4f\xff\x51"
 _NO_FRAME_HEADER = (0xC4, 0xC8, 0xCC)  # among the markers C0 to CF of JPEG
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
 _SMALLEST_STREAM = 8  # bytes: the item that a frame is in
 
 
@@ -33,18 +33,10 @@ def number_of_frames(header: Any) -> int:
 
 
 def decode_frames(instance: Instance, which: str, mask_padding: bool = False) -> np.ndarray:
-    """Pixels of all frames of an object, decompressed, in RGB where it has colours.
+    """Pixels ``(frames, rows, columns)`` of an object, decompressed, or ``(frames, rows, columns, 3)`` in RGB.
 
     Modality values (PS3.3 C.11.1) are applied where the object states them at its top level; those of functional groups
-    are not.
-
-    Args:
-        instance: the object.
-        which: its name in messages, without patient data.
-        mask_padding: whether a masked array is given where the object states its padding (PS3.3 C.7.5.1.1.2).
-
-    Returns:
-        Array ``(frames, rows, columns)``, or ``(frames, rows, columns, 3)`` for colours.
+    are not. Padding (PS3.3 C.7.5.1.1.2) can be masked. Messages call the object ``which``.
 
     Raises:
         InputError: when no decoder is there for its compression, or its size or its pixels cannot be.
@@ -77,10 +69,7 @@ def decode_frames(instance: Instance, which: str, mask_padding: bool = False) ->
 
 
 def _padding(ds: FileDataset) -> tuple[int, int] | None:
-    """Lowest and highest of the stored values that are padding; None where that is not stated.
-
-    Pixel Representation tells their sign, and not the attributes' own form.
-    """
+    """Lowest and highest of the stored values that are padding, with the sign that Pixel Representation states."""
     bits, ends = int(ds.BitsAllocated), []
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         value = first_value(ds, keyword)
@@ -142,11 +131,7 @@ def _check_declared_size(header: Dataset, file_size: int, which: str) -> int:
 
 
 def _check_pixels(ds: FileDataset, which: str) -> None:
-    """Hold a header against the pixels that were read, and mend in it what they leave no doubt about.
-
-    That is the number of frames where whole frames are there, bits that are missing or cannot be, and the transfer
-    syntax of pixels that are not compressed although it says so.
-    """
+    """Check a header against its pixels, and mend what they leave no doubt about: frames, bits, transfer syntax."""
     element: Any = ds.get_item("PixelData")
     if element is None or not element.value:
         raise InputError(f"The pixels of {which} are missing: its file is truncated, copy or export it again.")
@@ -196,15 +181,14 @@ def _complete(ds: Dataset, length: int, which: str) -> None:
     ds.BitsAllocated, ds.BitsStored = allocated, stored if 1 < stored <= allocated else allocated
     ds.HighBit = ds.BitsStored - 1
     ds.PixelRepresentation = int(number(ds, "PixelRepresentation") or 0)
-    rescale = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
-    stated = {keyword: value for keyword in rescale if (value := number(ds, keyword)) is not None}
-    for keyword, neutral in rescale.items():
-        if keyword in stated:
+    slope, intercept = (number(ds, keyword) for keyword in _RESCALE)
+    for keyword, value, neutral in zip(_RESCALE, (slope, intercept), (1.0, 0.0)):
+        if value is not None:
             continue
         if keyword in ds and ds.get_item(keyword).value:
             raise InputError(f"The header of {which} has a {keyword} that is no number: mend it.")
         ds.pop(keyword, None)
-        if stated:  # one of the two alone: the other changes nothing
+        if (slope, intercept) != (None, None):  # one of the two alone: the other changes nothing
             setattr(ds, keyword, neutral)
 
 

@@ -11,10 +11,17 @@ from highdicom.spatial import get_volume_positions
 from highdicom.volume import VolumeGeometry
 from pydicom.dataset import Dataset
 
-from medsegdiff_monai.apps.dicom.reading.attributes import first_value, number, numbers, text, value_of, words
+from medsegdiff_monai.apps.dicom.reading.attributes import (
+    first_value,
+    number,
+    numbers,
+    text,
+    valid_uid,
+    value_of,
+    words,
+)
 from medsegdiff_monai.apps.dicom.reading.discovery import Series
 from medsegdiff_monai.apps.dicom.reading.header import Instance
-from medsegdiff_monai.apps.dicom.uids import valid_uid
 from medsegdiff_monai.utils import InputError
 
 __all__ = ["Slice", "Stack", "stack_series"]
@@ -24,6 +31,10 @@ _TURN = 1e-3  # of a direction cosine: rounding of exporters stays below
 _DRIFT = 0.01  # mm of shear for each mm of stacking that is still rounding, about half a degree
 _UNEVEN = 0.01  # share of the spacing by which a distance between slices may be off
 _COINCIDE = 0.01  # mm: closer slices lie at one place
+_MACROS = (
+    *("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "MRImageFrameTypeSequence"),
+    "PixelValueTransformationSequence",
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +47,8 @@ class Slice:
     position: tuple[float, ...]  # centre of its first pixel, LPS, mm
     orientation: tuple[float, ...]  # directions of its rows and of its columns, LPS
     spacing: tuple[float, ...]  # between rows and between columns, mm
-    slope: float  # and intercept: of the modality values where functional groups state them
-    intercept: float
+    slope: float = 1.0  # and intercept: of the modality values where functional groups state them
+    intercept: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,9 @@ class Stack:
 
 
 def stack_series(series: Series, which: str) -> Stack:
-    """Order the slices of a series, classic or multi-frame, and check that they make a volume.
+    """Order the slices of a series, classic or multi-frame, or refuse them where they make no regular volume.
 
     Where a series holds images of several kinds at each place (magnitude, phase, field map), the magnitude is taken.
-
-    Raises:
-        InputError: when slices are missing or doubled, sheared (gantry tilt), unevenly spaced, or differ in size,
-            orientation or spacing, or their place is not stated.
     """
     slices = [s for i in series.instances for s in _slices(i, which)]
     magnitude = [s for s in slices if "M" in s.kind[2:]]
@@ -95,47 +102,41 @@ def stack_series(series: Series, which: str) -> Stack:
 
 
 def _slices(instance: Instance, which: str) -> list[Slice]:
+    """Slices of an object; frames by their own functional groups and the shared ones (PS3.3 C.7.6.16)."""
     header = instance.header
+    kind = words(header, "ImageType")
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if not per_frame:
-        return [_slice(instance, 0, [header], words(header, "ImageType"), which)]
+        return [_slice(instance, 0, header, kind, which)]
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
-    return [_frame(instance, i, [group, *shared], which) for i, group in enumerate(per_frame)]
+    slices = []
+    for i, group in enumerate(per_frame):
+        described = Dataset()
+        for name in _MACROS:
+            described.update(next((g[name][0] for g in (group, *shared) if name in g and len(g[name].value)), {}))
+        made = _slice(instance, i, described, words(described, "FrameType") or kind, which)
+        slope, intercept = number(described, "RescaleSlope"), number(described, "RescaleIntercept")
+        slices.append(replace(made, slope=1.0 if slope is None else slope, intercept=intercept or 0.0))
+    return slices
 
 
-def _frame(instance: Instance, index: int, groups: Sequence[Dataset], which: str) -> Slice:
-    """A frame, from its own functional groups and those that all frames share (PS3.3 C.7.6.16)."""
-
-    def macro(name: str) -> Dataset:
-        return next((g[name][0] for g in groups if name in g and len(g[name].value)), Dataset())
-
-    names = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "MRImageFrameTypeSequence")
-    macros = [macro(name) for name in names]
-    kind = words(macros[3], "FrameType") or words(instance.header, "ImageType")
-    made = _slice(instance, index, macros, kind, which)
-    values = macro("PixelValueTransformationSequence")
-    slope, intercept = number(values, "RescaleSlope"), number(values, "RescaleIntercept")
-    return replace(made, slope=1.0 if slope is None else slope, intercept=intercept or 0.0)
-
-
-def _slice(instance: Instance, index: int, parts: Sequence[Dataset], kind: tuple[str, ...], which: str) -> Slice:
-    found: dict[str, tuple[float, ...]] = {}
+def _slice(instance: Instance, index: int, described: Dataset, kind: tuple[str, ...], which: str) -> Slice:
+    geometry: list[tuple[float, ...]] = []
     for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
-        values = next((v for v in (value_of(part, keyword) for part in parts) if v is not None), None)
-        if (these := numbers(values, count)) is None:
+        if (values := numbers(value_of(described, keyword), count)) is None:
             raise InputError(
                 f"{which} has an image without a usable {keyword}, which says where it lies: give the original series."
             )
-        found[keyword] = tuple(these)
-    rows, columns = np.reshape(found["ImageOrientationPatient"], (2, 3))
+        geometry.append(tuple(values))
+    position, orientation, spacing = geometry
+    rows, columns = np.reshape(orientation, (2, 3))
     lengths = np.linalg.norm([rows, columns], axis=1)
-    strange = not _FINEST <= min(found["PixelSpacing"]) <= max(found["PixelSpacing"]) <= _COARSEST
+    strange = not _FINEST <= min(spacing) <= max(spacing) <= _COARSEST
     if np.abs([*(lengths - 1.0), rows @ columns]).max() > 10 * _TURN or strange:
         raise InputError(
             f"{which} states directions or spacings of its pixels that cannot be: give the original series."
         )
-    position, orientation, spacing = found.values()
-    return Slice(instance, index, kind, position, orientation, spacing, slope=1.0, intercept=0.0)
+    return Slice(instance, index, kind, position, orientation, spacing)
 
 
 def _check_alike(slices: Sequence[Slice], which: str) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,7 @@ from pydicom.tag import Tag
 
 from medsegdiff_monai.apps.dicom.reading.attributes import decimals, text
 from medsegdiff_monai.apps.dicom.reading.identity import complete_header
-from medsegdiff_monai.apps.dicom.reading.picture import PictureInput
-from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, placed_frame
+from medsegdiff_monai.apps.dicom.reading.images import PictureInput, VolumeInput, placed_frame
 
 __all__ = ["PictureGrid", "SourceGrid", "VolumeGrid", "refer_to_class"]
 
@@ -25,41 +23,21 @@ _MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"  # ultrasound, multi-frame
 _IMAGE_POSITION = Tag(0x0020, 0x0032)
 
 
-class SourceGrid(ABC):
-    """The images that were segmented, as what is derived from them refers to them.
+class VolumeGrid:
+    """The grid of a volume, in its frame of reference; ``sources`` are the headers of the objects whose grid it is."""
 
-    Attributes:
-        sources: headers of the objects whose grid it is.
-        omits_empty_frames: whether frames of a segmentation that hold nothing are left out.
-    """
-
-    sources: list[Dataset]
-    omits_empty_frames: bool
-
-    @abstractmethod
-    def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
-        """Array ``(frames, rows, columns[, channels])`` as highdicom takes it for these sources."""
-
-    @abstractmethod
-    def finish(self, made: Dataset) -> None:
-        """Complete an object that highdicom made."""
-
-
-class VolumeGrid(SourceGrid):
-    """The grid of a volume, in its frame of reference."""
-
-    omits_empty_frames = True
+    omits_empty_frames = True  # of segmentations
 
     def __init__(self, volume: VolumeInput) -> None:
         self.geometry, self.sources, self.further = volume.geometry, volume.sources, volume.further
 
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
-        """See :class:`SourceGrid`."""
+        """Array ``(frames, rows, columns[, channels])`` as highdicom takes it for these sources."""
         described: Any = None if channels is None else dict(channels)
         return self.geometry.with_array(array, channels=described)
 
     def finish(self, made: Dataset) -> None:
-        """Refer to the other contrasts' objects (PS3.3 C.7.6.16.1.4, C.12.2).
+        """Let an object refer to the other contrasts' objects (PS3.3 C.7.6.16.1.4, C.12.2).
 
         highdicom can do this, but it reads through its tables of all attributes for each of hundreds of objects.
         """
@@ -79,8 +57,8 @@ class VolumeGrid(SourceGrid):
         made.ReferencedSeriesSequence = list(series.values())
 
 
-class PictureGrid(SourceGrid):
-    """The frames of a picture, which have no place in the patient.
+class PictureGrid:
+    """The frames of a picture, which have no place in the patient; ``sources`` holds their header.
 
     highdicom writes one frame, or none, for an image without a frame of reference. So it is given the frames as if they
     were stacked, one millimetre apart. What was made up is taken out again: the frames are then told apart by their
@@ -109,11 +87,11 @@ class PictureGrid(SourceGrid):
         self.sources = [stacked]
 
     def pixels(self, array: np.ndarray, channels: Mapping[str, Sequence[int]] | None) -> Any:
-        """See :class:`SourceGrid`."""
+        """The array ``(frames, rows, columns[, channels])`` itself."""
         return array
 
     def finish(self, made: Dataset) -> None:
-        """See :class:`SourceGrid`; what was made up is taken out."""
+        """Take out of an object what was made up."""
         made.PatientOrientation = ""
         shared = made.SharedFunctionalGroupsSequence[0]
         for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
@@ -135,6 +113,9 @@ class PictureGrid(SourceGrid):
                 if self.frames > 1:
                     image.ReferencedFrameNumber = frame
         refer_to_class(made, self.sources[0], self.sop_class)
+
+
+SourceGrid = VolumeGrid | PictureGrid
 
 
 def refer_to_class(made: Dataset, source: Dataset, sop_class: str) -> None:

@@ -12,12 +12,10 @@ from medsegdiff_monai.apps.bundle import SegmentationResult
 from medsegdiff_monai.apps.dicom.codes import BundleCodes
 from medsegdiff_monai.apps.dicom.reading.attributes import text
 from medsegdiff_monai.apps.dicom.reading.identity import complete_header
-from medsegdiff_monai.apps.dicom.reading.picture import PictureInput
-from medsegdiff_monai.apps.dicom.reading.volume import VolumeInput, from_image_axes
-from medsegdiff_monai.apps.dicom.uids import ResultUIDs
+from medsegdiff_monai.apps.dicom.reading.images import PictureInput, VolumeInput, from_image_axes
 from medsegdiff_monai.apps.dicom.writing.grid import PictureGrid, SourceGrid, VolumeGrid, refer_to_class
 from medsegdiff_monai.apps.dicom.writing.report import make_report, measure_regions
-from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment, ObjectMaker
+from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment, ObjectMaker, ResultUIDs
 from medsegdiff_monai.measurements import Measurement
 
 __all__ = ["DicomObjects", "make_objects"]
@@ -35,24 +33,24 @@ def make_objects(
 ) -> DicomObjects:
     """Make the segmentations, the uncertainty and the report of a case.
 
-    Args:
-        source: image that was segmented.
-        results: segmentation of a volume, or of each frame of a picture.
-        codes: codes of the bundle.
-        equipment: software that makes the objects.
-        uids: their UIDs; new ones by default.
-        measurements: what :func:`measure_regions` gave of each result; None where that is still to be done.
+    ``results`` are of a volume, or of each frame of a picture; ``measurements`` of each of them, as
+    :func:`measure_regions` gives them, or None where that is still to be done. UIDs are new ones by default.
     """
     if measurements is None:
         measurements = [measure_regions(result, codes, source.axis_spacing) for result in results]
-    label_map, probability, uncertainty = _arrays(source, results)
-    masks = np.stack([np.isin(label_map, s.values) for s in codes.segments], axis=-1)
     grid: SourceGrid
     if isinstance(source, VolumeInput):
         grid, evidence = VolumeGrid(source), [*source.sources, *source.further]
-    else:
+        (result,) = results
+        label_map = from_image_axes(result.label_map)
+        maps = [np.moveaxis(from_image_axes(m), 0, -1) for m in (result.probability, result.uncertainty)]
+    else:  # of axes (columns, rows), and maps with the regions before them
         grid, evidence = PictureGrid(source), [complete_header(source.header)]
         evidence[0].NumberOfFrames = len(source.images)
+        label_map = np.stack([r.label_map.T for r in results])
+        maps = [np.stack([r.probability.T for r in results]), np.stack([r.uncertainty.T for r in results])]
+    masks = np.stack([np.isin(label_map, s.values) for s in codes.segments], axis=-1)
+    probability, uncertainty = maps  # (frames, rows, columns, regions)
     maker = ObjectMaker(grid, codes, equipment, uids or ResultUIDs())
     objects: DicomObjects = {"seg": maker.binary(masks), "probability": maker.probability(probability)}
     if isinstance(source, VolumeInput):
@@ -64,16 +62,3 @@ def make_objects(
     if isinstance(source, PictureInput):
         refer_to_class(objects["sr"], evidence[0], text(source.header, "SOPClassUID"))
     return objects
-
-
-def _arrays(
-    source: VolumeInput | PictureInput, results: Sequence[SegmentationResult]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label map ``(frames, rows, columns)``, probability and uncertainty ``(frames, rows, columns, regions)``."""
-    if isinstance(source, VolumeInput):
-        (result,) = results
-        maps = [np.moveaxis(from_image_axes(m), 0, -1) for m in (result.probability, result.uncertainty)]
-        return from_image_axes(result.label_map), maps[0], maps[1]
-    # Pictures have the axes (columns, rows), and maps the regions before them.
-    label_map = np.stack([r.label_map.T for r in results])
-    return label_map, np.stack([r.probability.T for r in results]), np.stack([r.uncertainty.T for r in results])

@@ -7,24 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from highdicom.sr import (
-    AlgorithmIdentification,
-    Comprehensive3DSR,
-    DeviceObserverIdentifyingAttributes,
-    FindingSite,
-    MeasurementProperties,
-    MeasurementReport,
-    ObservationContext,
-    ObserverContext,
-    PlanarROIMeasurementsAndQualitativeEvaluations,
-    ReferencedSegment,
-    ReferencedSegmentationFrame,
-    SourceImageForSegmentation,
-    SourceSeriesForSegmentation,
-    TrackingIdentifier,
-    VolumetricROIMeasurementsAndQualitativeEvaluations,
-)
-from highdicom.sr import Measurement as CodedMeasurement
+from highdicom import sr
 from highdicom.sr.coding import CodedConcept
 from highdicom.uid import UID
 from pydicom.dataset import Dataset
@@ -55,14 +38,9 @@ _UNITS = {
 def measure_regions(
     result: SegmentationResult, codes: BundleCodes, spacing: Sequence[float] | None
 ) -> list[Measurement]:
-    """Measurements of the regions of an image, as the table of a bundle run has them.
+    """Measurements of the regions of an image, as the table of a bundle run has them, with its spacing in mm.
 
     Without members there are no intervals. Regions without label values are not measured.
-
-    Args:
-        result: segmentation of the image.
-        codes: the regions and their ratio.
-        spacing: along each axis of the image, mm; None where it is unknown.
     """
     channels = {region.name: c for c, region in enumerate(codes.regions) if region.values}
     fused = {name: np.isin(result.label_map, codes.regions[c].values) for name, c in channels.items()}
@@ -74,7 +52,7 @@ def measure_regions(
 
 def _by_segment(
     result: SegmentationResult, codes: BundleCodes, spacing: Sequence[float] | None, regions: Sequence[Measurement]
-) -> dict[str, list[CodedMeasurement]]:
+) -> dict[str, list[sr.Measurement]]:
     """Measurements of each segment: those of the regions, and without intervals what no member has a probability of."""
     masks = {s.name: np.isin(result.label_map, s.values) for s in codes.segments}
     others = {name: mask for name, mask in masks.items() if name not in {m.region for m in regions}}
@@ -82,7 +60,7 @@ def _by_segment(
     if Measure.VERTICAL_EXTENT in codes.measures:  # of pictures, whose second axis runs along their columns
         unit, row = ("pixels", 1.0) if spacing is None else ("mm", spacing[1])
         measured += [Measurement(n, "vertical extent", unit, vertical_extent(m.T, row)) for n, m in masks.items()]
-    coded: dict[str, list[CodedMeasurement]] = {name: [] for name in masks}
+    coded: dict[str, list[sr.Measurement]] = {name: [] for name in masks}
     for quantity, (measure, concept) in _MEASURES.items():
         for m in measured:
             empty = measure is Measure.DIAMETERS and not m.value
@@ -91,11 +69,11 @@ def _by_segment(
     ratio = codes.ratio
     for m in regions:
         if ratio is not None and m.quantity == "vertical ratio" and m.value is not None:
-            coded[ratio.to].append(_coded(m, ratio.code, TrackingIdentifier(identifier=ratio.label)))
+            coded[ratio.to].append(_coded(m, ratio.code, sr.TrackingIdentifier(identifier=ratio.label)))
     return coded
 
 
-def _coded(measurement: Measurement, name: Any, label: TrackingIdentifier | None = None) -> CodedMeasurement:
+def _coded(measurement: Measurement, name: Any, label: sr.TrackingIdentifier | None = None) -> sr.Measurement:
     """A measurement with its 90 % interval as ranges of uncertainty above and below the value (PS3.16 TID 310).
 
     Where the value lies outside the interval, the range on that side is 0, as a range has no sign.
@@ -104,12 +82,10 @@ def _coded(measurement: Measurement, name: Any, label: TrackingIdentifier | None
     properties = None
     if measurement.low is not None and measurement.high is not None:
         above, below = (_rounded(max(0.0, d)) for d in (measurement.high - value, value - measurement.low))
-        properties = MeasurementProperties(upper_measurement_uncertainty=above, lower_measurement_uncertainty=below)
+        properties = sr.MeasurementProperties(upper_measurement_uncertainty=above, lower_measurement_uncertainty=below)
         for item in properties:  # highdicom states no unit, but they have that of the value
             item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [unit]
-    return CodedMeasurement(
-        name=name, value=_rounded(value), unit=unit, tracking_identifier=label, properties=properties
-    )
+    return sr.Measurement(name=name, value=_rounded(value), unit=unit, tracking_identifier=label, properties=properties)
 
 
 def _rounded(value: float) -> float:
@@ -123,71 +99,63 @@ def make_report(
     results: Sequence[SegmentationResult],
     spacing: Sequence[float] | None,
     measurements: Sequence[Sequence[Measurement]],
-) -> Comprehensive3DSR:
+) -> sr.Comprehensive3DSR:
     """A measurement report (PS3.16 TID 1500), with a group for each segment (of each frame) that refers to it.
 
-    It is complete, but neither final nor verified: no person has looked at it.
-
-    Args:
-        maker: makes the objects of the case.
-        segmentation: the binary segmentation that was measured.
-        evidence: headers of the source images.
-        results: segmentation of the volume, or of each frame.
-        spacing: see :func:`measure_regions`.
-        measurements: of each result.
+    It is complete, but neither final nor verified: no person has looked at it. ``evidence`` are the source's headers.
     """
     attributes, codes = maker.attributes("measurements"), maker.codes
-    device = DeviceObserverIdentifyingAttributes(
+    device = sr.DeviceObserverIdentifyingAttributes(
         uid=UID(),
         name=attributes["manufacturer_model_name"],
         manufacturer_name=attributes["manufacturer"],
         model_name=attributes["manufacturer_model_name"],
         serial_number=attributes["device_serial_number"],
     )
-    observer = ObserverContext(observer_type=dictionary.DCM.Device, observer_identifying_attributes=device)
+    observer = sr.ObserverContext(observer_type=dictionary.DCM.Device, observer_identifying_attributes=device)
     groups = []
     for frame, (result, regions) in enumerate(zip(results, measurements, strict=True)):
         coded = _by_segment(result, codes, spacing, regions)
         groups += [_group(maker, s, frame, coded[s.name], segmentation, evidence[0]) for s in codes.segments]
-    report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=observer),
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=dictionary.SCT.ImagingProcedure,
         imaging_measurements=groups,
         title=dictionary.DCM.ImagingMeasurementReport,
     )
-    return Comprehensive3DSR(evidence=[*evidence, segmentation], content=report, is_complete=True, **attributes)
+    return sr.Comprehensive3DSR(evidence=[*evidence, segmentation], content=report, is_complete=True, **attributes)
 
 
 def _group(
     maker: ObjectMaker,
     segment: SegmentCodes,
     frame: int,
-    measurements: Sequence[CodedMeasurement],
+    measurements: Sequence[sr.Measurement],
     segmentation: Dataset,
     source: Dataset,
-) -> PlanarROIMeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations:
+) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     codes = maker.codes
     common: dict[str, Any] = {
-        "tracking_identifier": TrackingIdentifier(uid=maker.uids.tracking(segment.name), identifier=segment.name),
-        "algorithm_id": AlgorithmIdentification(name=codes.algorithm.name, version=codes.algorithm.version),
+        "tracking_identifier": sr.TrackingIdentifier(uid=maker.uids.tracking(segment.name), identifier=segment.name),
+        "algorithm_id": sr.AlgorithmIdentification(name=codes.algorithm.name, version=codes.algorithm.version),
         "finding_category": segment.category,
         "finding_type": segment.property_type,
-        "finding_sites": [FindingSite(anatomic_location=segment.anatomy)],
+        "finding_sites": [sr.FindingSite(anatomic_location=segment.anatomy)],
         "measurements": measurements,
     }
     number = codes.segments.index(segment) + 1
     uids = (segmentation.SOPClassUID, segmentation.SOPInstanceUID)
     if codes.kind is ImageKind.VOLUME:
-        series = SourceSeriesForSegmentation(source.SeriesInstanceUID)
-        whole = ReferencedSegment(*uids, segment_number=number, source_series=series)
-        return VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=whole, **common)
+        series = sr.SourceSeriesForSegmentation(source.SeriesInstanceUID)
+        whole = sr.ReferencedSegment(*uids, segment_number=number, source_series=series)
+        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=whole, **common)
     frames = [frame + 1] if number_of_frames(source) > 1 else None
-    image = SourceImageForSegmentation(source.SOPClassUID, source.SOPInstanceUID, referenced_frame_numbers=frames)
+    image = sr.SourceImageForSegmentation(source.SOPClassUID, source.SOPInstanceUID, referenced_frame_numbers=frames)
     place = _frame_number(segmentation, number, frame)
-    planar = ReferencedSegmentationFrame(*uids, frame_number=place, segment_number=number, source_image=image)
+    planar = sr.ReferencedSegmentationFrame(*uids, frame_number=place, segment_number=number, source_image=image)
     # A frame of a segmentation is of one segment, whose number shall then not be stated (PS3.3 table 10-3).
     del planar[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-    return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=planar, **common)
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=planar, **common)
 
 
 def _frame_number(segmentation: Dataset, segment: int, frame: int) -> int:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -13,13 +14,13 @@ from highdicom.content import AlgorithmIdentificationSequence, VOILUTTransformat
 from highdicom.pm import DerivedPixelContrastValues, ParametricMap, RealWorldValueMapping
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr.coding import CodedConcept
-from pydicom.dataset import Dataset
+from highdicom.uid import UID
 
 from medsegdiff_monai.apps.dicom.codes import BundleCodes, ImageKind, SegmentCodes
-from medsegdiff_monai.apps.dicom.uids import ResultUIDs
+from medsegdiff_monai.apps.dicom.reading.attributes import derived_uid
 from medsegdiff_monai.apps.dicom.writing.grid import SourceGrid
 
-__all__ = ["UNCERTAINTY_STEPS", "Equipment", "ObjectMaker", "series_sizes"]
+__all__ = ["UNCERTAINTY_STEPS", "Equipment", "ObjectMaker", "ResultUIDs", "series_sizes"]
 
 UNCERTAINTY_STEPS = 1000  # stored values of an uncertainty of 1 bit: finer than anything that can be seen
 _BIT = CodedConcept(value="bit", scheme_designator="UCUM", meaning="bit")
@@ -47,6 +48,26 @@ class Equipment:
         }
 
 
+@dataclass(frozen=True)
+class ResultUIDs:
+    """UIDs of all that is made for a case, derived from two keys, so that equal keys name equal objects."""
+
+    case: str = field(default_factory=lambda: uuid.uuid4().hex)  # the case and what segmented it; random by default
+    settings: str = ""  # what else makes the pixels different; it goes into the objects' UIDs, not into the series'
+
+    def series(self, number: int) -> UID:
+        """Series Instance UID of the series of a number."""
+        return derived_uid("series", self.case, str(number))
+
+    def instance(self, number: int, index: int) -> UID:
+        """SOP Instance UID of an object of that series, counted from 1."""
+        return derived_uid("instance", self.case, self.settings, str(number), str(index))
+
+    def tracking(self, name: str) -> UID:
+        """Tracking UID of a segment."""
+        return derived_uid("tracking", self.case, self.settings, name)
+
+
 def series_sizes(codes: BundleCodes) -> dict[int, int]:
     """Number of the objects in each series that is made for a case, by the series' number."""
     maps = len(codes.regions) if codes.kind is ImageKind.VOLUME else 1
@@ -55,10 +76,7 @@ def series_sizes(codes: BundleCodes) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class ObjectMaker:
-    """Makes the segmentations and maps of one case; each kind of them is a series of its own.
-
-    Arrays are in the order of the source grid: ``(frames, rows, columns)``, with segments or regions as last axis.
-    """
+    """Makes the objects of a case, each kind a series, from arrays ``(frames, rows, columns, segments or regions)``."""
 
     grid: SourceGrid
     codes: BundleCodes
@@ -84,15 +102,14 @@ class ObjectMaker:
 
     def probability(self, probability: np.ndarray) -> Segmentation:
         """A fractional segmentation with the probability of each region, in steps of 1/255."""
-        described = self._described(self.codes.regions)
-        values = probability.clip(0.0, 1.0)
+        described, values = self._described(self.codes.regions), probability.clip(0.0, 1.0)
         return self._segmentation(values, SegmentationTypeValues.FRACTIONAL, described, "probability")
 
     def uncertainty(self, uncertainty: np.ndarray) -> Segmentation:
         """A fractional segmentation with the uncertainty of each region, in steps of 1/255 bit.
 
-        For images without a frame of reference, of which there may be no parametric map (PS3.3 A.75 requires the
-        module). Labels and descriptions say that it is an uncertainty, for the standard has no fractional type for it.
+        For images without a frame of reference, which a parametric map requires (PS3.3 A.75). The standard has no
+        fractional type for an uncertainty, so labels and descriptions say that it is one.
         """
         described = self._described(self.codes.regions)
         for item in described:
@@ -129,7 +146,8 @@ class ObjectMaker:
             content_description=f"Entropy of {region.label}"[:64],
             **self.attributes("uncertainty", self.codes.regions.index(region) + 1),
         )
-        self._finish(made)
+        made.BodyPartExamined = self.codes.body_part
+        self.grid.finish(made)
         return made
 
     def _segmentation(
@@ -146,12 +164,9 @@ class ObjectMaker:
             omit_empty_frames=self.grid.omits_empty_frames,
             **self.attributes(kind),
         )
-        self._finish(made)
-        return made
-
-    def _finish(self, made: Dataset) -> None:
         made.BodyPartExamined = self.codes.body_part
         self.grid.finish(made)
+        return made
 
     def _described(self, segments: Sequence[SegmentCodes]) -> list[SegmentDescription]:
         """Descriptions of segments, numbered from 1."""

@@ -25,8 +25,7 @@ from medsegdiff_monai.apps.dicom import (
     read_codes,
     read_headers,
 )
-from medsegdiff_monai.apps.dicom.reading.picture import read_picture
-from medsegdiff_monai.apps.dicom.reading.volume import ras_affine, read_volume
+from medsegdiff_monai.apps.dicom.reading.images import ras_affine, read_picture, read_volume
 from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment
 
 EQUIPMENT = Equipment("some_bundle", "1.2.3", "weights-0123")

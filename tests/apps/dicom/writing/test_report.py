@@ -21,8 +21,7 @@ from medsegdiff_monai.apps.dicom import (
     read_codes,
     read_headers,
 )
-from medsegdiff_monai.apps.dicom.reading.picture import read_picture
-from medsegdiff_monai.apps.dicom.reading.volume import read_volume
+from medsegdiff_monai.apps.dicom.reading.images import read_picture, read_volume
 from medsegdiff_monai.apps.dicom.writing.segmentation import Equipment
 
 EQUIPMENT = Equipment("some_bundle", "1.2.3", "weights-0123")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medsegdiff_monai.handlers.case_tables import save_csv
+from medsegdiff_monai.handlers.tables import save_csv
 
 
 def cells(folder: Path, *names: str) -> list[str]:

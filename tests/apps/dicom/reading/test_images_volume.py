@@ -15,7 +15,7 @@ from apps.dicom import objects
 from scipy import ndimage
 
 from medsegdiff_monai.apps.dicom import Privacy, Series, read_headers
-from medsegdiff_monai.apps.dicom.reading.volume import from_image_axes, read_volume, to_image_axes
+from medsegdiff_monai.apps.dicom.reading.images import from_image_axes, read_volume, to_image_axes
 from medsegdiff_monai.utils import InputError
 
 RNG = np.random.default_rng(11)

@@ -14,7 +14,7 @@ from apps.dicom import objects
 from pydicom.uid import MPEG4HP41, JPEG2000Lossless, JPEGLossless, RLELossless
 
 from medsegdiff_monai.apps.dicom import ImageKind, Instance, Privacy, read_headers
-from medsegdiff_monai.apps.dicom.reading.picture import PictureInput, pixel_spacing, read_picture
+from medsegdiff_monai.apps.dicom.reading.images import PictureInput, pixel_spacing, read_picture
 from medsegdiff_monai.utils import InputError
 
 RNG = np.random.default_rng(21)
