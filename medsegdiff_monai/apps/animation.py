@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from medsegdiff_monai.apps.bundle import Bundle
@@ -51,7 +49,20 @@ def make_animation(
             f"step {k} of {count}: t = {t}, noise {level:.2f}"
             for k, (t, level) in enumerate(zip(inferer.timesteps, levels), start=1)
         ]
-        save_animation(target, *_pictured(opened, loaded, steps_on_grid), captions)
+        shown = ShownImage(in_dims(loaded, steps_on_grid[-1].dim() - 1), opened.contrasts or None, "FLAIR")
+        labelled = {name: channel for channel, (name, values) in enumerate(opened.regions.items()) if values}
+        probabilities = np.stack([shown.turned(step)[list(labelled.values())] for step in steps_on_grid])
+        case = PicturedCase(
+            name=str(loaded.meta["case"]),
+            image=shown.array,
+            regions=list(labelled),
+            masks=probabilities[-1] >= 0.5,
+            probability=probabilities[-1],
+            contrast=shown.contrast,
+            spacing=shown.spacing,
+            frame=shown.frame,
+        )
+        save_animation(target, case, probabilities, captions)
         bar.update()
     return target
 
@@ -71,20 +82,3 @@ def _files_of_case(path: Path) -> list[str]:
             "give the file of one."
         )
     return images
-
-
-def _pictured(bundle: Bundle, image: Any, steps: list[torch.Tensor]) -> tuple[PicturedCase, np.ndarray]:
-    """The case with its final masks, and those regions of each step ``(K, R, *spatial)`` that the data set labels."""
-    shown = ShownImage(in_dims(image, steps[-1].dim() - 1), bundle.contrasts or None, "FLAIR")
-    labelled = {name: channel for channel, (name, values) in enumerate(bundle.regions.items()) if values}
-    probabilities = np.stack([shown.turned(step)[list(labelled.values())] for step in steps])
-    return PicturedCase(
-        name=str(image.meta["case"]),
-        image=shown.array,
-        regions=list(labelled),
-        masks=probabilities[-1] >= 0.5,
-        probability=probabilities[-1],
-        contrast=shown.contrast,
-        spacing=shown.spacing,
-        frame=shown.frame,
-    ), probabilities

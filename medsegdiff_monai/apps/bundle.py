@@ -34,15 +34,12 @@ _MONAI_KEYS = ("imports", "initialize", "run", "finalize")
 
 
 def read_config(folder: str | os.PathLike[str], names: Sequence[str], **settings: Any) -> ConfigParser:
-    """Read a configuration of a bundle, with its metadata.
+    """Read a configuration of a bundle, with its metadata, or raise an ``InputError`` where an overlay does not fit.
 
     Args:
         folder: that of the bundle.
         names: files of its folder ``configs``: the configuration, then its overlays, each over those before it.
         settings: entries that take the place of the files', with ``#`` between levels; those that are None do not.
-
-    Raises:
-        InputError: when there is no such bundle, or an overlay does not exist or does not fit.
     """
     root = Path(str(folder))
     configs = root / "configs"

@@ -173,14 +173,14 @@ def _sampled(bundle: Bundle, dataset: ScreenedDataset) -> MemberLogits:
 
 
 def _table(record: CalibrationRecord, at_bound: bool) -> str:
-    errors = {title: (record.before.errors[name], record.after.errors[name]) for name, title in _ERRORS.items()}
+    before, after = record.before.errors, record.after.errors
     lines = [
         f"Temperature {record.temperature:g}, fitted to {record.cases} cases under {record.section!r} in "
         f"{record.data_set} ({', '.join(record.regions)})",
         "",
         f"| all voxels | temperature 1 | temperature {record.temperature:g} |",
         "|---|---|---|",
-        *(f"| {title} | {before:.4f} | {after:.4f} |" for title, (before, after) in errors.items()),
+        *(f"| {title} | {before[name]:.4f} | {after[name]:.4f} |" for name, title in _ERRORS.items()),
     ]
     if at_bound:
         low, high = TEMPERATURE_BOUNDS

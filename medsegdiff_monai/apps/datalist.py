@@ -31,12 +31,7 @@ _OWNERS = "dataset.json"  # the Decathlon's own, which has the same sections
 
 
 def write_datalist(
-    layout: str,
-    root: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    split: Any = None,
-    seed: int = 0,
-    **folder_options: Any,
+    layout: str, root: str | Path, out: str | Path, split: Any = None, seed: int = 0, **folder_options: Any
 ) -> int:
     """Write a data set's datalist as the command does, and return how many cases, files and folders are left out."""
     if layout not in LAYOUTS:

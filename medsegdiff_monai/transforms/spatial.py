@@ -113,13 +113,7 @@ class RandCropRegionsd(RandCropByPosNegLabeld):
     MONAI takes the first of several channels for background and leaves it out. The arguments are MONAI's.
     """
 
-    def randomize(
-        self,
-        label: torch.Tensor | None = None,
-        fg_indices: Any = None,
-        bg_indices: Any = None,
-        image: torch.Tensor | None = None,
-    ) -> None:
+    def randomize(self, label: Any = None, fg_indices: Any = None, bg_indices: Any = None, image: Any = None) -> None:
         """Choose the crops' centres, from masks of shape ``(C, *spatial)`` as one."""
         union = None if label is None else (label > 0).any(0, keepdim=True)
         super().randomize(union, fg_indices, bg_indices, image)

@@ -72,10 +72,7 @@ def export_bundle(
 
 
 def export_torchscript(
-    network: MedSegDiff,
-    path: Path,
-    metadata: Mapping[str, Any] | None = None,
-    configs: Mapping[str, Any] | None = None,
+    network: MedSegDiff, path: Path, metadata: Mapping[str, Any] | None = None, configs: Mapping[str, Any] | None = None
 ) -> None:
     """Write a network as a TorchScript file, which ``torch.jit.load`` runs without this package.
 

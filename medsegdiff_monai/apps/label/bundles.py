@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from medsegdiff_monai.data import Regions
 from medsegdiff_monai.utils import InputError, check_writable, replace_atomically
@@ -86,28 +85,23 @@ def _fit(configs: Path) -> None:
     regions, classes = label_values(fitted["inference"]["region_values"])
     channels = {"0": "background"} | {str(number): name for name, number in classes.items()}
     fitted["metadata"]["network_data_format"]["outputs"]["pred"]["channel_def"] = channels
-    options = {name: fitted["inference"][name] for name in _REQUEST_OPTIONS}
-    fitted["inference"].update({name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS})
-    fitted["inference"].update({"displayable_configs": options, "region_values": regions, "output_dir": None})
-    fitted["inference"]["load"]["_target_"] = _LOADER
-    fitted["inference"]["postprocessing"]["transforms"] += [
+    inference = fitted["inference"]
+    options = {name: inference[name] for name in _REQUEST_OPTIONS}
+    inference |= {name: f"@displayable_configs#{name}" for name in _REQUEST_OPTIONS}
+    inference |= {"displayable_configs": options, "region_values": regions, "output_dir": None}
+    inference["load"]["_target_"] = _LOADER
+    inference["postprocessing"]["transforms"] += [
         {"_target_": "DeleteItemsd", "keys": "pred"},
         {"_target_": "CopyItemsd", "keys": "segmentation", "names": "pred"},
         {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
     ]
-    _fit_training(fitted["train"], regions)
-    for name, config in fitted.items():
-        files[name].write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None:
-    train = config["train"]
-    train["trainer"]["max_epochs"] = config["max_epochs"]
+    training = fitted["train"]
+    training["train"]["trainer"]["max_epochs"] = training["max_epochs"]
     # The app inserts a loader that skips what does not fit, which is all of it here, unless there is one of that name.
-    train["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
-    config["load"]["_target_"] = _LOADER
-    config["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
-    config |= {
+    training["train"]["handlers"].insert(0, {"_target_": "CheckpointLoader", "_disabled_": True})
+    training["load"]["_target_"] = _LOADER
+    training["best_model"]["path"] = "$@bundle_root + '/models/model.pt'"
+    training |= {
         "region_values": regions,
         "max_epochs": "@train#trainer#max_epochs",
         "val_interval": 1,
@@ -115,3 +109,5 @@ def _fit_training(config: dict[str, Any], regions: dict[str, list[int]]) -> None
         # Any other file in models is offered as a model, first of all to the app itself.
         "ckpt_dir": "$@bundle_root + '/training'",
     }
+    for name, config in fitted.items():
+        files[name].write_text(json.dumps(config, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")

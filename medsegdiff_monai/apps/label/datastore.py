@@ -103,10 +103,7 @@ def open_pacs(url: str, bundle: str | os.PathLike[str], folder: Path, study_filt
     Credentials come from the environment, see :func:`~medsegdiff_monai.apps.dicomweb.read_credentials`.
 
     Copies of pictures and labels are kept in a folder of each address in ``folder``. ``study_filter`` is a JSON object
-    of what the studies must be, by the keyword of the attribute.
-
-    Raises:
-        InputError: when the bundle takes volumes, the filter is wrong, or the PACS does not answer as it should.
+    of what the studies must be, by the keyword of the attribute. A bundle of volumes is refused.
     """
     opened = Bundle(bundle)
     codes = read_codes(bundle, opened.regions, opened.contrasts)
