@@ -1,8 +1,6 @@
 # Copyright (c) MedSegDiff-MONAI contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
