@@ -5,7 +5,7 @@
 
     python benchmarks/readers.py --out /tmp/readers
 
-Makes ultrasound phantoms with several readers, trains the bundle from its own train.json and readers.json, samples
+Makes ultrasound phantoms with several readers, trains the bundle from its own train.json and overlays, samples
 members of the test cases and compares them with the readers: deviation of the area, share of masks with the ambiguous
 lobe, generalised energy distance, Dice with each reader. Beside them stand further readers by the rule (what a perfect
 sampler would reach), copies of the fused mask, and masks drawn pixel by pixel from the probability of a U-Net that was
@@ -167,7 +167,7 @@ def main(
     bundles, epochs = [], []
     for name, overlays, time in (("medsegdiff", [], minutes), ("unet", ["unet"], unet_minutes)):
         place = folder / name
-        epochs.append(train(["readers", *overlays], place, time, **common, seed=seed))
+        epochs.append(train(["readers", "readers_train", *overlays], place, time, **common, seed=seed))
         bundles.append(TrainedBundle(overlays, place, **common))
     cases, shown = compare(data, bundles[0], bundles[1], size, seed)
     table = summarise(cases)

@@ -8,7 +8,7 @@
     python benchmarks/uncertainty_cost.py --data <folder of the data sets>
 
 Samples phantoms, or real test images, with each bundle's committed weights, makes of the members what a run with
-``--details true`` makes of them, by the transforms of the bundle's own configuration, and prints a Markdown table:
+``details.json`` makes of them, by the transforms of the bundle's own configuration, and prints a Markdown table:
 seconds of each, the share of the sampling that they take together, and the memory of the maps beyond the members, the
 fused probability and the uncertainty, in maps of one member's size. Measurements include the way of each member back to
 the grid of its image. Real images are pictures of the two data sets that the bundles were trained on; of their figures

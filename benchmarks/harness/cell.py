@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
 from medsegdiff_monai.data import load_cases
-from medsegdiff_monai.metrics import Reliability
+from medsegdiff_monai.metrics import Reliability, ReliabilityBins
 from medsegdiff_monai.utils import replace_atomically
 
 from .cost import TimedInferer, network_size
@@ -163,8 +163,15 @@ def _test(cell: Cell, folder: Path, data: Path, tested: str, steps: int, members
         "evaluations": steps * members,
         "seconds_per_case": timed.seconds / len(table),
         "cases": table.to_dict(orient="list"),
-        "calibration": {key: getattr(reliability, key).tolist() for key in ("count", "confidence", "positive")},
+        "calibration": _sums(reliability.bins()),
     }
+
+
+def _sums(bins: ReliabilityBins) -> dict[str, list[float]]:
+    """Number of voxels of each bin, sum of their probabilities and number of positives, which several runs can add."""
+    means = {"confidence": bins.confidence, "positive": bins.frequency}
+    sums = {name: [n * (mean or 0.0) for n, mean in zip(bins.count, values)] for name, values in means.items()}
+    return {"count": bins.count, **sums}
 
 
 def run_cell(cell: Cell, folder: Path, data: Path) -> None:

@@ -91,13 +91,13 @@ class TrainedBundle:
     """A trained bundle that segments.
 
     Args:
-        overlays: names of the overlays on ``inference.json`` and ``readers_evaluate.json``.
+        overlays: names of the overlays on ``inference.json`` and its overlays for readers.
         folder: folder of the weights.
         overrides: further keys of the configuration.
     """
 
     def __init__(self, overlays: list[str], folder: Path, **overrides: Any) -> None:
-        names = [f"{overlay}.json" for overlay in ("readers_evaluate", *overlays)]
+        names = [f"{overlay}.json" for overlay in ("readers", "readers_evaluate", *overlays)]
         self.bundle = Bundle(BUNDLE, names, checkpoint=folder / "model.pt", device="cpu", **overrides)
         self.dataset: Any = self.bundle.get("dataset")
 

@@ -18,7 +18,7 @@ from medsegdiff_monai.data.cases import (
     results_among,
     text_for_names,
 )
-from medsegdiff_monai.utils import InputError, printable, typed_text
+from medsegdiff_monai.utils import InputError, is_on, printable, typed_text
 
 __all__ = ["find_cases", "load_cases", "read_datalist"]
 
@@ -148,6 +148,7 @@ def find_cases(
     folder, datalist = Path(typed_text(dataset_dir, "dataset_dir")), str(typed_text(datalist, "datalist"))
     if not os.path.isdir(folder):
         raise InputError(f"The dataset folder {folder} does not exist: give an existing folder as --dataset_dir.")
+    with_labels = is_on(with_labels, "with_labels")
     if with_labels or datalist != "datalist.json" or os.path.isfile(folder / datalist):
         cases = load_cases(folder, section, datalist)
         if with_labels:

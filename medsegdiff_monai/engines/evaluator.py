@@ -15,7 +15,7 @@ from monai.utils.enums import CommonKeys as Keys
 
 from medsegdiff_monai.data.cases import name_in_metadata
 from medsegdiff_monai.data.loaders import FAILURES
-from medsegdiff_monai.utils import InputError, printable, world_size
+from medsegdiff_monai.utils import InputError, is_on, printable, world_size
 
 __all__ = ["DiffusionSegmentationEvaluator"]
 
@@ -40,11 +40,12 @@ class DiffusionSegmentationEvaluator(SupervisedEvaluator):
         kwargs: those of ``SupervisedEvaluator``.
 
     Raises:
-        InputError: in a run in which no case could be processed.
+        InputError: when ``amp`` is a word, and in a run in which no case could be processed.
     """
 
     def __init__(self, *args: Any, on_failure: Callable[[str, Exception], None] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.amp = is_on(self.amp, "amp")
         self.on_failure = on_failure
         self._done = 0
         self.add_event_handler(Events.STARTED, self._start)

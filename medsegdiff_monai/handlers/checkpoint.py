@@ -19,6 +19,7 @@ from medsegdiff_monai.utils import (
     InputError,
     check_writable,
     is_main_process,
+    is_on,
     printable,
     replace_atomically,
     typed_text,
@@ -100,7 +101,7 @@ class FineTune:
     """
 
     def __init__(self, path: PathLike | None, networks: Sequence[nn.Module], resume: bool = False) -> None:
-        self.path = None if resume else path
+        self.path = None if is_on(resume, "resume") else path
         self.networks = list(networks)
         if self.path is not None and not Path(self.path).is_file():
             raise InputError(f"There are no weights to start from: {self.path} does not exist.")
@@ -191,10 +192,10 @@ class ResumableCheckpoint:
     def __init__(self, path: PathLike, objects: Mapping[str, Any], resume: bool = False) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
-        self.resume = resume
+        self.resume = is_on(resume, "resume")
         self.is_of_this_run = False
         check_writable(self.path.parent)
-        if resume and not self.path.is_file():
+        if self.resume and not self.path.is_file():
             raise InputError(f"There is no run to resume: {self.path} does not exist; start without --resume.")
 
     def attach(self, engine: Engine) -> None:

@@ -16,7 +16,7 @@ from medsegdiff_monai.data.cases import case_name
 from medsegdiff_monai.data.grids import GRID_TOLERANCE_MM, grid_shift
 from medsegdiff_monai.data.reading import FileHeader, label_turn, naming, read_header, read_image, read_label, turned
 from medsegdiff_monai.transforms.background import background_value
-from medsegdiff_monai.utils import InputError, check_memory
+from medsegdiff_monai.utils import InputError, check_memory, is_on
 
 __all__ = ["LoadCased", "grid_difference", "in_dims", "on_grid_of"]
 
@@ -79,7 +79,7 @@ class LoadCased(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.label_keys = ensure_tuple(label_keys)
         self.contrasts = contrasts
-        self.resample = resample
+        self.resample = is_on(resample, "resample_contrasts")
         self.image_key = next((key for key in self.keys if key not in self.label_keys), "image")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

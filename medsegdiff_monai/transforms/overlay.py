@@ -41,7 +41,7 @@ class SaveOverlayd(MapTransform):
 
     Args:
         keys: key of the binary masks, of shape ``(len(regions), *spatial)``.
-        output_dir: folder of the pictures, made where it is missing.
+        output_dir: folder of the pictures, made where it is missing; None where none are to be written.
         regions: the regions that the channels stand for.
         contrasts: names of the image's contrasts, in order; None for pictures.
         shown: the contrast to show where the image has it, else the first one is.
@@ -55,7 +55,7 @@ class SaveOverlayd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        output_dir: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str] | None,
         regions: Mapping[str, Sequence[int]],
         contrasts: Sequence[str] | None = None,
         shown: str | None = None,
@@ -63,7 +63,7 @@ class SaveOverlayd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.preprocessing = preprocessing
-        self.output_dir = check_writable(output_dir)
+        self.output_dir = None if output_dir is None else check_writable(output_dir)
         self.regions = Regions.from_values(regions)
         self.contrasts = contrasts
         self.shown = shown
@@ -72,6 +72,8 @@ class SaveOverlayd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The case unchanged."""
         d = dict(data)
+        if self.output_dir is None:
+            return d
         for key in self.key_iterator(d):
             case = self._case(d, key)
             save_overlay(self.output_dir / f"{case.name}_overlay.png", case)

@@ -3,7 +3,7 @@
 
 """Foundations that know nothing of images: errors, files, options as typed, processes, hardware, a bundle's run."""
 
-from .command_line import typed_text
+from .command_line import is_on, typed_text
 from .distributed import (
     default_device,
     is_main_process,

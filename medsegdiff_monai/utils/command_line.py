@@ -8,7 +8,7 @@ from fire.parser import DefaultParseValue
 
 from medsegdiff_monai.utils.errors import InputError
 
-__all__ = ["check_options", "typed_text"]
+__all__ = ["check_options", "is_on", "typed_text"]
 
 # Options whose values expressions of the configurations join with file names, before any code of ours sees them.
 _OPTIONAL = "finetune_from"
@@ -17,7 +17,7 @@ _SWITCHES = ("amp", "resume", "resample_contrasts", "with_labels")
 _REPLACED = {
     "details": "add the overlay, --config_file \"['configs/inference.json','configs/details.json']\"",
     "air": "write --background_value",
-    "several_readers": "add the overlay configs/readers.json to --config_file",
+    "several_readers": "add the overlays readers.json and readers_train.json, or readers_evaluate.json",
 }
 _FOLDERS = (*_JOINED, "dataset_dir", "output_dir", "checkpoint", "datalist")
 
@@ -43,6 +43,17 @@ def typed_text(value: Any, option: str) -> Any:
         return value
     read = DefaultParseValue(text)
     return text if type(read) is type(value) and read == value else value
+
+
+def is_on(switch: Any, name: str) -> bool:
+    """A switch of a configuration, which a command line or a file of arguments may give as the word ``true``.
+
+    Raises:
+        InputError: when it is anything else than that, True or False.
+    """
+    if not isinstance(switch, bool) and switch != "true":
+        raise InputError(f"{name} must be True or False, got {switch!r}: write --{name} False, or leave it out.")
+    return bool(switch)
 
 
 def check_options() -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from types import TracebackType
+from typing import Any
 
 __all__ = ["INTERRUPTED", "InputError", "find_input_error", "install_error_hook", "printable", "reason_of"]
 
@@ -64,7 +65,7 @@ def install_error_hook() -> None:
     """
     previous, unraisable_before = sys.excepthook, sys.unraisablehook
 
-    def unraisable_hook(unraisable: sys.UnraisableHookArgs) -> None:
+    def unraisable_hook(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):  # it came while an object was deleted, and is lost
             threading.Timer(_ONCE_MORE, _thread.interrupt_main).start()
         else:

@@ -165,5 +165,5 @@ def test_overlays_of_the_bundles_fit(thyroid_bundle: Path, bundle: str) -> None:
     overlays = [path.name for path in configs.glob("*.json") if path.stem not in bases]
     assert {"evaluate.json", "paper.json"} <= set(overlays)
     for overlay in overlays:
-        base = "train.json" if overlay in ("readers.json", "multi_gpu_train.json") else "inference.json"
+        base = "train.json" if overlay in ("readers_train.json", "multi_gpu_train.json") else "inference.json"
         read_config(configs.parent, [base, overlay])

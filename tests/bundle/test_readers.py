@@ -29,12 +29,14 @@ def test_training_and_evaluation_with_several_readers(
 ) -> None:
     common = {"dataset_dir": read_phantoms, "output_dir": tmp_path / "out"}
     settings = {"max_epochs": 1, "val_interval": 1, "batch_size": 2, "val_ensemble": 2, "val_inference_steps": 2}
-    result = run_bundle(thyroid_bundle, ["train.json", "readers.json"], ckpt_dir=tmp_path, **common, **settings)
+    result = run_bundle(
+        thyroid_bundle, ["train.json", "readers.json", "readers_train.json"], ckpt_dir=tmp_path, **common, **settings
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 2
     assert "Best val_energy_distance so far" in result.stdout + result.stderr
 
-    files = ["inference.json", "readers_evaluate.json"]
+    files = ["inference.json", "readers.json", "readers_evaluate.json"]
     fewer = {"num_ensemble": 3, "num_inference_steps": 2, "checkpoint": tmp_path / "model.pt"}
     result = run_bundle(thyroid_bundle, files, **common, **fewer)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -59,14 +61,16 @@ def test_readers_are_refused_without_the_overlay(
 
 def test_overlay_is_the_recipe_for_samples_that_vary(thyroid_bundle: Path, read_phantoms: Path, parse: Any) -> None:
     places = {"dataset_dir": str(read_phantoms)}
-    train = parse(thyroid_bundle, "train.json", "readers.json", **places)
+    train = parse(thyroid_bundle, "train.json", "readers.json", "readers_train.json", **places)
     prepare, inferer = (train.get_parsed_content(f"train#{name}") for name in ("prepare_batch", "inferer"))
     assert (prepare.mask_scale.scale, prepare.timestep_power, inferer.recycling_probability) == (0.5, 1.0, 0.0)
     loss = train.get_parsed_content("loss")
     assert loss.dice_weight == 0.0  # Dice rewards the likeliest mask, not a likely one
     case = train.get_parsed_content("train#dataset")[0]
     assert case["label"].shape == (1, *case["image"].shape[1:])
-    evaluate = parse(thyroid_bundle, "inference.json", "readers_evaluate.json", section="test", **places)
+    evaluate = parse(
+        thyroid_bundle, "inference.json", "readers.json", "readers_evaluate.json", section="test", **places
+    )
     sampler = evaluate.get_parsed_content("inferer")
     assert (len(sampler.timesteps), sampler.num_ensemble, sampler.signal_scale) == (10, 16, 0.5)
     assert sampler.temperature == 1.0

@@ -82,6 +82,12 @@ def test_picture_is_read_anew_and_written_under_the_name_of_its_case(tmp_path: P
     assert shown.mutual_information is None
 
 
+def test_without_a_folder_nothing_is_drawn(tmp_path: Path, drawn: list) -> None:
+    case = case_of(loaded(picture(tmp_path / "scan.png")))
+    assert SaveOverlayd("pred", None, REGIONS)(case) == case
+    assert drawn == []
+
+
 def test_colour_picture_is_shown_in_colour(tmp_path: Path, drawn: list) -> None:
     path = picture(tmp_path / "eye.png", "RGB")
     SaveOverlayd("pred", tmp_path, REGIONS)(case_of(loaded(path)))

@@ -11,7 +11,7 @@ from typing import Any
 import fire
 import pytest
 
-from medsegdiff_monai.utils import InputError, check_writable, start_run, typed_text
+from medsegdiff_monai.utils import InputError, check_writable, is_on, start_run, typed_text
 
 FOLDERS = ["2024", "1e5", "0x10", "-5", "a,b", "(x)", "[z]", "{a: 1}", "{z}", "True", "run #3", "'q'", "plain", "./7"]
 
@@ -99,3 +99,14 @@ def test_option_of_an_earlier_version_says_what_to_write(
 ) -> None:
     with pytest.raises(InputError, match=advice):
         start("--seed", "3", *arguments)
+
+
+@pytest.mark.parametrize(("switch", "on"), [(True, True), (False, False), ("true", True)])
+def test_switch_may_be_the_word_true(switch: bool | str, on: bool) -> None:
+    assert is_on(switch, "amp") is on
+
+
+@pytest.mark.parametrize("word", ["false", "no", "", 1, None])
+def test_any_other_word_is_no_switch(word: object) -> None:
+    with pytest.raises(InputError, match=r"amp must be True or False, got .*: write --amp False, or leave it out"):
+        is_on(word, "amp")

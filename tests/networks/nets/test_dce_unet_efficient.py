@@ -140,7 +140,7 @@ def test_the_sampler_takes_the_finest_prediction_in_training_mode_as_well(steps:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subpixel_factor": 0}, "subpixel_factor must be at least 1, .* got 0"),
+        ({"subpixel_factor": 0}, r"subpixel_factor must be at least 1, .* got \(0, 0\)"),
         ({"subpixel_factor": (2, 2, 1)}, r"one number or one for each of 2 axes, got \(2, 2, 1\)"),
         ({"deep_supervision": 3}, "deep_supervision must be from 0 to 2, got 3"),
         ({"mask_channels": (4, 4)}, r"mask_channels=\(4, 4\) for channels=\(8, 16, 16\)"),
