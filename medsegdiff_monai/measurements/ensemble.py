@@ -61,7 +61,7 @@ def measure_masks(masks: Masks, spacing: Sequence[float] | None, ratio: tuple[st
 def measure_levels(
     levels: Mapping[str, np.ndarray], count: int, spacing: Sequence[float] | None, ratio: tuple[str, str] | None
 ) -> list[Values]:
-    """What :func:`measure_masks` finds in masks of which ``count`` at a time lie in one another, the largest first.
+    """Values of :func:`measure_masks` for masks of which ``count`` at a time lie in one another, the largest first.
 
     Args:
         levels: of each region in how many of those masks a pixel or voxel lies, at most ``count``, uint8 of shape
@@ -149,7 +149,7 @@ MemberValues = list[dict[Key, float | None]]
 def measure_members(
     members: Sequence[Mapping[str, np.ndarray]], spacing: Sequence[float] | None, ratio: tuple[str, str] | None = None
 ) -> list[MemberValues]:
-    """What the quantities are in the masks that each member allows, which is all that an interval needs of it.
+    """Values of all quantities in the masks that each member allows, from which intervals are made.
 
     Args:
         members: probability of each region in each member, of shape ``(X, Y)`` or ``(X, Y, Z)``.
@@ -171,7 +171,7 @@ def measure_members(
 
 
 def _levels_reached(probability: np.ndarray) -> np.ndarray:
-    """How many of the levels a probability ``(*spatial)`` reaches: one lies between each tenth and the next.
+    """Number of levels that a probability ``(*spatial)`` reaches: one lies between each tenth and the next.
 
     What resampling has made of it may lie a little outside 0 to 1.
     """

@@ -41,7 +41,7 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """What was measured of what, as ``"TC volume"``."""
+        """Region and quantity, as ``"TC volume"``."""
         return f"{self.region} {self.quantity}"
 
     @property

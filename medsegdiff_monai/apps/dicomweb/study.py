@@ -125,7 +125,7 @@ def wanted_results(
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """How studies are segmented."""
+    """Settings with which studies are segmented."""
 
     named: Mapping[str, str] = field(default_factory=dict)  # contrasts that the user names
     resample: bool = False  # contrasts on other grids onto the first's
