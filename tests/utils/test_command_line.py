@@ -90,7 +90,10 @@ def test_word_that_python_takes_for_yes_is_no_switch(start: Callable[..., None],
     [
         (("--details", "true"), r"details is no option any more: add the overlay, .*configs/details\.json"),
         (("--details=false",), r"configs/details\.json"),
-        (("--several_readers", "true"), r"add the overlay configs/readers\.json to --config_file"),
+        (
+            ("--several_readers", "true"),
+            r"add the overlays readers\.json and readers_train\.json, or readers_evaluate\.json",
+        ),
         (("--air", "0"), "write --background_value"),
     ],
 )
