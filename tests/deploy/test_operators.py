@@ -84,8 +84,7 @@ def test_contrasts_are_named_as_the_bundle_names_them(thyroid_bundle: Path) -> N
     bundle = thyroid_bundle.parent / BRATS
     codes = read_codes(bundle, {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}, ("FLAIR", "T1w", "T1gd", "T2w"))
     operator = FourContrastMriOperator(Fragment(), codes=codes, contrasts="T2w=7", name="contrasts")
-    assert operator.named is not None
-    assert operator.named.named == {"T2w": "7"}
+    assert operator.named == {"T2w": "7"}
     with pytest.raises(InputError, match="names T1c"):
         FourContrastMriOperator(Fragment(), codes=codes, contrasts="T1c=7", name="contrasts")
 
