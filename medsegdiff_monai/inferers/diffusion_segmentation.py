@@ -158,16 +158,17 @@ class DiffusionSegmentationInferer(Inferer):
         shape = [model.mask_channels, *image.shape[2:]]
         if self.roi_size is None:
             noise = self._noise(range(self.num_ensemble), image, shape)
-            members = self._members(model, image, noise, 0, self.progress)
+            members = _cropped(self._members(model, image, noise, 0, self.progress), inputs)
         else:
-            members = image.new_empty(image.shape[0], self.num_ensemble, *shape)
+            members = image.new_empty(image.shape[0], self.num_ensemble, model.mask_channels, *inputs.shape[2:])
             count = max(self.member_batch_size, _LARGEST_CHUNK // members[:, 0].numel())
             for first in range(0, self.num_ensemble, count):
                 chunk = range(first, min(first + count, self.num_ensemble))
-                members[:, first : chunk.stop] = self._in_windows(model, image, shape, chunk)
-        for member in members.unbind(1):  # one at a time, as scaling takes several times its memory
-            member.copy_(scale_temperature(member, self.temperature))
-        return _cropped(members, inputs)
+                members[:, first : chunk.stop] = _cropped(self._in_windows(model, image, shape, chunk), inputs)
+        for member in members.unbind(1):
+            for p in member.unbind(1):  # one map at a time, as scaling takes several times its memory
+                p.copy_(scale_temperature(p, self.temperature))
+        return members
 
     @torch.no_grad()
     def trajectory(self, inputs: torch.Tensor, network: Callable, member: int = 0) -> torch.Tensor:
