@@ -26,6 +26,8 @@ from monai.utils import set_determinism
 from medsegdiff_monai.data.phantoms import write_phantoms
 from medsegdiff_monai.utils import InputError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["007", "008", "009"]  # a spreadsheet would make numbers of them
 SECONDS = 0.6
 SMALL = {"methods": "basic_unet", "seeds": 0, "minutes": SECONDS / 60, "size": 32, "workers": 1}

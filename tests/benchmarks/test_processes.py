@@ -128,6 +128,7 @@ def test_orphan_keeps_its_cell(tmp_path: Path) -> None:
     until(lambda: busy(tmp_path) is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_interrupted_grid_ends_its_cells_and_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, request: pytest.FixtureRequest, number: int

@@ -77,6 +77,7 @@ def losses(folder: Path) -> list[float]:
     return [event.value for event in board.Scalars("train_loss")]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch_does(tmp_path: Path) -> None:
     expected = train(tmp_path / "alone", BATCH)
     command = [sys.executable, __file__, str(tmp_path)]
