@@ -21,6 +21,8 @@ from PIL import Image
 from medsegdiff_monai.data.phantoms import make_phantom
 from medsegdiff_monai.utils import InputError, find_input_error
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (30, 26, 22)
 SPACING = [6.0, 7.0, 8.0]
 CONTRASTS = ("flair", "t1", "t1ce", "t2")

@@ -76,6 +76,7 @@ def test_run_workflow_on_the_command_line(
     assert len(list((tmp_path / "out").glob("*_seg.*"))) == 3
 
 
+@pytest.mark.slow
 def test_verify_commands(bundle: Path, tmp_path: Path) -> None:
     network = (
         "--config_file",
