@@ -17,7 +17,7 @@ from medsegdiff_monai.networks.fusion import fuse_members, staple_of_patterns
 
 __all__ = ["EnsembleScores", "EnsembleStatistics", "SegmentationPrediction", "binary_entropy"]
 
-BAND = 2
+_BAND = 2
 # Where a temperature above 1 has passed, no background is surer than about 1e-3. An image has so much background that
 # the sum over it would say how large the image is, and drown what the object's edge says.
 _LEAST_PROBABILITY = 0.01
@@ -187,7 +187,7 @@ class EnsembleStatistics:
         values = torch.full(probability.shape[:2], math.nan, dtype=torch.float64)
         for b, c in self._cases_and_channels():
             mask = (probability[b, c] >= 0.5).cpu().numpy()
-            cube = [2 * BAND + 1] * mask.ndim
+            cube = [2 * _BAND + 1] * mask.ndim
             band = ndimage.maximum_filter(mask, cube) & ~ndimage.minimum_filter(mask, cube)
             if band.any():
                 values[b, c] = binary_entropy(self.mean[b, c].cpu()[torch.from_numpy(band)]).mean(dtype=torch.float64)

@@ -17,18 +17,18 @@ class WindowPredictor:
     """Segments batches of windows: those of background alone are spared, and a GPU that runs out of memory gets fewer.
 
     Args:
-        predict: takes images ``(n, context_channels, *window)`` and noise ``(n, N, C, *window)`` and returns members of
-            the noise's shape, each window for itself.
+        predict: takes images ``(n, context_channels, *window)`` and noise ``(n, N, C, *window)`` and returns maps
+            ``(n, maps, C, *window)``, each window for itself.
         background_value: value that an image has in all channels where there is nothing to segment; None spares no
             window.
-        maps: number of maps ``N`` that come back where it is not the noise's, as the steps of one member do.
+        maps: number of maps that come back: the members, or the steps of one.
     """
 
     def __init__(
         self,
         predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        background_value: float | None = None,
-        maps: int | None = None,
+        background_value: float | None,
+        maps: int,
     ) -> None:
         self.predict = predict
         self.background_value = background_value
@@ -36,7 +36,7 @@ class WindowPredictor:
         self.limit: int | None = None
 
     def __call__(self, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Members of shape ``(n, N, C, *window)``, 0 in windows of background.
+        """Maps of shape ``(n, maps, C, *window)``, 0 in windows of background.
 
         Args:
             image: windows of the image, of shape ``(n, context_channels, *window)``.
@@ -48,7 +48,7 @@ class WindowPredictor:
         if self.background_value is None:
             return self._in_batches(image, noise)
         filled = (image != self.background_value).flatten(1).any(1)
-        members = noise.new_zeros(len(noise), self.maps or noise.shape[1], *noise.shape[2:])
+        members = noise.new_zeros(len(noise), self.maps, *noise.shape[2:])
         if bool(filled.any()):
             members[filled] = self._in_batches(image[filled], noise[filled]).to(members.dtype)
         return members

@@ -27,7 +27,11 @@ Masks = Mapping[str, np.ndarray]
 Key = tuple[str, str]
 Values = dict[Key, tuple[float | None, str]]
 Quantities = dict[str, tuple[float | None, str]]
+MemberValues = list[dict[Key, float | None]]
 
+_INTERVAL = (0.05, 0.95)
+_LEVELS = 10  # 0.05, 0.15, ... 0.95
+_LOWEST = 0.5 / _LEVELS
 _RATIO = "vertical ratio"
 _MM3_PER_ML = 1000.0
 # Where levels change so often, what is measured at once would take much memory, and noise much time.
@@ -140,12 +144,6 @@ def _volume(mask: np.ndarray, spacing: Sequence[float] | None) -> Quantities:
     return {"volume": size, **lengths, "lesions": (float(_count_parts(mask)), "")}
 
 
-_INTERVAL = (0.05, 0.95)
-_LEVELS = 10  # 0.05, 0.15, ... 0.95
-_LOWEST = 0.5 / _LEVELS
-MemberValues = list[dict[Key, float | None]]
-
-
 def measure_members(
     members: Sequence[Mapping[str, np.ndarray]], spacing: Sequence[float] | None, ratio: tuple[str, str] | None = None
 ) -> list[MemberValues]:
@@ -186,7 +184,7 @@ def measurement_intervals(
     spacing: Sequence[float] | None,
     ratio: tuple[str, str] | None = None,
 ) -> list[Measurement]:
-    """The measurements of one image with their intervals, from members that have passed.
+    """The measurements of one image with their intervals, from the values of its members.
 
     Args:
         fused: fused mask of each region, see :func:`measure_ensemble`.

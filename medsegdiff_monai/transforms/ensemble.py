@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import InvertibleTransform, MapTransform
-from monai.utils import convert_to_dst_type, convert_to_tensor
+from monai.utils import CommonKeys, convert_to_dst_type, convert_to_tensor
 
 from medsegdiff_monai.data.grids import spacing_in_metadata
 from medsegdiff_monai.data.regions import Regions
@@ -32,29 +32,25 @@ class EnsembleMapsd(MapTransform):
             ``mutual_information``, ``expected_entropy``, see :class:`SegmentationPrediction`. With a single member
             there is no deviation and no mutual information.
         scores: whether ``scores``, the :class:`~medsegdiff_monai.inferers.EnsembleScores` of the case as a batch of
-            one, are calculated too.
-        pred_key: key of the fused probability, of shape ``(C, *spatial)``.
+            one, are calculated too, with the fused probability under ``pred``, of shape ``(C, *spatial)``.
 
     Raises:
         ValueError: when there is no such map.
     """
 
-    def __init__(
-        self, keys: KeysCollection, maps: Sequence[str] = ("uncertainty",), scores: bool = False, pred_key: str = "pred"
-    ) -> None:
+    def __init__(self, keys: KeysCollection, maps: Sequence[str] = ("uncertainty",), scores: bool = False) -> None:
         super().__init__(keys, allow_missing_keys=True)
         if not set(maps) <= set(_MAPS):
             raise ValueError(f"maps must be some of {', '.join(_MAPS)}, got {maps}.")
         self.maps = tuple(maps)
         self.scores = scores
-        self.pred_key = pred_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The case with the maps, and ``scores``."""
         d = dict(data)
         for key in self.key_iterator(d):
-            pred = d[self.pred_key]
-            fused, members = (convert_to_tensor(d[name], track_meta=False) for name in (self.pred_key, key))
+            pred = d[CommonKeys.PRED]
+            fused, members = (convert_to_tensor(item, track_meta=False) for item in (pred, d[key]))
             prediction = SegmentationPrediction.from_members(members.unflatten(0, (-1, len(fused)))[None])
             for name in self.maps:
                 if (item := getattr(prediction, name)) is not None:
@@ -67,6 +63,7 @@ class EnsembleMapsd(MapTransform):
 class MeasureRegionsd(MapTransform):
     """Measure the fused regions of a case, with the intervals that its members give.
 
+    The members' probabilities are under ``members``, one behind the other, of shape ``(N * len(regions), *spatial)``.
     The result, a list of :class:`~medsegdiff_monai.measurements.Measurement`, is left under ``measurements``: in mm
     where the metadata state the spacing, which :class:`LoadCased` puts there, else in pixels.
 
@@ -78,7 +75,6 @@ class MeasureRegionsd(MapTransform):
             labelled; None for no ratio.
         preprocessing: what the image has gone through, which is inverted for the members; None where these are on the
             image's own grid.
-        members_key: key of the members' probabilities, one behind the other, ``(N * len(regions), *spatial)``.
 
     Raises:
         ValueError: when the ratio is not of two of the regions.
@@ -90,7 +86,6 @@ class MeasureRegionsd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         ratio: Sequence[str] | None = None,
         preprocessing: InvertibleTransform | None = None,
-        members_key: str = "members",
     ) -> None:
         super().__init__(keys)
         self.count = len(regions)
@@ -100,8 +95,7 @@ class MeasureRegionsd(MapTransform):
         both = ratio is not None and set(ratio) <= set(self.channels)
         self.ratio = (ratio[0], ratio[1]) if ratio is not None and both else None
         self.preprocessing = preprocessing
-        self.members_key = members_key
-        self.nest = NestRegionsd(members_key, regions)
+        self.nest = NestRegionsd("members", regions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The case with ``measurements``."""
@@ -116,11 +110,11 @@ class MeasureRegionsd(MapTransform):
 
     def _member_values(self, case: Mapping[Hashable, Any], spacing: Sequence[float] | None) -> list[MemberValues]:
         """Measurements of each member, of which only some are on the image's grid at a time: that may be huge."""
-        if (count := len(case[self.members_key])) % self.count:
+        if (count := len(case["members"])) % self.count:
             raise ValueError(f"Members must have {self.count} channels, one for each region, got {count} in all.")
         values: list[MemberValues] = []
-        for group in groups_on_image_grid(case, self.members_key, self.preprocessing, self.count):
-            members = self._by_region(self.nest({self.members_key: group})[self.members_key])
+        for group in groups_on_image_grid(case, "members", self.preprocessing, self.count):
+            members = self._by_region(self.nest({"members": group})["members"])
             values += measure_members(members, spacing, self.ratio)
             if len(members) == 1:
                 return_freed_memory()

@@ -25,6 +25,7 @@ from medsegdiff_monai.visualize import region_colour, rgb
 __all__ = ["SaveInvertedd", "SaveSegmentationd", "groups_on_image_grid", "on_image_grid"]
 
 _BLACK = (0, 0, 0)
+_LARGEST_GROUP = 2**22  # elements that are resampled at a time: more save no time and cost memory
 # Fields of a NIfTI header that say where its voxels lie.
 _FRAME = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
@@ -154,9 +155,6 @@ def _picture(array: np.ndarray, colours: list[tuple[int, int, int]] | None) -> I
     if colours is not None:
         picture.putpalette([v for colour in colours for v in colour])
     return picture
-
-
-_LARGEST_GROUP = 2**22  # elements that are resampled at a time: more save no time and cost memory
 
 
 def groups_on_image_grid(

@@ -67,7 +67,7 @@ def check_options() -> None:
         is_lost = name in _FOLDERS and text and value is None and name != _OPTIONAL
         if is_lost or (name in _JOINED and value not in (text, None)):
             raise InputError(f"--{name} {text} is not read as the name of a folder or file: write ./{text}.")
-        if name in _SWITCHES and isinstance(value, str) and value not in ("true", ""):
-            raise InputError(f"{name} must be True or False, got {text!r}: write --{name} False, or leave it out.")
+        if name in _SWITCHES and isinstance(value, str) and value:
+            is_on(value, name)
         if name in _REPLACED:
             raise InputError(f"--{name} is no option any more: {_REPLACED[name]}.")

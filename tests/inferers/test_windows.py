@@ -41,7 +41,7 @@ def test_fewer_windows_at_a_time_where_memory_runs_out(
 ) -> None:
     image, noise = windows(8)
     memory = LittleMemory(room)
-    predict = WindowPredictor(memory)
+    predict = WindowPredictor(memory, None, 3)
     with caplog.at_level(logging.WARNING):
         torch.testing.assert_close(predict(image, noise), image[:, :, None] + noise)
     assert memory.asked == asked
@@ -53,20 +53,21 @@ def test_fewer_windows_at_a_time_where_memory_runs_out(
 
 def test_no_memory_for_one_window_is_one_sentence() -> None:
     with pytest.raises(InputError, match="no memory for a window of 4 x 4: lower member_batch_size"):
-        WindowPredictor(LittleMemory(0))(*windows(2))
+        WindowPredictor(LittleMemory(0), None, 3)(*windows(2))
 
 
-def test_windows_of_air_are_spared() -> None:
+def test_windows_of_background_are_spared() -> None:
     image, noise = windows(5)
     image[[0, 3]] = -1.0
     image[4, 0, 0, 0] = -1.0  # background in a corner only
     memory = LittleMemory(8)
-    members = WindowPredictor(memory, background_value=-1.0)(image, noise)
+    members = WindowPredictor(memory, background_value=-1.0, maps=3)(image, noise)
     assert memory.asked == [3]
     assert not members[[0, 3]].any()
     filled = [1, 2, 4]
     torch.testing.assert_close(members[filled], image[filled][:, :, None] + noise[filled])
-    assert not WindowPredictor(LittleMemory(0), background_value=-1.0)(torch.full_like(image, -1.0), noise).any()
+    nothing = torch.full_like(image, -1.0)
+    assert not WindowPredictor(LittleMemory(0), background_value=-1.0, maps=3)(nothing, noise).any()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])

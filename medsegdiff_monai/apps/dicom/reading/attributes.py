@@ -41,6 +41,16 @@ PICTURE_CLASSES: frozenset[str] = frozenset(
 IMAGE_CLASSES = VOLUME_CLASSES | PICTURE_CLASSES
 MODALITIES = dict.fromkeys(VOLUME_CLASSES, "MR") | _PICTURE_MODALITIES  # where a class leaves no choice
 
+_NAMESPACE = uuid.UUID("5b0f8a4e-6f0b-4c5c-9d53-1a8f3f7d2c60")  # drawn once, for this package
+_UID_FORM = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
+_LONGEST_UID = 64
+# Specific Character Set (PS3.3 C.12.1.1.2)
+_TERM = re.compile(r"ISO[ _-]*(2022[ _-]*)?IR[ _-]*(\d+)")
+_LATIN = re.compile(r"ISO[ _-]*8859[ _-]*([1-9]|1[013-6])")
+_EXTENSIONS = list(dict.fromkeys(CODES_TO_ENCODINGS.values()))
+_ESCAPE = b"\x1b"
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+
 
 def value_of(ds: Dataset, keyword: str) -> Any:
     """Value of an attribute; None where it is absent, empty or damaged (pydicom converts on access, and raises)."""
@@ -98,11 +108,6 @@ def uid_suffix(uid: object) -> str:
     return "..." + str(uid)[-8:]
 
 
-_NAMESPACE = uuid.UUID("5b0f8a4e-6f0b-4c5c-9d53-1a8f3f7d2c60")  # drawn once, for this package
-_UID_FORM = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
-_LONGEST_UID = 64
-
-
 def is_valid_uid(text: str) -> bool:
     """Whether a text is a UID by the rules of DICOM (PS3.5 9.1)."""
     return len(text) <= _LONGEST_UID and _UID_FORM.fullmatch(text) is not None
@@ -116,13 +121,6 @@ def valid_uid(text: str) -> str:
 def derived_uid(*parts: str) -> UID:
     """UID that follows from texts and does not tell them: a UUID of names (RFC 9562, 5.5) as UID (PS3.5 B.2)."""
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}")
-
-
-_TERM = re.compile(r"ISO[ _-]*(2022[ _-]*)?IR[ _-]*(\d+)")
-_LATIN = re.compile(r"ISO[ _-]*8859[ _-]*([1-9]|1[013-6])")
-_EXTENSIONS = list(dict.fromkeys(CODES_TO_ENCODINGS.values()))
-_ESCAPE = b"\x1b"
-_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def python_encodings(values: Sequence[str]) -> list[str]:

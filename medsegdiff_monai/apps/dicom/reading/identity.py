@@ -76,6 +76,11 @@ _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
 _OLD_DATE = re.compile(r"(\d{4})\.(\d{2})\.(\d{2})", re.ASCII)  # of ACR-NEMA (PS3.5 6.2, notes)
 _OLD_TIME = re.compile(r"(\d{2}):(\d{2}):(\d{2}(?:\.\d{1,6})?)", re.ASCII)
 _NAME_GROUPS, _NAME_COMPONENTS, _NAME_LENGTH = 3, 5, 64  # PS3.5 6.2.1
+_SHORTEST = 3  # shorter parts of a name or number occur in file names by chance
+_PERSONAL = (
+    *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName"),
+    *("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "IssuerOfPatientID"),
+)
 
 
 def complete_header(header: Dataset) -> Dataset:
@@ -184,13 +189,6 @@ def _date(value: str) -> str | None:
         return None if match is None else date(*map(int, match.groups())).strftime("%Y%m%d").zfill(8)
     except ValueError:  # no such day
         return None
-
-
-_SHORTEST = 3  # shorter parts of a name or number occur in file names by chance
-_PERSONAL = (
-    *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName"),
-    *("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "IssuerOfPatientID"),
-)
 
 
 class Privacy:
